@@ -30,6 +30,8 @@ create table actions (
     requested_by text not null,
     -- Roles of the requester when asking; the action is decided again with them.
     requester_roles text[] not null,
+    -- W3C trace context of the request, passed on to the executor.
+    traceparent text not null,
     state text not null constraint actions_state_check check (state in
         ('queued', 'running', 'unknown', 'succeeded', 'failed', 'denied', 'refused', 'cancelled', 'expired')),
     -- The newest decision.
@@ -79,6 +81,8 @@ create table attempts (
     envelope bytea not null,
     issued_at timestamptz not null,
     not_after timestamptz not null,
+    -- The executor ledger known when it was signed: only that one can say that it never began.
+    ledger_id uuid,
     -- Set by a receipt that says the attempt is in the ledger.
     accepted_at timestamptz,
     -- Set by a receipt that says it never began and never will.

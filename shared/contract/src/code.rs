@@ -1,0 +1,122 @@
+//! Stable codes. A code is never given another meaning and never removed while a receipt or an
+//! audit entry may hold it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)*
+        }
+
+        impl $name {
+            /// All codes, in the order they are documented.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code as it stands in JSON, tables and metrics.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+codes! {
+    /// Why an executor did not begin an order, in the order in which it checks.
+    RefusalCode {
+        /// The body is larger than 64 KiB.
+        TooLarge = "too-large",
+        /// The body is not the strict JSON of an order request with one signature.
+        EnvelopeMalformed = "envelope-malformed",
+        /// No live key has the envelope's key id.
+        KeyUnknown = "key-unknown",
+        /// The signature does not fit the received bytes.
+        SignatureInvalid = "signature-invalid",
+        /// The order is of a contract version this executor does not know.
+        ContractUnsupported = "contract-unsupported",
+        /// The signed bytes are not an order.
+        OrderMalformed = "order-malformed",
+        /// The order is for another cluster's executor.
+        AudienceMismatch = "audience-mismatch",
+        /// Other bytes were already received for this attempt.
+        AttemptMismatch = "attempt-mismatch",
+        /// Another attempt of this action was already accepted.
+        ActionAccepted = "action-accepted",
+        /// `notAfter` has passed.
+        OrderExpired = "order-expired",
+        /// `issuedAt` lies too far ahead of the executor's clock.
+        OrderFromFuture = "order-from-future",
+        /// `notAfter` lies too far behind `issuedAt`.
+        LifetimeTooLong = "lifetime-too-long",
+        /// The nonce is missing or was used by another order.
+        NonceReplayed = "nonce-replayed",
+        /// The target's namespace is not on the executor's allowlist.
+        NamespaceNotAllowed = "namespace-not-allowed",
+        /// The change cannot be applied to the target's kind, or is out of bounds.
+        ActionNotAllowed = "action-not-allowed",
+        /// The intent in the order is not the intent of this order.
+        EvidenceMismatch = "evidence-mismatch",
+        /// There is no such object.
+        TargetAbsent = "target-absent",
+    }
+}
+
+codes! {
+    /// How an accepted attempt, or an action, ended.
+    OutcomeCode {
+        /// The rollout that the write caused is complete.
+        RolloutComplete = "rollout-complete",
+        /// The evicted pod is gone.
+        PodReplaced = "pod-replaced",
+        /// The object already was as wanted; nothing was written.
+        AlreadyDone = "already-done",
+        /// The API server accepted the write as a dry run.
+        DryRun = "dry-run",
+        /// Kubernetes reported that the rollout failed.
+        RolloutFailed = "rollout-failed",
+        /// The rollout was not complete when the time to watch was over.
+        RolloutTimeout = "rollout-timeout",
+        /// The object is not there any more.
+        TargetGone = "target-gone",
+        /// Another object of the same name stands in its place.
+        TargetReplaced = "target-replaced",
+        /// A field to be written is not as the decision saw it.
+        PreconditionFailed = "precondition-failed",
+        /// Rollouts of the object are paused.
+        TargetPaused = "target-paused",
+        /// No earlier revision has another template.
+        NoEarlierRevision = "no-earlier-revision",
+        /// The pod has no controller that would replace it.
+        NoController = "no-controller",
+        /// Somebody else changed the written fields; nothing more was done.
+        Contested = "contested",
+        /// A disruption budget blocked the eviction until the time was over.
+        BudgetBlocked = "budget-blocked",
+        /// The API server refused the write.
+        ClusterRefused = "cluster-refused",
+        /// The API server could not be reached or did not answer in time.
+        ClusterUnavailable = "cluster-unavailable",
+        /// The time to start ran out, and nothing was written.
+        DeadlinePassed = "deadline-passed",
+        /// Whether the write happened cannot be known.
+        WriteInDoubt = "write-in-doubt",
+        /// Two people closed the action without knowing what happened.
+        Unresolved = "unresolved",
+        /// Withdrawn before it was ordered.
+        Cancelled = "cancelled",
+        /// Policy said no.
+        PolicyDenied = "policy-denied",
+    }
+}

@@ -1,0 +1,155 @@
+//! Orders: everything an executor is ever told. The canonical bytes of an [`Order`] are the payload
+//! of a DSSE envelope ([`crate::dsse`]).
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::action::Change;
+use crate::digest::Digest;
+use crate::dsse::Envelope;
+use crate::facts::Facts;
+use crate::ids::{ActionId, DecisionId};
+use crate::target::Target;
+
+/// Version of everything in this module and in [`crate::receipt`]. It rises with each change of
+/// them; another version is refused as `contract-unsupported`, never read half-way.
+pub const CONTRACT_VERSION: u32 = 1;
+/// Longest span between `issued_at` and `not_after` an executor accepts, in seconds.
+pub const ORDER_LIFETIME_SECONDS_MAX: u32 = 60;
+/// How far an order's `issued_at` may lie ahead of the executor's clock, in seconds.
+pub const CLOCK_AHEAD_SECONDS_MAX: u32 = 5;
+/// Longest an executor holds the answer to an order open for its `wait` parameter, in seconds.
+pub const WAIT_SECONDS_MAX: u32 = 30;
+
+/// Body of `POST /v1/orders`. The answer is a receipt's [`Envelope`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRequest {
+    /// The signed order.
+    pub order: Envelope,
+}
+
+/// One signed instruction to one executor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Order {
+    /// [`CONTRACT_VERSION`].
+    pub contract: u32,
+    /// The cluster whose executor is meant.
+    pub audience: String,
+    /// Makes the bytes of every order unique.
+    pub nonce: String,
+    /// When it was signed.
+    pub issued_at: Timestamp,
+    /// Nothing may be begun because of this order after this instant.
+    pub not_after: Timestamp,
+    /// What to do.
+    pub instruction: Instruction,
+}
+
+/// What an order can say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Instruction {
+    /// Change the target.
+    Act(Box<Act>),
+    /// Say what the target looks like.
+    Observe(Observe),
+    /// Say what became of an attempt, and never begin it from now on.
+    Resolve(Resolve),
+}
+
+/// Carry out one attempt of one action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Act {
+    /// The action.
+    pub action_id: ActionId,
+    /// The attempt, from 1; an attempt is one stored byte string.
+    pub attempt: u32,
+    /// What to change.
+    pub target: Target,
+    /// How to change it.
+    pub change: Change,
+    /// What the decision saw and must still hold.
+    pub preconditions: Preconditions,
+    /// How long to watch after the write, in seconds.
+    pub watch_seconds: u32,
+    /// Send the one write with `dryRun=All` and watch nothing.
+    pub dry_run: bool,
+    /// The decision that allowed it.
+    pub decision_id: DecisionId,
+    /// The policy set it was taken from.
+    pub policy_digest: Digest,
+    /// The exact bytes of the audit entry of kind `action.intent`, in base64.
+    pub intent: String,
+}
+
+/// The values the decision saw, of the object's identity and of the fields that will be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Preconditions {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// The fields that the change writes.
+    pub fields: WrittenFields,
+}
+
+/// The fields that a change writes, with their values at one time. They are compared before the
+/// write, and tell after a crash whether the write has happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum WrittenFields {
+    /// Of `restart`: the template's `kubectl.kubernetes.io/restartedAt`.
+    Restart {
+        /// Its value; `null` when the annotation is absent.
+        restarted_at: Option<String>,
+    },
+    /// Of `restart-pod`: the pod's existence.
+    RestartPod {
+        /// Whether the pod of this uid is there and not being deleted.
+        present: bool,
+    },
+    /// Of `scale`: `spec.replicas`.
+    Scale {
+        /// Its value.
+        replicas: u32,
+    },
+    /// Of `rollback`: the pod template.
+    Rollback {
+        /// Its digest, restart annotations left out.
+        template_digest: Digest,
+    },
+}
+
+impl Preconditions {
+    /// What `facts` say of the object and of the fields `change` writes; `None` when the object
+    /// lacks them (no replicas, no template).
+    pub fn of(change: &Change, facts: &Facts) -> Option<Self> {
+        let fields = match change {
+            Change::Restart(_) => WrittenFields::Restart { restarted_at: facts.restarted_at.clone() },
+            Change::RestartPod(_) => WrittenFields::RestartPod { present: true },
+            Change::Scale(_) => WrittenFields::Scale { replicas: facts.replicas? },
+            Change::Rollback(_) => WrittenFields::Rollback { template_digest: facts.template_digest? },
+        };
+        Some(Self { uid: facts.uid.clone(), fields })
+    }
+}
+
+/// Look at one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observe {
+    /// The object.
+    pub target: Target,
+}
+
+/// Close an attempt and all earlier ones of its action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resolve {
+    /// The action.
+    pub action_id: ActionId,
+    /// The newest attempt to close.
+    pub attempt: u32,
+}

@@ -1,0 +1,85 @@
+//! Metrics in the Prometheus text format, and those that every HTTP service has.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Metric, Registry};
+
+/// Upper bounds in seconds, 1 ms to 33 s.
+const DURATION_BUCKETS: (f64, f64, u16) = (0.001, 2.0, 16);
+
+/// The metrics of one process. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    method: String,
+    route: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Metrics whose names begin with `aegis_`.
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Arc::new(Mutex::new(Registry::with_prefix("aegis"))),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(|| {
+                let (start, factor, length) = DURATION_BUCKETS;
+                Histogram::new(exponential_buckets(start, factor, length))
+            }),
+        };
+        metrics.register("http_requests", "Requests answered, by route template", metrics.requests.clone());
+        metrics.register(
+            "http_request_duration_seconds",
+            "Time from the head of a request to the head of its answer",
+            metrics.durations.clone(),
+        );
+        metrics
+    }
+
+    /// Adds a metric. `name` without prefix, and without `_total` for counters.
+    pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register(name, help, metric);
+    }
+
+    /// Counts one answered request. `route` is the template, never the path.
+    pub fn record_request(&self, method: &str, route: &str, status: u16, seconds: f64) {
+        let (method, route) = (method.to_owned(), route.to_owned());
+        self.durations
+            .get_or_create(&RouteLabels { method: method.clone(), route: route.clone() })
+            .observe(seconds);
+        self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    }
+
+    /// Everything, as `GET /metrics` answers it.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        encode(&mut text, &registry).expect("writing to a string cannot fail");
+        text
+    }
+}
