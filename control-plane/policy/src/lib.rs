@@ -1,0 +1,40 @@
+//! The policy language: what may be done, by whom, to what, and when.
+//!
+//! ```text
+//!  bytes ──document::parse──► Policy ──┐
+//!            │                         ├─► PolicySet ──┐
+//!            └─► Vec<Problem>   version┘               │
+//!  who asks for what ─────────────────────► Question ──┼─ evaluate ──► Decision
+//!  what the executor saw ─────────────────► Facts ─────┤             ALLOW | DENY
+//!  the clock, read by the caller ─────────► now ───────┘             + deciding rules
+//! ```
+//!
+//! The specification is `docs/policies.md`; its numbered rules (P1, P2, …) are cited where they are
+//! implemented, and its examples are run as tests. [`evaluate`] is a pure function: everything it
+//! depends on is in its arguments, and in the zone data named by [`ZONE_DATA_VERSION`], so a
+//! decision can be taken again years later. Nothing here does IO, reads a clock or draws a random
+//! number.
+
+pub mod attribute;
+mod decision;
+pub mod document;
+mod evaluate;
+mod pattern;
+mod principal;
+mod problem;
+mod question;
+mod resource;
+mod set;
+mod suggest;
+mod time;
+mod zone;
+
+pub use decision::{Cause, DecidingRule, Decision, Effect, Indeterminate};
+pub use document::Policy;
+pub use evaluate::{FACTS_AGE_SECONDS_MAX, NO_RULE_ALLOWS, evaluate};
+pub use principal::{PRINCIPAL_KINDS, Principal, PrincipalError};
+pub use problem::{PROBLEMS_MAX, Problem, code};
+pub use question::{Question, QuestionError, RawQuestion};
+pub use resource::{Resource, ResourceError};
+pub use set::{DuplicatePolicy, PolicySet};
+pub use zone::ZONE_DATA_VERSION;
