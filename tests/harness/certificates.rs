@@ -1,0 +1,118 @@
+//! The test cluster's own certificate authority, and a kubeconfig for each identity it vouches for.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use serde_json::json;
+
+use crate::paths::{create_private, write_private};
+
+/// A folder of keys and certificates, all signed by one authority made for this cluster.
+pub(crate) struct Authority {
+    folder: PathBuf,
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A key and its certificate, as PEM.
+pub(crate) struct Identity {
+    certificate: String,
+    key: String,
+}
+
+impl Authority {
+    pub(crate) fn create(folder: &Path) -> Result<Self> {
+        create_private(folder)?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, "testbed-ca");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate()?;
+        let pem = params.self_signed(&key)?.pem();
+        write_private(&folder.join("ca.crt"), &pem)?;
+
+        let service_account = KeyPair::generate()?;
+        write_private(&folder.join("service-account.key"), service_account.serialize_pem())?;
+        // The API server verifies with the public key alone: it refuses a PKCS#8 EC private key there.
+        write_private(&folder.join("service-account.pub"), service_account.public_key_pem())?;
+        Ok(Self { folder: folder.to_owned(), pem, issuer: Issuer::new(params, key) })
+    }
+
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The path of a file made here, such as `apiserver.crt`.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    /// A certificate of a server on the loopback address, in `<name>.crt` and `<name>.key`.
+    pub(crate) fn issue_server(&self, name: &str, common_name: &str) -> Result<()> {
+        let mut params =
+            CertificateParams::new(vec!["localhost".to_owned(), "kubernetes.default.svc".to_owned()])?;
+        for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 96, 0, 1)] {
+            params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(address)));
+        }
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let identity = self.issue(&params)?;
+        write_private(&self.path(&format!("{name}.crt")), identity.certificate)?;
+        write_private(&self.path(&format!("{name}.key")), identity.key)
+    }
+
+    /// A certificate that signs in as `user`.
+    pub(crate) fn issue_client(&self, user: &str, group: Option<&str>) -> Result<Identity> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, user);
+        if let Some(group) = group {
+            params.distinguished_name.push(DnType::OrganizationName, group);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(&params)
+    }
+
+    fn issue(&self, params: &CertificateParams) -> Result<Identity> {
+        let key = KeyPair::generate()?;
+        let certificate = params.clone().signed_by(&key, &self.issuer)?.pem();
+        Ok(Identity { certificate, key: key.serialize_pem() })
+    }
+
+    /// Writes a kubeconfig that signs in with a client certificate.
+    pub(crate) fn write_kubeconfig(&self, path: &Path, server: &str, identity: &Identity) -> Result<()> {
+        let user = json!({
+            "client-certificate-data": BASE64_STANDARD.encode(&identity.certificate),
+            "client-key-data": BASE64_STANDARD.encode(&identity.key),
+        });
+        write_kubeconfig(path, server, Some(&self.pem), &user)
+    }
+}
+
+/// Writes a kubeconfig with one cluster and one user. JSON is YAML, so no YAML writer is needed.
+pub(crate) fn write_kubeconfig(
+    path: &Path,
+    server: &str,
+    authority_pem: Option<&str>,
+    user: &serde_json::Value,
+) -> Result<()> {
+    let mut cluster = json!({ "server": server });
+    if let Some(pem) = authority_pem {
+        cluster["certificate-authority-data"] = json!(BASE64_STANDARD.encode(pem));
+    }
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "testbed",
+        "contexts": [{ "name": "testbed", "context": { "cluster": "testbed", "user": "user" } }],
+        "clusters": [{ "name": "testbed", "cluster": cluster }],
+        "users": [{ "name": "user", "user": user }],
+    });
+    write_private(path, serde_json::to_vec_pretty(&config)?)
+}

@@ -1,0 +1,20 @@
+//! The harness of the black-box tests: everything a test needs that is real and must be started.
+//!
+//! ```text
+//!  callers ──► Stack ──► control plane(s) ──► fault proxy ──► executor(s) ──► fault proxy ──► Cluster
+//!                             └── Database ──────────────────────┘                (etcd, API server, kwok)
+//! ```
+//! Nothing started here survives the process that started it. A missing program fails with a sentence that says
+//! what to install.
+
+mod certificates;
+pub mod cluster;
+pub mod database;
+pub mod eventually;
+pub mod kube_audit;
+pub mod paths;
+pub mod ports;
+pub mod process;
+pub mod programs;
+pub mod progress;
+pub mod workload;

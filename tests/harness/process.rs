@@ -1,0 +1,380 @@
+//! Child processes that end with their owner, however the owner ends.
+//!
+//! Every child asks the kernel for SIGKILL at its parent's death. The kernel counts the death of the *thread* that
+//! spawned it, so one thread that lives as long as the process spawns them all. Children inherit nothing from the
+//! environment unless they ask for it: an ambient `KUBECONFIG` or `DATABASE_URL` never reaches them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// What to start and how; kept so that it can be started again.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    program: PathBuf,
+    args: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    inherits_environment: bool,
+    folder: Option<PathBuf>,
+    user: Option<(u32, u32)>,
+}
+
+impl Launch {
+    /// Starts describing a command line.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            environment: Vec::new(),
+            inherits_environment: false,
+            folder: None,
+            user: None,
+        }
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// One environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Lets the child see our own environment, for build tools. `KUBECONFIG` is taken out even then.
+    #[must_use]
+    pub fn inherit_environment(mut self) -> Self {
+        self.inherits_environment = true;
+        self
+    }
+
+    /// The working folder.
+    #[must_use]
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// The user and group to run as, if not ours.
+    #[must_use]
+    pub fn user(mut self, user: Option<(u32, u32)>) -> Self {
+        self.user = user;
+        self
+    }
+
+    /// The name of the program, for messages.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).stdin(Stdio::null());
+        if self.inherits_environment {
+            command.env_remove("KUBECONFIG");
+        } else {
+            command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// Runs to the end with the given standard input and returns what it printed, whatever its exit code.
+    pub async fn output_with(&self, input: impl Into<Vec<u8>>) -> Result<Output> {
+        let mut command = self.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawn(command).with_context(|| format!("cannot start {}", self.program.display()))?;
+        let input = input.into();
+        let waiting = tokio::task::spawn_blocking(move || {
+            if let Some(mut stdin) = child.stdin.take() {
+                // A program that ends without reading its input has said why on its standard error.
+                let _ = stdin.write_all(&input);
+            }
+            child.wait_with_output()
+        });
+        Ok(waiting.await??)
+    }
+
+    /// Runs to the end; anything but exit code 0 is an error that quotes what the program said.
+    pub async fn output(&self) -> Result<String> {
+        let output = self.output_with(Vec::new()).await?;
+        self.expect_success(&output)
+    }
+
+    /// The standard output of a run that succeeded, or an error that quotes what the program said.
+    pub fn expect_success(&self, output: &Output) -> Result<String> {
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} ended with {}: {}", self.name(), output.status, said.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs to the end and hands each line of its standard error to `on_line`; the error quotes the last lines.
+    pub async fn run_with_lines(&self, mut on_line: impl FnMut(&str) + Send + 'static) -> Result<()> {
+        use std::io::BufRead;
+        let mut command = self.command();
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = spawn(command).with_context(|| format!("cannot start {}", self.program.display()))?;
+        let waiting =
+            tokio::task::spawn_blocking(move || -> Result<(std::process::ExitStatus, Vec<String>)> {
+                let mut last = Vec::new();
+                let stderr = child.stderr.take().context("no standard error")?;
+                for line in io::BufReader::new(stderr).lines() {
+                    let line = line?;
+                    on_line(&line);
+                    last.push(line);
+                    if last.len() > 20 {
+                        last.remove(0);
+                    }
+                }
+                Ok((child.wait()?, last))
+            });
+        let (status, last) = waiting.await??;
+        ensure!(status.success(), "{} ended with {status}:\n{}", self.name(), last.join("\n"));
+        Ok(())
+    }
+}
+
+type Job = (Command, mpsc::Sender<io::Result<Child>>);
+
+/// Spawns on the one thread that lives as long as this process.
+fn spawn(mut command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Mutex<mpsc::Sender<Job>>> = OnceLock::new();
+    let owner = Pid::this();
+    let die_with_owner = move || {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The owner may have died before the line above; then nobody will send the signal.
+        if Pid::parent() == owner { Ok(()) } else { Err(io::Error::from(io::ErrorKind::BrokenPipe)) }
+    };
+    command.process_group(0);
+    #[expect(unsafe_code, reason = "the closure makes two system calls and allocates nothing")]
+    // SAFETY: prctl and getppid are async-signal-safe, and no memory is allocated between fork and exec.
+    unsafe {
+        command.pre_exec(die_with_owner);
+    }
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in jobs {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(sender)
+    });
+    let (answer, answered) = mpsc::channel();
+    let gone = || io::Error::other("the spawning thread is gone");
+    spawner.lock().unwrap_or_else(PoisonError::into_inner).send((command, answer)).map_err(|_| gone())?;
+    answered.recv().map_err(|_| gone())?
+}
+
+/// A running child with its log. It is killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    launch: Launch,
+    log: PathBuf,
+    child: Mutex<Option<Child>>,
+}
+
+impl Process {
+    /// Starts a process that appends what it prints to `log`.
+    pub fn start(name: &str, launch: Launch, log: &Path) -> Result<Self> {
+        let process = Self { name: name.to_owned(), launch, log: log.to_owned(), child: Mutex::new(None) };
+        process.start_again()?;
+        Ok(process)
+    }
+
+    /// The name it was given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its output goes.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts it with the same command line; an error if it still runs.
+    pub fn start_again(&self) -> Result<()> {
+        let mut child = self.child();
+        if let Some(running) = child.as_mut() {
+            ensure!(running.try_wait()?.is_some(), "{} still runs", self.name);
+        }
+        let log = open_log(&self.log)?;
+        let mut command = self.launch.command();
+        command.stdout(log.try_clone()?).stderr(log);
+        *child = Some(spawn(command).with_context(|| format!("cannot start {}", self.name))?);
+        Ok(())
+    }
+
+    /// Its process id while it runs, also when stopped.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        let mut child = self.child();
+        let running = child.as_mut()?;
+        matches!(running.try_wait(), Ok(None)).then(|| running.id())
+    }
+
+    /// Fails with the end of the log if the process has ended.
+    pub fn ensure_running(&self) -> Result<()> {
+        if self.pid().is_some() {
+            return Ok(());
+        }
+        bail!("{} has ended:\n{}", self.name, self.log_tail(15))
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let all: Vec<_> = text.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// SIGKILL to it and everything it started; returns when it is gone. Nothing happens if it has ended.
+    pub fn kill(&self) -> Result<()> {
+        let mut child = self.child();
+        let Some(running) = child.as_mut() else { return Ok(()) };
+        if running.try_wait()?.is_none() {
+            let family = signal_family(running.id(), Signal::SIGKILL)?;
+            running.wait()?;
+            wait_until_gone(&family);
+        }
+        Ok(())
+    }
+
+    /// SIGSTOP: it keeps its memory and its connections and does nothing.
+    pub fn stop(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// SIGCONT: it goes on where it was stopped.
+    pub fn cont(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.pid().with_context(|| format!("{} does not run", self.name))?;
+        signal_family(pid, signal)?;
+        Ok(())
+    }
+
+    /// SIGTERM, then SIGKILL if it has not ended in time.
+    pub async fn terminate(&self, within: Duration) -> Result<()> {
+        let Some(pid) = self.pid() else { return Ok(()) };
+        let pid = Pid::from_raw(i32::try_from(pid)?);
+        kill(pid, Signal::SIGCONT)?;
+        kill(pid, Signal::SIGTERM)?;
+        let deadline = Instant::now() + within;
+        while self.pid().is_some() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.kill()
+    }
+
+    /// SIGKILL, then the same command line again.
+    pub fn restart(&self) -> Result<()> {
+        self.kill()?;
+        self.start_again()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+fn open_log(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Waits for processes that are not our own children, so that nobody else tells us of their end.
+fn wait_until_gone(pids: &[u32]) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while pids.iter().any(|pid| is_alive(*pid)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process exists and has not ended; one that only waits to be collected by its parent has ended.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Signals a process and its descendants, the parent first so that a stopped one starts no more; returns the
+/// descendants. PostgreSQL puts each backend into a group of its own, so a signal to the group would miss them.
+fn signal_family(pid: u32, signal: Signal) -> Result<Vec<u32>> {
+    let send = |pid: u32| match kill(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)), signal) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot signal process {pid}")),
+    };
+    let descendants = descendants(pid);
+    send(pid)?;
+    descendants.iter().copied().try_for_each(send)?;
+    Ok(descendants)
+}
+
+/// The processes below one, nearest first.
+#[must_use]
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut children_of: std::collections::HashMap<u32, Vec<u32>> = std::collections::HashMap::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(child) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if let Some(parent) = parent_of(child) {
+            children_of.entry(parent).or_default().push(child);
+        }
+    }
+    let mut found = Vec::new();
+    let mut next = vec![pid];
+    while let Some(parent) = next.pop() {
+        for child in children_of.remove(&parent).unwrap_or_default() {
+            found.push(child);
+            next.push(child);
+        }
+    }
+    found
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may itself hold spaces and parentheses.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}

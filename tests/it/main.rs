@@ -1,0 +1,3 @@
+//! Black-box tests: the real binaries, a real PostgreSQL, a real Kubernetes API server.
+
+mod testbed;
