@@ -62,7 +62,7 @@ impl Policy {
         &self.canonical
     }
 
-    /// SHA-256 over [`canonical`](Self::canonical); layout and order of fields have no influence.
+    /// P24: SHA-256 over [`canonical`](Self::canonical); layout and order of fields have no influence.
     pub fn digest(&self) -> Digest {
         self.digest
     }
@@ -83,7 +83,7 @@ pub(crate) struct Rule {
     pub(crate) time: Option<TimeCondition>,
 }
 
-/// Whom and what a rule is about; an empty dimension means any.
+/// P2: whom and what a rule is about; an empty dimension means any.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Match {
     pub(crate) principals: Vec<Glob>,
@@ -172,8 +172,8 @@ impl Rule {
     }
 }
 
-/// Reads a document. Any bytes at all give a policy or the list of all that is wrong, in the order
-/// of the document's fields, with line and column.
+/// P1: reads a document. Any bytes at all give a policy, or the list of all that is wrong, with line
+/// and column, from the first line to the last.
 pub fn parse(bytes: &[u8]) -> Result<Policy, Vec<Problem>> {
     let value = strict::value(bytes, Limits::POLICY).map_err(|error| {
         let mut problem = Problem::new(error.pointer.clone(), error.code(), error.message.clone());

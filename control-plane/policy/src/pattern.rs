@@ -8,7 +8,7 @@ use crate::suggest::nearest;
 /// Longest pattern; the longest resource has under 450 characters.
 const PATTERN_LENGTH_MAX: usize = 512;
 
-/// A text in which `*` stands for any run of characters, also for none.
+/// P21: a text in which `*` stands for any run of characters, also for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Glob(String);
 
@@ -40,7 +40,7 @@ impl Glob {
         Ok(Self(text.to_owned()))
     }
 
-    /// A pattern for principals; refused when no kind of principal can match it.
+    /// P23: a pattern for principals; refused when no kind of principal can match it.
     pub(crate) fn parse_principal(text: &str) -> Result<Self, PatternError> {
         let glob = Self::parse(text)?;
         let before_star = text.split('*').next().unwrap_or_default();
@@ -79,7 +79,7 @@ impl Glob {
     }
 }
 
-/// A resource in which each segment is a [`Glob`], and a last `**` stands for one or more segments.
+/// P22: a resource in which each segment is a [`Glob`], and a last `**` stands for one or more segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResourcePattern {
     segments: Vec<Glob>,
@@ -87,7 +87,7 @@ pub(crate) struct ResourcePattern {
 }
 
 impl ResourcePattern {
-    /// Refuses every pattern that no resource can match.
+    /// P23: refuses every pattern that no resource can match.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
         if text == "**" {
             return Ok(Self { segments: Vec::new(), rest: true });

@@ -73,10 +73,10 @@ impl fmt::Display for Problem {
 /// lists them; a test holds the two equal.
 pub mod code {
     macro_rules! codes {
-        ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-            $($(#[$doc])* pub const $name: &str = $text;)*
-            /// Every code of this module.
-            pub const ALL: &[&str] = &[$($text),*];
+        ($(#[doc = $meaning:literal] $name:ident = $text:literal;)*) => {
+            $(#[doc = $meaning] pub const $name: &str = $text;)*
+            /// Every code of this module, with its meaning.
+            pub const ALL: &[(&str, &str)] = &[$(($text, $meaning)),*];
         };
     }
 

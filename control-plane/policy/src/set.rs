@@ -37,7 +37,7 @@ impl PolicySet {
         Self { policies: Vec::new(), digest: digest(&[]) }
     }
 
-    /// SHA-256 over the canonical JSON of `[{name, version, digest}, …]`, sorted by name.
+    /// P24: SHA-256 over the canonical JSON of `[{name, version, digest}, …]`, sorted by name.
     pub fn digest(&self) -> Digest {
         self.digest
     }

@@ -92,6 +92,7 @@ fn read_path(
         }
         return None;
     };
+    // P13: a parameter is read only by rules that can be about its action.
     if let Some(action) = attribute.presence.action().filter(|action| !actions.contains(action)) {
         let message = format!("only `{action}` has `{path}`, and this rule is never about `{action}`");
         reader.report(Problem::new(place.pointer(), code::ATTRIBUTE_UNAVAILABLE, message));
@@ -165,7 +166,7 @@ fn read_check(
     })
 }
 
-/// Whether an operator with a value reads attributes of this type.
+/// P12: whether an operator with a value reads attributes of this type.
 fn is_applicable(operator: &str, value_type: Type) -> bool {
     let is_order = matches!(operator, "lt" | "lte" | "gt" | "gte");
     match value_type {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Problem;
+use super::{Problem, code};
 
-/// Sets line and column of every problem. A pointer to something that is missing gets the place of
+/// Sets line and column of every problem, and sorts them by place. A pointer to something that is missing gets the place of
 /// the innermost value around it that is there.
 ///
 /// `bytes` must be JSON that the strict reader has accepted: it bounds the depth of the walk.
@@ -22,7 +22,7 @@ pub(super) fn locate(bytes: &[u8], problems: &mut [Problem]) {
     walk.value();
     let offsets = walk.wanted;
     let lines = line_starts(bytes);
-    for problem in problems {
+    for problem in problems.iter_mut() {
         let mut pointer = problem.pointer.as_str();
         let offset = loop {
             match (offsets.get(pointer), pointer.rfind('/')) {
@@ -35,6 +35,8 @@ pub(super) fn locate(bytes: &[u8], problems: &mut [Problem]) {
         problem.line = Some(line);
         problem.column = Some(offset - lines[line - 1] + 1);
     }
+    // The remark that there are more is not about a place; it stays last.
+    problems.sort_by_key(|problem| (problem.code == code::TOO_MANY_PROBLEMS, problem.line, problem.column));
 }
 
 fn line_starts(bytes: &[u8]) -> Vec<usize> {

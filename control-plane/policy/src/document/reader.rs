@@ -154,6 +154,7 @@ impl Reader {
         }
     }
 
+    /// P25: what is not enforced is refused.
     pub(super) fn unsupported(&mut self, place: &Place<'_>, what: &str) {
         let message =
             format!("{what} is not enforced by this release, and what is not enforced is not stored");

@@ -57,19 +57,18 @@ fn read_rule(reader: &mut Reader, place: &Place<'_>, rule: &Value) -> Option<Rul
     // A condition is judged against what the rule matches; with a broken match it is judged
     // against everything, so that its own problems are still found.
     let actions = possible_actions(matching.as_ref());
-    let when = match fields.get("when") {
-        Some(value) => Some(condition::read_when(reader, &place.field("when"), value, effect, &actions)?),
-        None => None,
-    };
-    let time = match fields.get("time") {
-        Some(value) => Some(read_time(reader, &place.field("time"), value)?),
-        None => None,
-    };
+    let when = fields
+        .get("when")
+        .map(|value| condition::read_when(reader, &place.field("when"), value, effect, &actions));
+    let time = fields.get("time").map(|value| read_time(reader, &place.field("time"), value));
     let (id, effect) = (id?, effect?);
     let reason = reason.filter(|reason| !reason.is_empty()).unwrap_or_else(|| match effect {
         Effect::Allow => format!("allowed by the rule {id}"),
         Effect::Deny => format!("denied by the rule {id}"),
     });
+    // Absent is well; present and unreadable is not.
+    let (when, time) =
+        (when.map_or(Some(None), |when| when.map(Some))?, time.map_or(Some(None), |time| time.map(Some))?);
     Some(Rule { id, effect, reason, matching: matching?, when, time })
 }
 
@@ -135,7 +134,7 @@ fn read_dimension<T>(
     read.into_iter().collect()
 }
 
-/// Every entry must be able to match an action: a misspelt one in a DENY would never deny.
+/// P23: every entry must be able to match an action: a misspelt one in a DENY would never deny.
 fn check_actions(reader: &mut Reader, place: &Place<'_>, fields: &Map<String, Value>, actions: &[Glob]) {
     let known = ActionType::ALL.map(ActionType::as_str);
     let dimension = place.field("actions");
