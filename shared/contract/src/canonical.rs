@@ -2,8 +2,11 @@
 //!
 //! What is hashed, signed or compared is written here and nowhere else.
 
+mod tree;
+
+use std::fmt;
+
 use serde::Serialize;
-use serde_json::Value;
 use thiserror::Error;
 
 /// The largest magnitude of an integer that every JSON reader keeps exact: 2^53.
@@ -18,7 +21,7 @@ pub enum CanonicalError {
         /// JSON pointer to the integer.
         pointer: String,
     },
-    /// JSON has no words for it: a non-finite number, a map key that is no string, a key twice.
+    /// JSON has no words for it: a number that is not finite, a key that is not a string, a key twice.
     #[error("not representable as canonical JSON: {0}")]
     NotRepresentable(String),
 }
@@ -31,50 +34,34 @@ impl CanonicalError {
             Self::NotRepresentable(_) => "not-representable",
         }
     }
+
+    /// The same error, seen from one level further out.
+    fn within(self, segment: &str) -> Self {
+        match self {
+            Self::NumberOutOfRange { pointer: inner } => {
+                let mut pointer = String::new();
+                push_segment(&mut pointer, segment);
+                Self::NumberOutOfRange { pointer: pointer + &inner }
+            }
+            Self::NotRepresentable(_) => self,
+        }
+    }
+}
+
+impl serde::ser::Error for CanonicalError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::NotRepresentable(message.to_string())
+    }
 }
 
 /// Writes `value` as RFC 8785 JSON.
 ///
-/// Refuses integers beyond ±2^53, non-finite numbers and doubled keys. Equal documents give equal bytes.
+/// Refuses integers beyond ±2^53, numbers that are not finite, doubled keys and raw JSON text. Equal
+/// documents give equal bytes.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CanonicalError> {
-    // The canonicaliser writes every number as a double, so integers are judged before it rounds them;
-    // it alone sees the original value, in which NaN has not yet become null.
-    let bytes = serde_json_canonicalizer::to_vec(&value).map_err(not_representable)?;
-    let tree = serde_json::to_value(value).map_err(not_representable)?;
-    check_integers(&tree, &mut String::new())?;
-    Ok(bytes)
-}
-
-fn not_representable(error: serde_json::Error) -> CanonicalError {
-    CanonicalError::NotRepresentable(error.to_string())
-}
-
-fn check_integers(value: &Value, pointer: &mut String) -> Result<(), CanonicalError> {
-    let length = pointer.len();
-    match value {
-        Value::Number(number) => {
-            let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-            if magnitude.is_some_and(|magnitude| magnitude > INTEGER_MAX) {
-                return Err(CanonicalError::NumberOutOfRange { pointer: pointer.clone() });
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                push_segment(pointer, &index.to_string());
-                check_integers(item, pointer)?;
-                pointer.truncate(length);
-            }
-        }
-        Value::Object(members) => {
-            for (key, member) in members {
-                push_segment(pointer, key);
-                check_integers(member, pointer)?;
-                pointer.truncate(length);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::String(_) => {}
-    }
-    Ok(())
+    let tree = value.serialize(tree::Tree)?;
+    serde_json_canonicalizer::to_vec(&tree)
+        .map_err(|error| CanonicalError::NotRepresentable(error.to_string()))
 }
 
 /// Appends one segment to a JSON pointer (RFC 6901).

@@ -1,9 +1,10 @@
 //! The one way bytes become a document: a JSON reader that accepts a single reading or none.
 //!
 //! Refused: more bytes or levels than the limits, invalid UTF-8, a key twice in one object, numbers beyond
-//! ±2^53, anything after the document, and whatever the target type does not know (types that are read here
-//! carry `deny_unknown_fields`). Standard base64 is read here too, canonical padding only.
+//! ±2^53, anything after the document, structs written as arrays, and whatever the target type does not know
+//! (types that are read here carry `deny_unknown_fields`). Standard base64 is read here too, canonical padding only.
 
+mod objects;
 mod tree;
 
 use base64::Engine as _;
@@ -101,16 +102,21 @@ impl StrictError {
 ///
 /// The text is judged as JSON first, then as a `T`, both over the same bytes by the same parser.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<T, StrictError> {
-    value(bytes, limits)?;
+    let tree = value(bytes, limits)?;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    serde_path_to_error::deserialize(objects::Objects(&mut deserializer)).map_err(|error| {
         let mut pointer = String::new();
         for segment in error.path() {
+            let length = pointer.len();
             match segment {
                 Segment::Seq { index } => push_segment(&mut pointer, &index.to_string()),
                 Segment::Map { key } => push_segment(&mut pointer, key),
-                // A variant's name is a key of the text only in some representations of enums.
-                Segment::Enum { .. } | Segment::Unknown => break,
+                Segment::Enum { variant } => push_segment(&mut pointer, variant),
+                Segment::Unknown => break,
+            }
+            // A variant's name is a key of the text only in some representations of enums.
+            if tree.pointer(&pointer).is_none() {
+                pointer.truncate(length);
             }
         }
         let error = error.into_inner();

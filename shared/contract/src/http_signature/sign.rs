@@ -50,21 +50,18 @@ pub fn sign(
         .components()
         .map(|component| (component.name(), values.value(component).expect("listed, hence present")))
         .collect();
-    let params = [("nonce", text(nonce)), ("keyid", text(key.id())), ("tag", text(LABEL))];
-
     let mut serializer = DictSerializer::new();
     let mut list = serializer.inner_list(name(LABEL));
     for (component, _) in &lines {
         let _ = list.bare_item(text(component));
     }
-    let mut parameters = list
+    let _ = list
         .finish()
         .parameter(name("created"), seconds(created)?)
-        .parameter(name("expires"), seconds(expires)?);
-    for (parameter, value) in params {
-        parameters = parameters.parameter(name(parameter), value);
-    }
-    drop(parameters);
+        .parameter(name("expires"), seconds(expires)?)
+        .parameter(name("nonce"), text(nonce))
+        .parameter(name("keyid"), text(key.id()))
+        .parameter(name("tag"), text(LABEL));
     let signature_input = serializer.finish().expect("one member was written");
 
     let base = signature_base(lines, &signature_input[LABEL.len() + 1..]);
