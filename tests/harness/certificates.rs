@@ -45,10 +45,6 @@ impl Authority {
         Ok(Self { folder: folder.to_owned(), pem, issuer: Issuer::new(params, key) })
     }
 
-    pub(crate) fn pem(&self) -> &str {
-        &self.pem
-    }
-
     /// The path of a file made here, such as `apiserver.crt`.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)
@@ -91,17 +87,16 @@ impl Authority {
             "client-certificate-data": BASE64_STANDARD.encode(&identity.certificate),
             "client-key-data": BASE64_STANDARD.encode(&identity.key),
         });
-        write_kubeconfig(path, server, Some(&self.pem), &user)
+        write_private(path, kubeconfig(server, Some(&self.pem), &user)?)
     }
 }
 
-/// Writes a kubeconfig with one cluster and one user. JSON is YAML, so no YAML writer is needed.
-pub(crate) fn write_kubeconfig(
-    path: &Path,
+/// A kubeconfig with one cluster and one user. JSON is YAML, so no YAML writer is needed.
+pub(crate) fn kubeconfig(
     server: &str,
     authority_pem: Option<&str>,
     user: &serde_json::Value,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
     let mut cluster = json!({ "server": server });
     if let Some(pem) = authority_pem {
         cluster["certificate-authority-data"] = json!(BASE64_STANDARD.encode(pem));
@@ -109,10 +104,15 @@ pub(crate) fn write_kubeconfig(
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "current-context": "testbed",
-        "contexts": [{ "name": "testbed", "context": { "cluster": "testbed", "user": "user" } }],
-        "clusters": [{ "name": "testbed", "cluster": cluster }],
+        "current-context": "aegis",
+        "contexts": [{ "name": "aegis", "context": { "cluster": "aegis", "user": "user" } }],
+        "clusters": [{ "name": "aegis", "cluster": cluster }],
         "users": [{ "name": "user", "user": user }],
     });
-    write_private(path, serde_json::to_vec_pretty(&config)?)
+    Ok(serde_json::to_vec_pretty(&config)?)
+}
+
+/// The PEM text inside a kubeconfig's base64.
+pub(crate) fn decode_pem(encoded: &str) -> Result<String> {
+    Ok(String::from_utf8(BASE64_STANDARD.decode(encoded)?)?)
 }

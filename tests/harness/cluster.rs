@@ -4,22 +4,25 @@
 //! see the head of `tests/testbed/stages.yaml`.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::certificates::Authority;
 use crate::eventually::until;
 use crate::kube_audit::KubeAudit;
-use crate::paths::{RunFolder, create_private, random_name, write_private};
+use crate::kubernetes::Kubernetes;
+use crate::paths::{RunFolder, create_private, write_private};
 use crate::ports;
 use crate::process::{Launch, Process};
 use crate::programs::{Programs, testbed};
 use crate::progress;
+use crate::workload::is_ready;
 
 /// The API server answers in a few seconds; a busy machine is given much more before the test fails.
 const START_WITHIN: Duration = Duration::from_secs(90);
@@ -47,19 +50,25 @@ impl Default for ClusterOptions {
 #[derive(Debug)]
 pub struct Cluster {
     processes: BTreeMap<&'static str, Process>,
-    programs: Programs,
-    server: String,
-    authority_pem: String,
-    kubeconfig: PathBuf,
-    audit_log: PathBuf,
+    access: Kubernetes,
     folder: RunFolder,
+}
+
+impl Deref for Cluster {
+    type Target = Kubernetes;
+
+    fn deref(&self) -> &Kubernetes {
+        &self.access
+    }
 }
 
 impl Cluster {
     /// The cluster that the tests of one process share. A test that breaks a cluster starts its own.
-    pub async fn shared() -> Result<&'static Self> {
-        static SHARED: OnceCell<Cluster> = OnceCell::const_new();
-        SHARED.get_or_try_init(|| Self::start(ClusterOptions::default())).await
+    pub async fn shared() -> Result<Arc<Self>> {
+        static SHARED: OnceCell<Arc<Cluster>> = OnceCell::const_new();
+        let shared = SHARED
+            .get_or_try_init(async || anyhow::Ok(Arc::new(Self::start(ClusterOptions::default()).await?)));
+        Ok(shared.await?.clone())
     }
 
     /// Starts a cluster and returns when its nodes are Ready and pods can be created.
@@ -67,18 +76,11 @@ impl Cluster {
         let programs = Programs::ready().await?;
         let step = progress::step(format!("starting a Kubernetes cluster with {} nodes", options.nodes));
         let plan = Plan::make(&programs, &options)?;
-        let server = plan.server();
-        let mut cluster = Self {
-            processes: BTreeMap::new(),
-            programs,
-            server,
-            authority_pem: plan.authority.pem().to_owned(),
-            kubeconfig: plan.kubeconfig("admin"),
-            audit_log: plan.logs().join("audit.jsonl"),
-            folder: plan.folder,
-        };
+        let kubectl = programs.path("kubectl");
+        let access = Kubernetes::new(kubectl, plan.kubeconfig("admin"), plan.folder.path().to_owned());
+        let mut cluster = Self { processes: BTreeMap::new(), access, folder: plan.folder };
         for (name, launch) in plan.launches {
-            let log = cluster.folder.path().join("log").join(format!("{name}.log"));
+            let log = cluster.logs().join(format!("{name}.log"));
             if name == "kube-controller-manager" {
                 cluster.wait_for_api_server().await?;
             }
@@ -93,35 +95,17 @@ impl Cluster {
         }
         cluster.wait_for_nodes(options.nodes).await?;
         until("the default service account", START_WITHIN, async || {
-            Ok(cluster.kubectl(["get", "serviceaccount", "default"]).await.is_ok())
+            Ok(cluster.get("default", "serviceaccount/default").await.is_ok())
         })
         .await?;
         step.done();
         Ok(cluster)
     }
 
-    /// A kubeconfig with all rights.
-    #[must_use]
-    pub fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
-    }
-
-    /// The API server's base URL.
-    #[must_use]
-    pub fn server(&self) -> &str {
-        &self.server
-    }
-
-    /// The certificate of the authority that vouches for the API server.
-    #[must_use]
-    pub fn authority_pem(&self) -> &str {
-        &self.authority_pem
-    }
-
     /// The API server's audit log.
     #[must_use]
     pub fn audit(&self) -> KubeAudit {
-        KubeAudit::new(&self.audit_log)
+        KubeAudit::new(&self.logs().join("audit.jsonl"))
     }
 
     /// The folder with one log per component.
@@ -136,56 +120,8 @@ impl Cluster {
         self.folder.path()
     }
 
-    /// A client with all rights. Each test makes its own: a client belongs to the runtime it was made in.
-    pub async fn client(&self) -> Result<kube::Client> {
-        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(kube::Client::try_from(config)?)
-    }
-
-    /// kubectl with all rights, not yet run.
-    #[must_use]
-    pub fn kubectl_launch(&self) -> Launch {
-        Launch::new(self.programs.path("kubectl"))
-            .env("HOME", self.folder.path())
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-    }
-
-    /// Runs kubectl with all rights and returns what it printed.
-    pub async fn kubectl<A: AsRef<std::ffi::OsStr>>(
-        &self,
-        args: impl IntoIterator<Item = A>,
-    ) -> Result<String> {
-        self.kubectl_launch().args(args).output().await
-    }
-
-    /// Applies a manifest, or a list of them.
-    pub async fn apply(&self, manifest: &Value) -> Result<()> {
-        self.apply_text(&manifest.to_string()).await
-    }
-
-    /// Applies YAML or JSON text.
-    pub async fn apply_text(&self, manifest: &str) -> Result<()> {
-        let launch = self.kubectl_launch().args(["apply", "-f", "-"]);
-        let output = launch.output_with(manifest).await?;
-        launch.expect_success(&output)?;
-        Ok(())
-    }
-
     async fn apply_file(&self, path: &Path) -> Result<()> {
         self.apply_text(&std::fs::read_to_string(path)?).await
-    }
-
-    /// Creates a namespace of its own for one test: the given name and a random end.
-    pub async fn create_namespace(&self, stem: &str) -> Result<String> {
-        let name = format!("{stem}-{}", random_name(8));
-        self.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })).await?;
-        until("the namespace's default service account", START_WITHIN, async || {
-            Ok(self.kubectl(["-n", &name, "get", "serviceaccount", "default"]).await.is_ok())
-        })
-        .await?;
-        Ok(name)
     }
 
     /// One component's process, by the name of its program.
@@ -219,17 +155,17 @@ impl Cluster {
     pub async fn wait_for_api_server(&self) -> Result<()> {
         until("the API server becoming ready", START_WITHIN, async || {
             self.processes.values().try_for_each(Process::ensure_running)?;
-            Ok(self.kubectl(["get", "--raw", "/readyz"]).await? == "ok")
+            Ok(self.read("/readyz").await? == "ok")
         })
         .await
     }
 
     async fn wait_for_nodes(&self, count: usize) -> Result<()> {
-        let ready = r#"jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#;
         until("the nodes becoming Ready", START_WITHIN, async || {
             self.processes.values().try_for_each(Process::ensure_running)?;
-            let said = self.kubectl(["get", "nodes", "-o", ready]).await?;
-            Ok(said.split_whitespace().filter(|status| *status == "True").count() == count)
+            let nodes: Value = serde_json::from_str(&self.read("/api/v1/nodes").await?)?;
+            let nodes = nodes["items"].as_array().context("no list of nodes")?;
+            Ok(nodes.iter().filter(|node| is_ready(node)).count() == count)
         })
         .await
     }
@@ -301,10 +237,6 @@ impl Plan {
 
     fn server(&self) -> String {
         format!("https://127.0.0.1:{}", self.ports.api_server)
-    }
-
-    fn logs(&self) -> PathBuf {
-        self.folder.path().join("log")
     }
 
     fn kubeconfig(&self, name: &str) -> PathBuf {

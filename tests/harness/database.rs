@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -89,9 +90,10 @@ pub struct Database {
 
 impl Server {
     /// The server that the tests of one process share. A test that breaks a server starts its own.
-    pub async fn shared() -> Result<&'static Self> {
-        static SHARED: OnceCell<Server> = OnceCell::const_new();
-        SHARED.get_or_try_init(Self::start).await
+    pub async fn shared() -> Result<Arc<Self>> {
+        static SHARED: OnceCell<Arc<Server>> = OnceCell::const_new();
+        let shared = SHARED.get_or_try_init(async || anyhow::Ok(Arc::new(Self::start().await?)));
+        Ok(shared.await?.clone())
     }
 
     /// Makes and starts an empty server with the four roles.

@@ -7,14 +7,18 @@
 //! Nothing started here survives the process that started it. A missing program fails with a sentence that says
 //! what to install.
 
+pub mod callers;
 mod certificates;
 pub mod cluster;
 pub mod database;
 pub mod eventually;
+pub mod fault_proxy;
 pub mod kube_audit;
+pub mod kubernetes;
 pub mod paths;
 pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod progress;
+pub mod stack;
 pub mod workload;

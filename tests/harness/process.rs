@@ -206,9 +206,15 @@ pub struct Process {
 impl Process {
     /// Starts a process that appends what it prints to `log`.
     pub fn start(name: &str, launch: Launch, log: &Path) -> Result<Self> {
-        let process = Self { name: name.to_owned(), launch, log: log.to_owned(), child: Mutex::new(None) };
+        let process = Self::prepare(name, launch, log);
         process.start_again()?;
         Ok(process)
+    }
+
+    /// Describes a process that `start_again` will start.
+    #[must_use]
+    pub fn prepare(name: &str, launch: Launch, log: &Path) -> Self {
+        Self { name: name.to_owned(), launch, log: log.to_owned(), child: Mutex::new(None) }
     }
 
     /// The name it was given.

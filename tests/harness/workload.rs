@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
 use crate::eventually::eventually;
+use crate::kubernetes::Kubernetes;
 
 /// A rollout of simulated pods ends in a second or two; a busy machine is given much more.
 const ROLLED_OUT_WITHIN: &str = "--timeout=90s";
@@ -60,27 +60,10 @@ fn workload(kind: &str, name: &str, image: &str) -> Value {
     })
 }
 
-impl Cluster {
-    /// Applies a manifest in a namespace.
-    pub async fn apply_in(&self, namespace: &str, mut manifest: Value) -> Result<()> {
-        manifest["metadata"]["namespace"] = json!(namespace);
-        self.apply(&manifest).await
-    }
-
-    /// One object as it stands, such as `deployment/web`.
-    pub async fn get(&self, namespace: &str, object: &str) -> Result<Value> {
-        let text = self.kubectl(["-n", namespace, "get", object, "-o", "json"]).await?;
-        serde_json::from_str(&text).context("kubectl printed no JSON")
-    }
-
+impl Kubernetes {
     /// The pods with the label `app`, oldest first, those being deleted included.
     pub async fn pods(&self, namespace: &str, app: &str) -> Result<Vec<Value>> {
-        let selector = format!("app={app}");
-        let sorted = "--sort-by=.metadata.creationTimestamp";
-        let text =
-            self.kubectl(["-n", namespace, "get", "pods", "-l", &selector, sorted, "-o", "json"]).await?;
-        let list: Value = serde_json::from_str(&text).context("kubectl printed no JSON")?;
-        Ok(list["items"].as_array().cloned().unwrap_or_default())
+        self.list(namespace, "pod", app).await
     }
 
     /// Waits until a rollout is complete.
@@ -104,10 +87,10 @@ impl Cluster {
     }
 }
 
-/// Whether a pod's condition Ready is True.
+/// Whether the condition Ready of a pod, or of a node, is True.
 #[must_use]
-pub fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
+pub fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
     let ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
     conditions.is_some_and(|conditions| conditions.iter().any(ready))
 }

@@ -1,3 +1,4 @@
 //! Black-box tests: the real binaries, a real PostgreSQL, a real Kubernetes API server.
 
+mod fault_proxy;
 mod testbed;

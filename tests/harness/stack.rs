@@ -1,0 +1,494 @@
+//! A whole Aegis: control planes and executors as the real binaries, each service with its own database and role,
+//! registered with each other by the commands of the control plane's binary.
+//!
+//! A stack has namespaces, databases and ports of its own, so many stacks share one cluster and one PostgreSQL
+//! server. Secrets go into files; none is on a command line. The executor signs in with its own service account's
+//! token and never with more rights.
+
+mod part;
+mod secrets;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::callers::Caller;
+use crate::cluster::Cluster;
+use crate::database::{Database, Server, Service};
+use crate::fault_proxy::FaultProxy;
+use crate::kubernetes::{Endpoint, Kubernetes};
+use crate::paths::{RunFolder, binary, checkout, create_private, random_name, write_private};
+use crate::ports;
+use crate::process::Launch;
+use crate::progress;
+
+pub use self::part::Part;
+use self::secrets::Secrets;
+
+/// The namespace and service account of the executor, as `k8s/base` names them.
+pub const EXECUTOR_NAMESPACE: &str = "aegis-system";
+/// The executor's service account.
+pub const EXECUTOR_ACCOUNT: &str = "aegis-executor";
+/// The executor's identity in the API server's audit log.
+pub const EXECUTOR_USER: &str = "system:serviceaccount:aegis-system:aegis-executor";
+
+/// How a stack is to be made.
+#[derive(Clone, Debug)]
+pub struct StackOptions {
+    /// Control-plane replicas over one database.
+    pub control_planes: usize,
+    /// Executor replicas over one ledger.
+    pub executors: usize,
+    /// Namespaces the executor may act in. Created when absent.
+    pub namespaces: Vec<String>,
+    /// Whether each namespace gets a random end, so that stacks can share a cluster.
+    pub unique_namespaces: bool,
+    /// The cluster's name in targets and policies.
+    pub cluster: String,
+    /// How long an order may wait to be acted on.
+    pub order_lifetime_seconds: u32,
+    /// Whether a fault proxy stands between each executor and the API server.
+    pub api_server_proxies: bool,
+    /// Whether a fault proxy stands between the control planes and the executors; always so with several executors.
+    pub order_proxy: bool,
+    /// Additional settings of every executor, such as `DANGEROUS_ALLOW_SYSTEM_NAMESPACES`.
+    pub executor_settings: Vec<(String, String)>,
+}
+
+impl Default for StackOptions {
+    fn default() -> Self {
+        Self {
+            control_planes: 1,
+            executors: 1,
+            namespaces: vec!["shop".to_owned()],
+            unique_namespaces: true,
+            cluster: "local".to_owned(),
+            order_lifetime_seconds: 3,
+            api_server_proxies: false,
+            order_proxy: false,
+            executor_settings: Vec::new(),
+        }
+    }
+}
+
+/// A client that signs its requests.
+#[derive(Clone, Debug)]
+pub struct RegisteredClient {
+    /// Such as `client:demo`.
+    pub principal: String,
+    /// The id of its key.
+    pub key_id: String,
+    /// The key, in standard base64.
+    pub secret: String,
+}
+
+/// Somebody who can sign in.
+#[derive(Clone, Debug)]
+pub struct RegisteredUser {
+    /// The email to sign in with.
+    pub email: String,
+    /// The password.
+    pub password: String,
+    /// A token of 15 minutes.
+    pub access_token: String,
+}
+
+/// A running stack. Its processes end with it.
+#[derive(Debug)]
+pub struct Stack {
+    control_planes: Vec<Part>,
+    executors: Vec<Part>,
+    orders: Option<FaultProxy>,
+    kubernetes: Kubernetes,
+    cluster: Option<Arc<Cluster>>,
+    server: Arc<Server>,
+    control_plane_database: Database,
+    executor_database: Database,
+    namespaces: Vec<String>,
+    cluster_name: String,
+    secrets: Secrets,
+    admin: RegisteredUser,
+    client: RegisteredClient,
+    folder: RunFolder,
+}
+
+impl Stack {
+    /// Starts a stack on the cluster and the database server that the tests of one process share.
+    pub async fn start(options: StackOptions) -> Result<Self> {
+        Self::start_on(Cluster::shared().await?, Server::shared().await?, options).await
+    }
+
+    /// Starts a stack on a cluster and a database server of its own.
+    pub async fn start_on(cluster: Arc<Cluster>, server: Arc<Server>, options: StackOptions) -> Result<Self> {
+        let kubernetes = Kubernetes::clone(&cluster);
+        Self::start_with(kubernetes, Some(cluster), server, options).await
+    }
+
+    /// Starts a stack on any cluster.
+    pub async fn start_with(
+        kubernetes: Kubernetes,
+        cluster: Option<Arc<Cluster>>,
+        server: Arc<Server>,
+        options: StackOptions,
+    ) -> Result<Self> {
+        let control_plane_database = server.fresh(Service::ControlPlane).await?;
+        let executor_database = server.fresh(Service::Executor).await?;
+        let step = progress::step("starting control plane and executor");
+        let folder = RunFolder::create("stack")?;
+        create_private(&folder.path().join("log"))?;
+        let secrets = Secrets::generate(&folder.path().join("secrets"))?;
+        secrets.write("control-plane-url", &control_plane_database.url)?;
+        secrets.write("executor-url", &executor_database.url)?;
+
+        let namespaces = prepare_namespaces(&kubernetes, &options).await?;
+        let launcher = Launcher { folder: folder.path(), secrets: &secrets, options: &options };
+        let executors = launcher.start_executors(&kubernetes, &namespaces).await?;
+        let executor_urls: Vec<_> = executors.iter().map(|part| part.url().to_owned()).collect();
+        let orders = if options.order_proxy || options.executors > 1 {
+            Some(FaultProxy::start(executor_urls.clone(), None).await?)
+        } else {
+            None
+        };
+        let executor_url = orders.as_ref().map_or(&*executor_urls[0], FaultProxy::url);
+        let control_planes = launcher.control_planes()?;
+        let (admin, client) = register(&control_planes[0], &secrets, &options.cluster, executor_url).await?;
+        for part in control_planes.iter() {
+            part.process().start_again()?;
+        }
+        for part in executors.iter().chain(&control_planes) {
+            part.wait_until_ready().await?;
+        }
+        let access_token = sign_in(control_planes[0].url(), &admin.email, &admin.password).await?;
+        let admin = RegisteredUser { access_token, ..admin };
+        step.done();
+        Ok(Self {
+            control_planes,
+            executors,
+            orders,
+            kubernetes,
+            cluster,
+            server,
+            control_plane_database,
+            executor_database,
+            namespaces,
+            cluster_name: options.cluster.clone(),
+            secrets,
+            admin,
+            client,
+            folder,
+        })
+    }
+
+    /// One control plane, counted from 0.
+    #[must_use]
+    pub fn control_plane(&self, index: usize) -> &Part {
+        &self.control_planes[index]
+    }
+
+    /// All control planes.
+    #[must_use]
+    pub fn control_planes(&self) -> &[Part] {
+        &self.control_planes
+    }
+
+    /// One executor, counted from 0.
+    #[must_use]
+    pub fn executor(&self, index: usize) -> &Part {
+        &self.executors[index]
+    }
+
+    /// All executors.
+    #[must_use]
+    pub fn executors(&self) -> &[Part] {
+        &self.executors
+    }
+
+    /// The proxy between control planes and executors; an error if the options asked for none.
+    pub fn orders(&self) -> Result<&FaultProxy> {
+        self.orders.as_ref().context("start the stack with `order_proxy`")
+    }
+
+    /// Access to the cluster with all rights, for the test itself.
+    #[must_use]
+    pub fn kubernetes(&self) -> &Kubernetes {
+        &self.kubernetes
+    }
+
+    /// The test bed's cluster; an error if the stack runs on another.
+    pub fn cluster(&self) -> Result<&Cluster> {
+        self.cluster.as_deref().context("the stack does not run on the test bed")
+    }
+
+    /// The database server.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The control plane's database.
+    #[must_use]
+    pub fn control_plane_database(&self) -> &Database {
+        &self.control_plane_database
+    }
+
+    /// The executor's database.
+    #[must_use]
+    pub fn executor_database(&self) -> &Database {
+        &self.executor_database
+    }
+
+    /// The first namespace the executor may act in.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespaces[0]
+    }
+
+    /// All namespaces the executor may act in.
+    #[must_use]
+    pub fn namespaces(&self) -> &[String] {
+        &self.namespaces
+    }
+
+    /// The cluster's name in targets and policies.
+    #[must_use]
+    pub fn cluster_name(&self) -> &str {
+        &self.cluster_name
+    }
+
+    /// The folder with one log per process.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The first admin.
+    #[must_use]
+    pub fn admin_user(&self) -> &RegisteredUser {
+        &self.admin
+    }
+
+    /// The first client.
+    #[must_use]
+    pub fn registered_client(&self) -> &RegisteredClient {
+        &self.client
+    }
+
+    /// Nobody.
+    pub fn anonymous(&self) -> Result<Caller> {
+        Caller::anonymous(self.control_planes[0].url())
+    }
+
+    /// The first admin, signed in.
+    pub fn admin(&self) -> Result<Caller> {
+        Caller::person(self.control_planes[0].url(), &self.admin.access_token)
+    }
+
+    /// The first client.
+    pub fn client(&self) -> Result<Caller> {
+        self.caller_of(&self.client)
+    }
+
+    /// A further client.
+    pub async fn new_client(&self, name: &str, owner_email: &str) -> Result<RegisteredClient> {
+        create_client(&self.control_planes[0], name, owner_email).await
+    }
+
+    /// The caller that signs as a client.
+    pub fn caller_of(&self, client: &RegisteredClient) -> Result<Caller> {
+        Caller::client(self.control_planes[0].url(), &client.key_id, &client.secret)
+    }
+
+    /// A further person with these roles, signed in.
+    pub async fn new_person(&self, name: &str, roles: &[&str]) -> Result<Caller> {
+        let user = create_user(&self.control_planes[0], &self.secrets, &format!("{name}@example.com"), roles)
+            .await?;
+        let token = sign_in(self.control_planes[0].url(), &user.email, &user.password).await?;
+        Caller::person(self.control_planes[0].url(), &token)
+    }
+
+    /// Runs a command of the control plane's binary, with the settings of the first replica; returns what it printed.
+    pub async fn command<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<String> {
+        self.control_planes[0].command(args).await
+    }
+
+    /// The body that asks for an action on a workload of the first namespace.
+    #[must_use]
+    pub fn action(&self, action: &str, kind: &str, name: &str, params: &Value) -> Value {
+        json!({
+            "type": action,
+            "target": {
+                "cluster": self.cluster_name, "namespace": self.namespace(), "kind": kind, "name": name,
+            },
+            "params": params,
+            "reason": "a test asks for it",
+        })
+    }
+}
+
+/// Creates the namespaces and gives the executor its rights in them, by the manifests that production uses.
+async fn prepare_namespaces(kubernetes: &Kubernetes, options: &StackOptions) -> Result<Vec<String>> {
+    let base = checkout().join("k8s/base");
+    kubernetes.kubectl(["apply".as_ref(), "-k".as_ref(), base.as_os_str()]).await?;
+    let rights = std::fs::read_to_string(checkout().join("k8s/allowed-namespace.yaml"))?;
+    let mut namespaces = Vec::new();
+    for stem in &options.namespaces {
+        let name =
+            if options.unique_namespaces { format!("{stem}-{}", random_name(8)) } else { stem.clone() };
+        kubernetes.ensure_namespace(&name).await?;
+        kubernetes.apply_text(&rights.replace("ALLOWED_NAMESPACE", &name)).await?;
+        namespaces.push(name);
+    }
+    Ok(namespaces)
+}
+
+/// What the processes of one stack have in common.
+struct Launcher<'a> {
+    folder: &'a Path,
+    secrets: &'a Secrets,
+    options: &'a StackOptions,
+}
+
+impl Launcher<'_> {
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.join("log").join(format!("{name}.log"))
+    }
+
+    /// The control planes, described but not yet running: first they have to be told of admin, client and cluster.
+    fn control_planes(&self) -> Result<Vec<Part>> {
+        let program = binary(Service::ControlPlane.program())?;
+        let ports = (0..self.options.control_planes).map(|_| ports::free()).collect::<Result<Vec<_>>>()?;
+        let addresses: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let part = |(index, address): (usize, &String)| {
+            let name = numbered("control-plane", index);
+            let settings = Launch::new(&program)
+                .env("LISTEN_ADDRESS", address)
+                .env("PUBLIC_AUTHORITIES", addresses.join(","))
+                .env("ORDER_LIFETIME_SECONDS", self.options.order_lifetime_seconds.to_string())
+                .env("DATABASE_URL_FILE", self.secrets.path("control-plane-url"))
+                .env("MASTER_KEY_FILE", self.secrets.path("master-key"))
+                .env("JWT_SECRET_FILE", self.secrets.path("jwt-secret"));
+            Part::new(&name, settings, address, &self.log(&name), None)
+        };
+        Ok(addresses.iter().enumerate().map(part).collect())
+    }
+
+    async fn start_executors(&self, kubernetes: &Kubernetes, namespaces: &[String]) -> Result<Vec<Part>> {
+        let mut executors = Vec::new();
+        let endpoint = kubernetes.endpoint().await?;
+        for index in 0..self.options.executors {
+            executors.push(self.start_executor(index, kubernetes, &endpoint, namespaces).await?);
+        }
+        Ok(executors)
+    }
+
+    async fn start_executor(
+        &self,
+        index: usize,
+        kubernetes: &Kubernetes,
+        endpoint: &Endpoint,
+        namespaces: &[String],
+    ) -> Result<Part> {
+        let name = numbered("executor", index);
+        let proxy = if self.options.api_server_proxies {
+            Some(FaultProxy::start(vec![endpoint.server.clone()], endpoint.authority_pem.as_deref()).await?)
+        } else {
+            None
+        };
+        let reached_at = match &proxy {
+            Some(proxy) => Endpoint { server: proxy.url().to_owned(), authority_pem: None },
+            None => endpoint.clone(),
+        };
+        let kubeconfig = self.secrets.path(&format!("{name}.kubeconfig"));
+        kubernetes
+            .write_service_account_kubeconfig(&kubeconfig, &reached_at, EXECUTOR_NAMESPACE, EXECUTOR_ACCOUNT)
+            .await?;
+        let address = format!("127.0.0.1:{}", ports::free()?);
+        let mut settings = Launch::new(binary(Service::Executor.program())?)
+            .env("LISTEN_ADDRESS", &address)
+            .env("CLUSTER", &self.options.cluster)
+            .env("ALLOWED_NAMESPACES", namespaces.join(","))
+            .env("KUBECONFIG_FILE", kubeconfig)
+            .env("DATABASE_URL_FILE", self.secrets.path("executor-url"))
+            .env("ORDER_KEY_ID", secrets::ORDER_KEY_ID)
+            .env("ORDER_KEY_FILE", self.secrets.path("order-key"))
+            .env("RECEIPT_KEY_FILE", self.secrets.path("receipt-key.pem"));
+        for (setting, value) in &self.options.executor_settings {
+            settings = settings.env(setting, value);
+        }
+        let part = Part::new(&name, settings, &address, &self.log(&name), proxy);
+        part.process().start_again()?;
+        Ok(part)
+    }
+}
+
+/// The first of a kind bears its plain name.
+fn numbered(name: &str, index: usize) -> String {
+    if index == 0 { name.to_owned() } else { format!("{name}-{}", index + 1) }
+}
+
+/// Tells a control plane, by the commands of its binary, of its first admin, its first client and its cluster.
+async fn register(
+    control_plane: &Part,
+    secrets: &Secrets,
+    cluster: &str,
+    executor_url: &str,
+) -> Result<(RegisteredUser, RegisteredClient)> {
+    let admin = create_user(control_plane, secrets, "admin@example.com", &["admin"]).await?;
+    let client = create_client(control_plane, "demo", &admin.email).await?;
+    control_plane
+        .command([
+            "cluster".into(),
+            "create".into(),
+            "--name".into(),
+            cluster.into(),
+            "--executor-url".into(),
+            executor_url.into(),
+            "--order-key-id".into(),
+            secrets::ORDER_KEY_ID.into(),
+            "--order-key-file".into(),
+            secrets.path("order-key").into_os_string(),
+            "--receipt-public-key-file".into(),
+            secrets.path("receipt-key.pub").into_os_string(),
+        ])
+        .await?;
+    Ok((admin, client))
+}
+
+async fn create_user(part: &Part, secrets: &Secrets, email: &str, roles: &[&str]) -> Result<RegisteredUser> {
+    let password = random_name(24);
+    let password_file = secrets.path(&format!("password-{}", random_name(8)));
+    write_private(&password_file, &password)?;
+    let mut args = vec!["user".into(), "create".into(), "--email".into(), email.into()];
+    for role in roles {
+        args.extend(["--role".into(), (*role).into()]);
+    }
+    args.extend(["--password-file".into(), password_file.clone().into_os_string()]);
+    part.command(args).await?;
+    std::fs::remove_file(password_file)?;
+    Ok(RegisteredUser { email: email.to_owned(), password, access_token: String::new() })
+}
+
+async fn create_client(part: &Part, name: &str, owner_email: &str) -> Result<RegisteredClient> {
+    let printed = part.command(["client", "create", "--name", name, "--owner", owner_email]).await?;
+    let client: Value = serde_json::from_str(&printed).context("`client create` printed no JSON")?;
+    let text = |field: &str| {
+        client[field]
+            .as_str()
+            .map(str::to_owned)
+            .with_context(|| format!("`client create` printed no {field}"))
+    };
+    Ok(RegisteredClient { principal: text("principal")?, key_id: text("keyId")?, secret: text("secret")? })
+}
+
+/// Signs a person in and returns the access token.
+pub async fn sign_in(base_url: &str, email: &str, password: &str) -> Result<String> {
+    let credentials = json!({ "email": email, "password": password });
+    let answer = Caller::anonymous(base_url)?.post("/api/v1/auth/login", &credentials).await?.expect(200)?;
+    let token = answer.body["accessToken"].as_str();
+    Ok(token.context("the sign-in answered without accessToken")?.to_owned())
+}

@@ -1,0 +1,94 @@
+//! One control plane or one executor: a process, where it is reached, and the ways to break it.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::eventually::until;
+use crate::fault_proxy::FaultProxy;
+use crate::process::{Launch, Process};
+
+/// A service starts in about a second; a busy machine is given much more before the test fails.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// One process of a stack.
+#[derive(Debug)]
+pub struct Part {
+    process: Process,
+    /// The binary with its settings and no argument yet.
+    settings: Launch,
+    url: String,
+    api_server: Option<FaultProxy>,
+}
+
+impl Part {
+    pub(super) fn new(
+        name: &str,
+        settings: Launch,
+        address: &str,
+        log: &Path,
+        api_server: Option<FaultProxy>,
+    ) -> Self {
+        let process = Process::prepare(name, settings.clone().arg("serve"), log);
+        Self { process, settings, url: format!("http://{address}"), api_server }
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The proxy between this executor and the API server; an error if the options asked for none.
+    pub fn api_server(&self) -> Result<&FaultProxy> {
+        self.api_server.as_ref().context("start the stack with `api_server_proxies`")
+    }
+
+    /// SIGKILL; returns when it is gone.
+    pub fn kill(&self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// SIGSTOP: it keeps its memory and its connections and does nothing.
+    pub fn stop(&self) -> Result<()> {
+        self.process.stop()
+    }
+
+    /// SIGCONT: it goes on where it was stopped.
+    pub fn cont(&self) -> Result<()> {
+        self.process.cont()
+    }
+
+    /// Kills it if it runs and starts it again on its old port and data; returns when it is ready.
+    pub async fn restart(&self) -> Result<()> {
+        self.process.restart()?;
+        self.wait_until_ready().await
+    }
+
+    /// Waits until it says that it can work.
+    pub async fn wait_until_ready(&self) -> Result<()> {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        until(&format!("{} becoming ready", self.process.name()), READY_WITHIN, async || {
+            self.process.ensure_running()?;
+            let answer = http.get(format!("{}/health/ready", self.url)).send().await?;
+            let status = answer.status();
+            anyhow::ensure!(status.is_success(), "/health/ready answers {status}: {}", answer.text().await?);
+            Ok(true)
+        })
+        .await
+        .with_context(|| format!("the end of its log:\n{}", self.process.log_tail(15)))
+    }
+
+    /// Runs another command of the same binary with the same settings; returns what it printed.
+    pub async fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<String> {
+        self.settings.clone().args(args).output().await
+    }
+}
