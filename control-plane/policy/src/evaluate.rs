@@ -57,7 +57,7 @@ pub fn evaluate(set: &PolicySet, question: &Question, facts: Option<&Facts>, now
                 (Effect::Deny, Truth::True) => denies.push(deciding(policy, version, rule, None)),
                 // P19: unknown makes a DENY apply.
                 (Effect::Deny, Truth::Unknown(why)) => {
-                    denies.push(deciding(policy, version, rule, Some(why)))
+                    denies.push(deciding(policy, version, rule, Some(why)));
                 }
             }
         }
@@ -156,14 +156,8 @@ fn compare(check: &Check, value: &Literal) -> Option<bool> {
         Check::Eq(literal) => equal(value, literal),
         Check::Neq(literal) => equal(value, literal).map(|equal| !equal),
         // P9: membership is equality with one of a list, all of one type.
-        Check::In(list) => {
-            list.iter().map(|literal| equal(value, literal)).collect::<Option<Vec<_>>>().map(any)
-        }
-        Check::NotIn(list) => list
-            .iter()
-            .map(|literal| equal(value, literal))
-            .collect::<Option<Vec<_>>>()
-            .map(|found| !any(found)),
+        Check::In(list) => one_of(value, list),
+        Check::NotIn(list) => one_of(value, list).map(|found| !found),
         // P10: order, of numbers.
         Check::Lt(bound) => number(value).map(|number| number < *bound),
         Check::Lte(bound) => number(value).map(|number| number <= *bound),
@@ -177,8 +171,9 @@ fn equal(value: &Literal, literal: &Literal) -> Option<bool> {
     value.is_comparable_with(literal).then(|| value == literal)
 }
 
-fn any(found: Vec<bool>) -> bool {
-    found.contains(&true)
+fn one_of(value: &Literal, list: &[Literal]) -> Option<bool> {
+    let comparisons: Option<Vec<bool>> = list.iter().map(|literal| equal(value, literal)).collect();
+    comparisons.map(|comparisons| comparisons.contains(&true))
 }
 
 fn number(value: &Literal) -> Option<f64> {

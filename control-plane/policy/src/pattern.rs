@@ -45,9 +45,7 @@ impl Glob {
         let glob = Self::parse(text)?;
         let before_star = text.split('*').next().unwrap_or_default();
         let possible = match before_star.split_once(':') {
-            Some((kind, name)) => {
-                PRINCIPAL_KINDS.contains(&kind) && !(name.is_empty() && !text.contains('*'))
-            }
+            Some((kind, name)) => PRINCIPAL_KINDS.contains(&kind) && (text.contains('*') || !name.is_empty()),
             None => text.contains('*') && PRINCIPAL_KINDS.iter().any(|kind| kind.starts_with(before_star)),
         };
         if possible {

@@ -67,10 +67,10 @@ impl Question {
     pub fn new(raw: RawQuestion) -> Result<Self, QuestionError> {
         let mut problems = Vec::new();
         let principal = Principal::parse(&raw.principal).map_err(|error| {
-            problems.push(Problem::new("/principal", code::INVALID_PRINCIPAL, error.to_string()))
+            problems.push(Problem::new("/principal", code::INVALID_PRINCIPAL, error.to_string()));
         });
         let resource = Resource::parse(&raw.resource).map_err(|error| {
-            problems.push(Problem::new("/resource", code::INVALID_RESOURCE, error.to_string()))
+            problems.push(Problem::new("/resource", code::INVALID_RESOURCE, error.to_string()));
         });
         check_roles(&raw.roles, &mut problems);
         check_action(&raw.action, resource.as_ref().ok(), &mut problems);

@@ -1,5 +1,7 @@
 //! Laws of the language that hold for every policy and every question.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use aegis_contract::facts::Facts;
 use aegis_policy::{Decision, Effect, PolicySet, Question, document, evaluate};
 use jiff::Timestamp;
