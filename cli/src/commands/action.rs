@@ -1,0 +1,153 @@
+//! `aegisctl action`: looks at, waits for, cancels and closes actions.
+
+use std::time::Duration;
+
+use aegis_contract::action::{ActionState, ActionType};
+use clap::Subcommand;
+use http::Method;
+use serde_json::Value;
+
+use crate::arguments::Options;
+use crate::commands::page::{PageOptions, write_list};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Column, Format, column};
+use crate::progress::Progress;
+use crate::watch;
+
+/// What can be done with actions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// List actions, the newest first
+    #[command(after_help = "Example:\n  aegisctl action list --state running --namespace shop -o jsonl")]
+    List(ActionFilter),
+    /// Show one action with its outcome
+    #[command(after_help = "Example:\n  aegisctl action get 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90 -o json")]
+    Get {
+        /// Id of the action
+        id: String,
+    },
+    /// Wait until an action is over; the exit code tells how it ended
+    #[command(
+        after_help = "Example:\n  aegisctl action watch 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90 --wait 60"
+    )]
+    Watch {
+        /// Id of the action
+        id: String,
+        /// Longest time to wait, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 600,
+              value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        wait: u64,
+    },
+    /// Withdraw an action that is still queued
+    #[command(after_help = "Example:\n  aegisctl action cancel 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90")]
+    Cancel {
+        /// Id of the action
+        id: String,
+    },
+    /// End an action in state `unknown` that nobody can resolve; takes two people
+    #[command(after_help = "Example:\n  aegisctl action close 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90\n\n\
+        The action ends as failed (unresolved) when a second person gives the same command.")]
+    Close {
+        /// Id of the action
+        id: String,
+    },
+}
+
+/// Which actions.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ActionFilter {
+    /// Only actions in this state
+    #[arg(long, value_parser = parse_state)]
+    state: Option<ActionState>,
+    /// Only this type of change
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_type)]
+    action_type: Option<ActionType>,
+    /// Only targets in this cluster
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Only targets in this namespace
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Only actions that this principal asked for, as in client:alert-bot
+    #[arg(long, value_name = "PRINCIPAL")]
+    requested_by: Option<String>,
+    #[command(flatten)]
+    page: PageOptions,
+}
+
+const COLUMNS: [Column; 6] = [
+    column("id", "/id"),
+    column("state", "/state"),
+    column("type", "/type"),
+    column("target", "/target"),
+    column("requestedBy", "/requestedBy"),
+    column("createdAt", "/createdAt"),
+];
+
+const FIRST: [&str; 9] = [
+    "id",
+    "state",
+    "outcome.code",
+    "outcome.message",
+    "type",
+    "target",
+    "reason",
+    "requestedBy",
+    "decisionId",
+];
+
+/// Runs the command.
+pub(crate) async fn run(command: &Action, options: &Options) -> Result<Exit, Failure> {
+    let client = options.client()?;
+    let action = match command {
+        Action::List(filter) => {
+            write_list(&client, options.output, &COLUMNS, &filter.page, || {
+                client
+                    .api(Method::GET, &["actions"])
+                    .query_some("state", filter.state)
+                    .query_some("type", filter.action_type)
+                    .query_some("cluster", filter.cluster.as_ref())
+                    .query_some("namespace", filter.namespace.as_ref())
+                    .query_some("requestedBy", filter.requested_by.as_ref())
+            })
+            .await?;
+            return Ok(Exit::Done);
+        }
+        Action::Watch { id, wait } => {
+            let action = client.get(&["actions", id]).await?;
+            let mut progress = Progress::new();
+            let action =
+                watch::until_final(&client, action, Duration::from_secs(*wait), &mut progress).await?;
+            drop(progress);
+            write_action(options.output, &action)?;
+            return Ok(Exit::of_state(watch::state(&action)?).unwrap_or(Exit::Done));
+        }
+        Action::Get { id } => client.get(&["actions", id]).await?,
+        Action::Cancel { id } => {
+            client.send(&client.api(Method::POST, &["actions", id, "cancel"])).await?.body
+        }
+        Action::Close { id } => {
+            let action = client.send(&client.api(Method::POST, &["actions", id, "close"])).await?.body;
+            if !watch::state(&action)?.is_final() {
+                eprintln!("noted; a second person ends it with `aegisctl action close {id}`");
+            }
+            action
+        }
+    };
+    write_action(options.output, &action)?;
+    Ok(Exit::Done)
+}
+
+/// Writes one action.
+pub(crate) fn write_action(format: Format, action: &Value) -> Result<(), Failure> {
+    Ok(format.document(action, &FIRST)?)
+}
+
+fn parse_state(text: &str) -> Result<ActionState, String> {
+    text.parse().map_err(|error: aegis_contract::action::UnknownState| error.to_string())
+}
+
+fn parse_type(text: &str) -> Result<ActionType, String> {
+    text.parse().map_err(|error: aegis_contract::action::ChangeError| error.to_string())
+}

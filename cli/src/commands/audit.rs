@@ -1,0 +1,106 @@
+//! `aegisctl audit`: searches the audit log.
+
+use aegis_runtime::clock;
+use clap::Subcommand;
+use http::Method;
+use jiff::{Span, SpanRelativeTo, Timestamp};
+
+use crate::arguments::Options;
+use crate::commands::page::{PageOptions, write_list};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Column, column};
+
+/// What can be done with the audit log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Find entries
+    #[command(
+        after_help = "Examples:\n  aegisctl audit search --action 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90\n  \
+        aegisctl audit search --kind decision.made --principal client:alert-bot --from 24h --all -o jsonl"
+    )]
+    Search(EntryFilter),
+}
+
+/// Which entries.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EntryFilter {
+    /// Only entries of this action
+    #[arg(long, value_name = "ID")]
+    action: Option<String>,
+    /// Only this kind, as in action.requested, decision.made, order.signed, receipt.received, action.ended
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only what this principal did, as in client:alert-bot
+    #[arg(long)]
+    principal: Option<String>,
+    /// Only from this time on: 2026-11-20T12:00:00Z, or so long ago: 90m, 24h, 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    from: Option<Timestamp>,
+    /// Only before this time, in the same forms
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    to: Option<Timestamp>,
+    #[command(flatten)]
+    page: PageOptions,
+}
+
+const COLUMNS: [Column; 5] = [
+    column("at", "/at"),
+    column("kind", "/kind"),
+    column("principal", "/principal"),
+    column("actionId", "/actionId"),
+    column("id", "/id"),
+];
+
+/// Runs the command.
+pub(crate) async fn run(command: &Audit, options: &Options) -> Result<Exit, Failure> {
+    let Audit::Search(filter) = command;
+    let client = options.client()?;
+    write_list(&client, options.output, &COLUMNS, &filter.page, || {
+        client
+            .api(Method::GET, &["audit", "entries"])
+            .query_some("actionId", filter.action.as_ref())
+            .query_some("kind", filter.kind.as_ref())
+            .query_some("principal", filter.principal.as_ref())
+            .query_some("from", filter.from)
+            .query_some("to", filter.to)
+    })
+    .await?;
+    Ok(Exit::Done)
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    parse_time_at(text, clock::now())
+}
+
+fn parse_time_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    text.parse::<Span>()
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+        .and_then(|ago| now.checked_sub(ago))
+        .map_err(|_| {
+            "must be a time like 2026-11-20T12:00:00Z, or how long ago, like 90m, 24h or 7d".to_owned()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_absolute_or_so_long_ago() {
+        let now: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("2026-11-01T00:00:00+01:00", "2026-10-31T23:00:00Z"),
+            ("90m", "2026-11-20T10:30:00Z"),
+            ("7d", "2026-11-13T12:00:00Z"),
+        ] {
+            assert_eq!(parse_time_at(text, now).unwrap().to_string(), expected, "{text}");
+        }
+        for wrong in ["", "yesterday", "2026-11-20", "99999999d"] {
+            assert!(parse_time_at(wrong, now).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `aegisctl policy`: reads, checks, stores and activates policies.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aegis_contract::strict::{self, Limits};
+use clap::Subcommand;
+use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::arguments::Options;
+use crate::client::Client;
+use crate::commands::page::{PageOptions, write_list};
+use crate::exit::Exit;
+use crate::failure::{Cause, Failure};
+use crate::output::{Column, column, write_json_pretty};
+
+/// What can be done with policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// List policies with their versions
+    #[command(after_help = "Example:\n  aegisctl policy list")]
+    List {
+        #[command(flatten)]
+        page: PageOptions,
+    },
+    /// Show one policy
+    #[command(after_help = "Example:\n  aegisctl policy get prod-heal --document > prod-heal.json")]
+    Get {
+        /// Name of the policy
+        name: String,
+        /// Print the document alone, ready to be changed and applied again
+        #[arg(long)]
+        document: bool,
+    },
+    /// Store each file as the next version of its policy
+    #[command(after_help = "Example:\n  aegisctl policy apply policies/starter.json --activate\n\n\
+        Without --activate nothing changes yet: the version waits for `aegisctl policy activate`.")]
+    Apply {
+        /// Policy documents
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Let the new versions decide from now on
+        #[arg(long)]
+        activate: bool,
+    },
+    /// Check files as the control plane would, and store nothing
+    #[command(after_help = "Example:\n  aegisctl policy validate policies/*.json")]
+    Validate {
+        /// Policy documents
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Let a version of a policy decide from now on
+    #[command(after_help = "Example:\n  aegisctl policy activate prod-heal --version 3")]
+    Activate {
+        /// Name of the policy
+        name: String,
+        /// Version to activate; the latest if absent
+        #[arg(long)]
+        version: Option<u64>,
+    },
+    /// Let a policy decide nothing any more; what it stored stays
+    #[command(after_help = "Example:\n  aegisctl policy deactivate prod-heal")]
+    Deactivate {
+        /// Name of the policy
+        name: String,
+    },
+}
+
+const COLUMNS: [Column; 4] = [
+    column("name", "/name"),
+    column("activeVersion", "/activeVersion"),
+    column("latestVersion", "/latestVersion"),
+    column("updatedAt", "/updatedAt"),
+];
+
+const VALIDATED: [Column; 3] =
+    [column("file", "/file"), column("valid", "/valid"), column("errors", "/count")];
+
+const FIRST: [&str; 5] = ["name", "version", "activeVersion", "latestVersion", "digest"];
+
+/// Runs the command.
+pub(crate) async fn run(command: &Policy, options: &Options) -> Result<Exit, Failure> {
+    let client = options.client()?;
+    match command {
+        Policy::List { page } => {
+            let call = || client.api(Method::GET, &["policies"]);
+            write_list(&client, options.output, &COLUMNS, page, call).await?;
+        }
+        Policy::Get { name, document } => {
+            let policy = client.get(&["policies", name]).await?;
+            match policy.get("document") {
+                Some(text) if *document => write_json_pretty(text)?,
+                _ => options.output.document(&policy, &FIRST)?,
+            }
+        }
+        Policy::Apply { files, activate } => {
+            let documents = read_documents(files)?;
+            let mut applied = Vec::new();
+            for (path, document) in &documents {
+                let policy = apply(&client, document, *activate)
+                    .await
+                    .map_err(|failure| failure.with_note(format!("the file is {}", path.display())))?;
+                applied.push(policy);
+            }
+            options.output.list(&applied, None, &COLUMNS)?;
+            if !activate {
+                eprintln!("stored, not active: `aegisctl policy activate NAME` lets a version decide");
+            }
+        }
+        Policy::Validate { files } => return validate(&client, files, options).await,
+        Policy::Activate { name, version } => {
+            let (policy, etag) = find(&client, name).await?.ok_or_else(|| no_policy(name))?;
+            let version = version.or_else(|| policy.get("latestVersion")?.as_u64());
+            let policy = activate(&client, name, version, &etag).await?;
+            options.output.document(&policy, &FIRST)?;
+        }
+        Policy::Deactivate { name } => {
+            let (_, etag) = find(&client, name).await?.ok_or_else(|| no_policy(name))?;
+            let call = client.api(Method::POST, &["policies", name, "deactivate"]).header(IF_MATCH, &etag)?;
+            let policy = client.send(&call).await?.body;
+            options.output.document(&policy, &FIRST)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Stores one document as the next version, on top of the version seen now.
+async fn apply(client: &Client, document: &Document, is_activated: bool) -> Result<Value, Failure> {
+    let call = client.api(Method::PUT, &["policies", &document.name]).body(document.bytes.clone());
+    let call = match find(client, &document.name).await? {
+        Some((_, etag)) => call.header(IF_MATCH, &etag)?,
+        None => call.header(IF_NONE_MATCH, "*")?,
+    };
+    let answer = client.send(&call).await?;
+    if !is_activated {
+        return Ok(answer.body);
+    }
+    let version =
+        answer.body.get("version").or_else(|| answer.body.get("latestVersion")).and_then(Value::as_u64);
+    activate(client, &document.name, version, &etag(&answer.headers)).await
+}
+
+async fn activate(client: &Client, name: &str, version: Option<u64>, etag: &str) -> Result<Value, Failure> {
+    let call = client
+        .api(Method::POST, &["policies", name, "activate"])
+        .header(IF_MATCH, etag)?
+        .json(&json!({ "version": version }));
+    Ok(client.send(&call).await?.body)
+}
+
+/// The policy and its entity tag, if there is one of this name.
+async fn find(client: &Client, name: &str) -> Result<Option<(Value, String)>, Failure> {
+    match client.send(&client.api(Method::GET, &["policies", name])).await {
+        Ok(answer) => Ok(Some((answer.body, etag(&answer.headers)))),
+        Err(failure) if failure.problem().is_some_and(|problem| problem.status == 404) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn etag(headers: &http::HeaderMap) -> String {
+    headers.get(ETAG).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+fn no_policy(name: &str) -> Failure {
+    let problem = aegis_contract::problem::Problem::new(StatusCode::NOT_FOUND, "not-found")
+        .with_detail(format!("there is no policy {name}"));
+    Cause::Problem(Box::new(problem)).into()
+}
+
+async fn validate(client: &Client, files: &[PathBuf], options: &Options) -> Result<Exit, Failure> {
+    let mut results = Vec::new();
+    for path in files {
+        let result = match read_document(path) {
+            Ok(document) => {
+                let call = client.api(Method::POST, &["policies", "validate"]).body(document.bytes);
+                client.send(&call).await.map(|_| ())
+            }
+            Err(failure) => Err(failure),
+        };
+        let errors = match result {
+            Ok(()) => json!([]),
+            Err(failure) if failure.exit() == Exit::Invalid => {
+                eprintln!("{}:", path.display());
+                failure.report();
+                failure
+                    .problem()
+                    .map_or_else(|| json!([{ "message": failure.cause.to_string() }]), |p| json!(p.errors))
+            }
+            Err(failure) => return Err(failure),
+        };
+        let count = errors.as_array().map_or(0, Vec::len);
+        results.push(json!({
+            "file": path.display().to_string(), "valid": count == 0, "count": count, "errors": errors
+        }));
+    }
+    options.output.list(&results, None, &VALIDATED)?;
+    let is_all_valid = results.iter().all(|result| result["valid"] == true);
+    Ok(if is_all_valid { Exit::Done } else { Exit::Invalid })
+}
+
+/// A policy as its file has it: the bytes are sent unchanged.
+struct Document {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+/// Reads all files before anything is stored: a fault in the last one stops the first.
+fn read_documents(files: &[PathBuf]) -> Result<Vec<(&PathBuf, Document)>, Failure> {
+    files.iter().map(|path| Ok((path, read_document(path)?))).collect()
+}
+
+fn read_document(path: &Path) -> Result<Document, Failure> {
+    let bytes = fs::read(path).map_err(|source| Cause::File { path: path.to_owned(), source })?;
+    let at = |what: String| Failure::usage(format!("{}: {what}", path.display()));
+    let document = strict::value(&bytes, Limits::POLICY).map_err(|error| at(error.to_string()))?;
+    let name = document.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| at("a policy needs a name: \"name\": \"…\"".to_owned()))?.to_owned();
+    Ok(Document { name, bytes })
+}

@@ -1,0 +1,153 @@
+//! What the exit code says. Scripts rely on the numbers: one is never given another meaning.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use aegis_contract::action::ActionState;
+use aegis_contract::problem::Problem;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Done as asked.
+    Done = 0,
+    /// The action ended otherwise than wanted, or something unforeseen happened.
+    Failed = 1,
+    /// The request makes no sense as it is.
+    Invalid = 2,
+    /// Policy said no.
+    Denied = 3,
+    /// The executor said no.
+    Refused = 4,
+    /// The caller is not known or may not do this.
+    NotPermitted = 5,
+    /// There is no such thing.
+    NotFound = 6,
+    /// No answer, or no final one in time.
+    Unavailable = 7,
+    /// Something else stands in the way.
+    Conflict = 8,
+}
+
+impl Exit {
+    const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Failed,
+        Self::Invalid,
+        Self::Denied,
+        Self::Refused,
+        Self::NotPermitted,
+        Self::NotFound,
+        Self::Unavailable,
+        Self::Conflict,
+    ];
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done; with --wait: the action succeeded",
+            Self::Failed => "the action failed, expired or was cancelled; or an unforeseen error",
+            Self::Invalid => "wrong arguments, or the request is invalid",
+            Self::Denied => "denied by policy",
+            Self::Refused => "refused by the executor before it touched anything",
+            Self::NotPermitted => "not signed in, signature not accepted, or not permitted",
+            Self::NotFound => "no such action, policy, decision or route",
+            Self::Unavailable => "not reachable or busy, or the action was not over in time",
+            Self::Conflict => "conflict: replayed, reused key, changed in between, not cancellable",
+        }
+    }
+
+    /// The end of a command that waited for an action; none while the action is not over.
+    pub(crate) fn of_state(state: ActionState) -> Option<Self> {
+        match state {
+            ActionState::Succeeded => Some(Self::Done),
+            ActionState::Failed | ActionState::Cancelled | ActionState::Expired => Some(Self::Failed),
+            ActionState::Denied => Some(Self::Denied),
+            ActionState::Refused => Some(Self::Refused),
+            ActionState::Queued | ActionState::Running | ActionState::Unknown => None,
+        }
+    }
+
+    /// The end of a command that the control plane answered with a problem.
+    pub(crate) fn of_problem(problem: &Problem) -> Self {
+        if problem.code == "policy-denied" {
+            return Self::Denied;
+        }
+        match problem.status {
+            400 | 405 | 411 | 413..=415 | 422 => Self::Invalid,
+            401 | 403 => Self::NotPermitted,
+            404 => Self::NotFound,
+            408 | 429 | 500.. => Self::Unavailable,
+            409 | 412 | 428 => Self::Conflict,
+            _ => Self::Failed,
+        }
+    }
+
+    /// The table of codes for `--help`.
+    pub(crate) fn help() -> String {
+        let mut text = "Exit codes:\n".to_owned();
+        for exit in Self::ALL {
+            writeln!(text, "  {}  {}", exit as u8, exit.meaning()).expect("writing to a string cannot fail");
+        }
+        text
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn every_state_of_an_action_has_its_exit_code() {
+        let codes =
+            ActionState::ALL.map(|state| (state.as_str(), Exit::of_state(state).map(|exit| exit as u8)));
+        assert_eq!(
+            codes,
+            [
+                ("queued", None),
+                ("running", None),
+                ("unknown", None),
+                ("succeeded", Some(0)),
+                ("failed", Some(1)),
+                ("denied", Some(3)),
+                ("refused", Some(4)),
+                ("cancelled", Some(1)),
+                ("expired", Some(1)),
+            ]
+        );
+        for state in ActionState::ALL {
+            assert_eq!(Exit::of_state(state).is_some(), state.is_final(), "{state}");
+        }
+    }
+
+    #[test]
+    fn every_problem_has_its_exit_code() {
+        for (status, code, expected) in [
+            (400, "invalid", 2),
+            (401, "signature-invalid", 5),
+            (403, "forbidden", 5),
+            (403, "policy-denied", 3),
+            (404, "not-found", 6),
+            (409, "nonce-replayed", 8),
+            (412, "precondition-failed", 8),
+            (413, "too-large", 2),
+            (418, "teapot", 1),
+            (422, "target-kind", 2),
+            (428, "precondition-required", 8),
+            (429, "throttled", 7),
+            (500, "internal", 7),
+            (503, "executor-unavailable", 7),
+        ] {
+            let problem = Problem::new(StatusCode::from_u16(status).unwrap(), code);
+            assert_eq!(Exit::of_problem(&problem) as u8, expected, "{status} {code}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What can be told about `aegisctl` without a control plane: its help, its refusals, its signatures.
+//!
+//! The help texts are a contract with the people who learn from them. After a wanted change:
+//! `INSTA_UPDATE=always cargo test -p aegisctl`, then read the difference of `snapshots/`.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use aegis_contract::http_signature::{self, VerifyingKey};
+use aegis_contract::key::SharedSecret;
+use aegis_runtime::clock;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tempfile::TempDir;
+
+const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+// Key pair of RFC 9421 appendix B.1.4.
+const ED25519_PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF
+-----END PRIVATE KEY-----
+";
+const ED25519_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=
+-----END PUBLIC KEY-----
+";
+
+fn aegisctl(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_aegisctl"))
+        .args(arguments)
+        .env_clear()
+        .output()
+        .expect("aegisctl starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("data is UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The help of a command and, below it, of its subcommands.
+fn help_tree(command: &[&str], text: &mut String) {
+    let output = aegisctl(&[command, &["--help"]].concat());
+    assert!(output.status.success(), "{command:?}: {}", stderr(&output));
+    let help = stdout(&output);
+    text.push_str(&format!("$ aegisctl {}\n{help}\n", [command, &["--help"]].concat().join(" ")));
+    let subcommands = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next());
+    for subcommand in subcommands {
+        help_tree(&[command, &[subcommand]].concat(), text);
+    }
+}
+
+#[test]
+fn help_teaches_every_command() {
+    let mut text = String::new();
+    help_tree(&[], &mut text);
+    assert!(text.matches("$ aegisctl").count() > 20, "the walk found too few commands");
+    insta::assert_snapshot!("help", text);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_before_anything_is_sent() {
+    // Nothing listens there: whoever tries to connect exits with 7, not with 2.
+    let nowhere = ["--url", "http://127.0.0.1:1"];
+    for (arguments, expected) in [
+        (&["heal", "restart", "shop/web"][..], "[CLUSTER/]NAMESPACE/KIND/NAME"),
+        (&["heal", "restart", "Shop/Deployment/web"], "namespace"),
+        (&["heal", "restart", "shop/Pod/web"], "restart cannot be applied to a Pod"),
+        (&["heal", "scale", "shop/Deployment/web"], "--replicas"),
+        (&["heal", "scale", "shop/Deployment/web", "--replicas", "1001"], "1001 is not in 0..=1000"),
+        (&["heal", "rollback", "shop/Deployment/web", "--to-revision", "0"], "0 is not in 1.."),
+        (&["heal", "restart", "shop/Deployment/web", "--deadline", "3601"], "3601 is not in 1..=3600"),
+        (&["heal", "restart", "shop/Deployment/web", "--metadata", "x"], "KEY=VALUE"),
+        (
+            &["heal", "restart", "shop/Deployment/web", "--metadata", "a=1", "--metadata", "a=2"],
+            "given twice",
+        ),
+        (&["heal", "restart", "shop/Deployment/web", "--idempotency-key", "a\nb"], "idempotency-key"),
+        (&["heal", "restart", "shop/Deployment/web", "--key-id", "k"], "without its secret"),
+        (&["heal", "restart", "shop/Deployment/web", "--key-id", "k", "--token", "t"], "cannot be used with"),
+        (&["action", "list", "--state", "done"], "must be one of queued"),
+        (&["audit", "search", "--from", "yesterday"], "how long ago"),
+        (&["policy", "apply", "/nonexistent.json"], "cannot read /nonexistent.json"),
+        (&["sign", "POST", "/x"], "signing needs a key"),
+    ] {
+        let output = aegisctl(&[arguments, &nowhere].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+    for url in ["ftp://x", "http://x/aegis", "http://u:p@x", "127.0.0.1:3000"] {
+        let output = aegisctl(&["whoami", "--url", url]);
+        assert_eq!(output.status.code(), Some(2), "{url}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn an_absent_control_plane_is_told_from_everything_else() {
+    let output = aegisctl(&["whoami", "--url", "http://127.0.0.1:1", "--token", "t"]);
+    assert_eq!(output.status.code(), Some(7));
+    let told = stderr(&output);
+    assert!(told.contains("cannot connect to http://127.0.0.1:1/") && told.contains("hint: "), "{told}");
+}
+
+#[test]
+fn signed_headers_are_what_the_control_plane_accepts() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("secret");
+    let body = r#"{"type":"restart"}"#;
+    let shared = VerifyingKey::hmac_sha256(SharedSecret::from_base64(SECRET).unwrap());
+    let pair = VerifyingKey::ed25519_public_pem(ED25519_PUBLIC).unwrap();
+    for (secret, key) in [(format!("{SECRET}\n"), shared), (ED25519_PRIVATE.to_owned(), pair)] {
+        fs::write(&path, secret).unwrap();
+        let output = aegisctl(&[
+            "sign",
+            "POST",
+            "/api/v1/actions?wait=5&x=a%20b",
+            "--url=http://Aegis.example:3000",
+            "--key-id=alert-bot-1",
+            &format!("--secret-file={}", path.display()),
+            "--idempotency-key=once",
+            "--data",
+            body,
+        ]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let headers = read_headers(&stdout(&output));
+        assert_eq!(headers["idempotency-key"], "once");
+        let request = http_signature::Request {
+            method: "POST",
+            authority: "aegis.example:3000",
+            path: "/api/v1/actions",
+            query: Some("wait=5&x=a%20b"),
+            headers: &headers,
+            body: body.as_bytes(),
+        };
+        let presented = http_signature::parse(&request).unwrap();
+        let verified = presented.verify(&key, clock::now(), &["aegis.example:3000".to_owned()]).unwrap();
+        assert_eq!(verified.key_id, "alert-bot-1");
+        assert_eq!(verified.created.duration_until(verified.expires).as_secs(), 60);
+    }
+}
+
+/// Reads `Name: value` lines as `curl -H @-` does.
+fn read_headers(text: &str) -> HeaderMap {
+    text.lines()
+        .map(|line| {
+            let (name, value) = line.split_once(": ").expect("a header on each line");
+            let name = HeaderName::try_from(name).expect("a header's name");
+            (name, HeaderValue::try_from(value).expect("a header's value"))
+        })
+        .collect()
+}
