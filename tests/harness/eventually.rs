@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::process::Ended;
+
 /// Pause between two probes: short beside anything we wait for, long beside what a probe costs.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Probes until there is a value. An error counts as "not yet" and is told if the time runs out.
+/// Probes until there is a value. An error counts as "not yet" and is told if the time runs out; only the end of a
+/// process that is needed for it ends the wait at once.
 pub async fn eventually<T>(
     what: &str,
     within: Duration,
@@ -18,6 +21,7 @@ pub async fn eventually<T>(
         let last = match probe().await {
             Ok(Some(value)) => return Ok(value),
             Ok(None) => String::new(),
+            Err(error) if error.is::<Ended>() => return Err(error.context(format!("waiting for {what}"))),
             Err(error) => format!("; last error: {error:#}"),
         };
         if Instant::now() >= deadline {

@@ -20,5 +20,6 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod progress;
+pub mod python;
 pub mod stack;
 pub mod workload;

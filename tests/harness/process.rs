@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -194,6 +194,14 @@ fn spawn(mut command: Command) -> io::Result<Child> {
     answered.recv().map_err(|_| gone())?
 }
 
+/// A process that should run has ended: waiting for it longer is useless.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} has ended:\n{log_tail}")]
+pub struct Ended {
+    name: String,
+    log_tail: String,
+}
+
 /// A running child with its log. It is killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -259,7 +267,7 @@ impl Process {
         if self.pid().is_some() {
             return Ok(());
         }
-        bail!("{} has ended:\n{}", self.name, self.log_tail(15))
+        Err(Ended { name: self.name.clone(), log_tail: self.log_tail(15) }.into())
     }
 
     /// The last lines of its log.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::callers::Caller;
 use crate::cluster::Cluster;
@@ -76,7 +77,7 @@ impl Default for StackOptions {
 /// A client that signs its requests.
 #[derive(Clone, Debug)]
 pub struct RegisteredClient {
-    /// Such as `client:demo`.
+    /// Such as `client:demo-bot`.
     pub principal: String,
     /// The id of its key.
     pub key_id: String,
@@ -316,6 +317,17 @@ impl Stack {
         self.control_planes[0].command(args).await
     }
 
+    /// Activates a policy that allows everybody everything, for tests that are not about policy.
+    pub async fn allow_everything(&self) -> Result<()> {
+        let rule =
+            json!({ "id": "everything", "effect": "ALLOW", "reason": "this test is not about policy" });
+        let policy = json!({
+            "schema": "aegis.policy/v1", "name": "allow-everything", "description": "Everybody may do everything.",
+            "rules": [rule],
+        });
+        self.admin()?.activate_policy(&policy).await
+    }
+
     /// The body that asks for an action on a workload of the first namespace.
     #[must_use]
     pub fn action(&self, action: &str, kind: &str, name: &str, params: &Value) -> Value {
@@ -332,8 +344,13 @@ impl Stack {
 
 /// Creates the namespaces and gives the executor its rights in them, by the manifests that production uses.
 async fn prepare_namespaces(kubernetes: &Kubernetes, options: &StackOptions) -> Result<Vec<String>> {
-    let base = checkout().join("k8s/base");
-    kubernetes.kubectl(["apply".as_ref(), "-k".as_ref(), base.as_os_str()]).await?;
+    // Stacks that start at the same time would otherwise create the same objects, and one of them would fail.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+    {
+        let _turn = ONE_AT_A_TIME.lock().await;
+        let base = checkout().join("k8s/base");
+        kubernetes.kubectl(["apply".as_ref(), "-k".as_ref(), base.as_os_str()]).await?;
+    }
     let rights = std::fs::read_to_string(checkout().join("k8s/allowed-namespace.yaml"))?;
     let mut namespaces = Vec::new();
     for stem in &options.namespaces {
@@ -439,7 +456,7 @@ async fn register(
     executor_url: &str,
 ) -> Result<(RegisteredUser, RegisteredClient)> {
     let admin = create_user(control_plane, secrets, "admin@example.com", &["admin"]).await?;
-    let client = create_client(control_plane, "demo", &admin.email).await?;
+    let client = create_client(control_plane, "demo-bot", &admin.email).await?;
     control_plane
         .command([
             "cluster".into(),

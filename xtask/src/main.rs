@@ -1,0 +1,77 @@
+//! `cargo xtask`: everything one does with the checkout.
+//!
+//! ```text
+//!  up     a whole Aegis on this machine, and its main job before your eyes
+//!  test   every check and every test, exactly as CI runs them
+//!  stack  a whole Aegis in the background, for other tools
+//!  sqlx   the descriptions of the SQL queries, renewed or checked
+//! ```
+
+mod cargo;
+mod install;
+mod sqlx;
+mod stack;
+mod test;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Works on this checkout of Aegis.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+enum Command {
+    /// Start a whole Aegis on this machine and watch it heal a workload
+    Up {
+        /// Use this cluster rather than the test bed's; an ambient KUBECONFIG is never used
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+        /// End after the demonstration, with exit code 0 only if every step of it happened
+        #[arg(long)]
+        once: bool,
+    },
+    /// Run every check and every test
+    Test {
+        /// Run only the tests whose names hold one of these, and no other checks
+        filters: Vec<String>,
+        /// Also run the tests that take long
+        #[arg(long)]
+        long: bool,
+    },
+    /// A whole Aegis in the background, for other tools
+    #[command(subcommand)]
+    Stack(stack::Command),
+    /// Renew the descriptions of the SQL queries in .sqlx
+    Sqlx {
+        /// Only say whether they are up to date
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(run(Command::parse())));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Up { kubeconfig, once } => up::run(kubeconfig, once).await,
+        Command::Test { filters, long } => test::run(&filters, long).await,
+        Command::Stack(command) => stack::run(command).await,
+        Command::Sqlx { check } => sqlx::run(check).await,
+    }
+}

@@ -1,0 +1,119 @@
+//! `cargo xtask test`: exactly what CI runs.
+
+use std::time::Instant;
+
+use aegis_tests::paths::checkout;
+use aegis_tests::programs::Programs;
+use aegis_tests::python::python_with;
+use anyhow::{Result, bail};
+
+use crate::cargo::{build_binaries, cargo, line_of, run as run_cargo, run_with_lines};
+use crate::{install, sqlx};
+
+/// Runs every check and test; with filters, only the tests whose names hold one of them.
+pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
+    let started_at = Instant::now();
+    install::programs(&["go", "openssl", "python3"]).await?;
+    install::postgres().await?;
+    Programs::ready().await?;
+    for requirements in python_requirements()? {
+        python_with(&requirements).await?;
+    }
+    if filters.is_empty() {
+        checks().await?;
+    }
+    build_binaries()?;
+    let tests = run_tests(filters, long)?;
+    if filters.is_empty() {
+        let mut doc = cargo(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+        doc.env("RUSTDOCFLAGS", "-D warnings");
+        run_cargo(doc)?;
+    }
+    println!("\n✓ {} tests passed in {} s", tests.passed, started_at.elapsed().as_secs());
+    Ok(())
+}
+
+/// Format, lints, and whether the descriptions of the queries are up to date.
+async fn checks() -> Result<()> {
+    run_cargo(cargo(["fmt", "--all", "--check"]))?;
+    sqlx::run(true).await?;
+    run_cargo(cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn python_requirements() -> Result<Vec<std::path::PathBuf>> {
+    let peers = checkout().join("tests/peers");
+    let mut found = Vec::new();
+    if peers.is_dir() {
+        for entry in std::fs::read_dir(peers)? {
+            let requirements = entry?.path().join("requirements.txt");
+            if requirements.exists() {
+                found.push(requirements);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[derive(Default)]
+struct Tests {
+    passed: u64,
+    failed: u64,
+    failures: Vec<String>,
+}
+
+impl Tests {
+    /// Reads a line such as `test result: ok. 13 passed; 0 failed; 2 ignored; …` or `test name ... FAILED`.
+    fn read(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.failures.push(name.to_owned());
+        }
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        for count in counts.split("; ") {
+            match count.split_once(' ') {
+                Some((number, "passed")) => self.passed += number.parse::<u64>().unwrap_or_default(),
+                Some((number, "failed")) => self.failed += number.parse::<u64>().unwrap_or_default(),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn run_tests(filters: &[String], long: bool) -> Result<Tests> {
+    let mut command = cargo(["test", "--workspace", "--no-fail-fast", "--"]);
+    if long {
+        command.arg("--include-ignored");
+    }
+    command.args(filters);
+    let line = line_of(&command);
+    let mut tests = Tests::default();
+    let succeeded = run_with_lines(command, |line| tests.read(line))?;
+    if !succeeded {
+        bail!("{} tests failed, {} passed: {}", tests.failed, tests.passed, tests.failures.join(", "));
+    }
+    if tests.passed == 0 {
+        bail!("`{line}` ran no test");
+    }
+    Ok(tests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_all_test_binaries_are_added_up() {
+        let mut tests = Tests::default();
+        for line in [
+            "test it::one ... ok",
+            "test it::two ... FAILED",
+            "test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.10s",
+            "test result: ok. 13 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s",
+        ] {
+            tests.read(line);
+        }
+        assert_eq!((tests.passed, tests.failed, tests.failures), (14, 1, vec!["it::two".to_owned()]));
+    }
+}
