@@ -1,0 +1,312 @@
+//! The four actions on real objects: which fields they write, when they refuse, what they send, and
+//! how their effect is judged. Nothing here decides whether an action may run, and nothing here
+//! waits; the fields are the same ones that preconditions, ledger and receipts speak of.
+
+pub(crate) mod facts;
+pub(crate) mod object;
+mod restart;
+mod restart_pod;
+mod rollback;
+pub(crate) mod rollout;
+mod scale;
+mod template;
+
+use aegis_contract::action::Change;
+use aegis_contract::code::OutcomeCode;
+use aegis_contract::ids::ActionId;
+use aegis_contract::order::{Act, WrittenFields};
+use aegis_contract::target::{Kind, Target};
+use http::Method;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use self::object::Object;
+use crate::cluster::{Caller, Cluster, ReadError, Write, path_of};
+use crate::ledger::stories::Acting;
+
+const JSON_PATCH: &str = "application/json-patch+json";
+/// Annotation that is written so that no older write's resourceVersion test can pass any more.
+const FENCE_ANNOTATION: &str = "aegis.dev/fence";
+
+/// What the live object says to a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// These fields will be written.
+    Write {
+        /// The fields now.
+        before: WrittenFields,
+        /// The fields as they will be written.
+        after: WrittenFields,
+    },
+    /// The object is as wanted.
+    AlreadyDone {
+        /// The fields now.
+        fields: WrittenFields,
+    },
+    /// The change must not be made.
+    Refuse {
+        /// Why.
+        code: OutcomeCode,
+        /// For people.
+        message: String,
+    },
+}
+
+impl Plan {
+    fn refuse(code: OutcomeCode, message: impl Into<String>) -> Self {
+        Self::Refuse { code, message: message.into() }
+    }
+}
+
+/// How a live object relates to an `acting` row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// As before the write, untouched.
+    Before,
+    /// As written.
+    After,
+    /// Gone, or another object of its name, or changed by somebody else.
+    Other {
+        /// Which of them.
+        code: OutcomeCode,
+        /// For people.
+        message: String,
+    },
+}
+
+/// The fields `change` writes, as `object` has them; `None` when it lacks them.
+fn fields(change: &Change, object: &Object) -> Option<WrittenFields> {
+    match change {
+        Change::Restart(_) => Some(restart::fields(object)),
+        Change::RestartPod(_) => Some(restart_pod::fields(object)),
+        Change::Scale(_) => scale::fields(object),
+        Change::Rollback(_) => rollback::fields(object),
+    }
+}
+
+/// Compares the live object with the order's preconditions and works out what to write.
+pub(crate) async fn plan(
+    act: &Act,
+    object: &Object,
+    cluster: &Cluster,
+    now: Timestamp,
+) -> Result<Plan, ReadError> {
+    if object.uid() != act.preconditions.uid {
+        return Ok(Plan::refuse(
+            OutcomeCode::TargetReplaced,
+            format!("{} is another object now: its uid is {}", act.target, object.uid()),
+        ));
+    }
+    let Some(before) = fields(&act.change, object) else {
+        return Ok(Plan::refuse(OutcomeCode::PreconditionFailed, "the object lacks the field to be written"));
+    };
+    if before != act.preconditions.fields {
+        return Ok(Plan::refuse(
+            OutcomeCode::PreconditionFailed,
+            "a field to be written is not as the decision saw it",
+        ));
+    }
+    match &act.change {
+        Change::Restart(_) => Ok(restart::plan(object, before, now)),
+        Change::RestartPod(_) => Ok(restart_pod::plan(object, before)),
+        Change::Scale(params) => Ok(scale::plan(*params, before)),
+        Change::Rollback(params) => {
+            let sets =
+                rollback::revisions(&act.target, object, cluster, Caller::Action(act.action_id)).await?;
+            Ok(rollback::plan(*params, object, before, &sets))
+        }
+    }
+}
+
+/// How `object` (`None`: there is none) relates to what was about to be written.
+pub(crate) fn state(act: &Act, acting: &Acting, object: Option<&Object>) -> State {
+    let is_pod = act.target.kind == Kind::Pod;
+    let Some(object) = object else {
+        return if is_pod { State::After } else { other(OutcomeCode::TargetGone, "the object is gone") };
+    };
+    if object.uid() != acting.uid {
+        return if is_pod {
+            State::After
+        } else {
+            other(OutcomeCode::TargetReplaced, "another object of this name stands in its place")
+        };
+    }
+    let now = fields(&act.change, object);
+    if now.as_ref() == Some(&acting.after) && is_ours(act, object) {
+        return State::After;
+    }
+    if now.as_ref() == Some(&acting.before) && object.generation() == acting.generation {
+        return State::Before;
+    }
+    other(OutcomeCode::Contested, "somebody else changed the object")
+}
+
+fn other(code: OutcomeCode, message: &str) -> State {
+    State::Other { code, message: message.to_owned() }
+}
+
+// Two restarts within one second write the same time; the action's own annotation tells them apart.
+fn is_ours(act: &Act, object: &Object) -> bool {
+    match act.change {
+        Change::Restart(_) => restart::is_of(act.action_id, object),
+        Change::RestartPod(_) | Change::Scale(_) | Change::Rollback(_) => true,
+    }
+}
+
+/// Why the one write of an action could not be made up.
+#[derive(Clone, Debug)]
+pub(crate) enum WriteError {
+    /// What is needed for it could not be read.
+    Read(ReadError),
+    /// The revision to return to is not there any more.
+    RevisionGone,
+}
+
+/// The one write of an action: it takes effect only on `object` exactly as it was read.
+pub(crate) async fn write(
+    act: &Act,
+    acting: &Acting,
+    object: &Object,
+    cluster: &Cluster,
+) -> Result<Write, WriteError> {
+    let path = path_of(&act.target);
+    let write = match (&act.change, &acting.after) {
+        (Change::RestartPod(_), _) => return Ok(restart_pod::write(&act.target, object, act.dry_run)),
+        (Change::Restart(_), WrittenFields::Restart { restarted_at: Some(restarted_at) }) => {
+            patch(path, object, restart::operations(object, restarted_at, act.action_id))
+        }
+        (Change::Scale(params), _) => patch(format!("{path}/scale"), object, scale::operations(*params)),
+        (Change::Rollback(_), WrittenFields::Rollback { template_digest }) => {
+            let caller = Caller::Action(act.action_id);
+            let sets =
+                rollback::revisions(&act.target, object, cluster, caller).await.map_err(WriteError::Read)?;
+            let operations = rollback::operations(&sets, *template_digest).ok_or(WriteError::RevisionGone)?;
+            patch(path, object, operations)
+        }
+        // An `acting` row of another change cannot come from this program.
+        (Change::Restart(_) | Change::Rollback(_), _) => return Err(WriteError::RevisionGone),
+    };
+    Ok(Write { dry_run: act.dry_run, ..write })
+}
+
+/// A write to the object's own annotation after which no write that was made up earlier can pass its
+/// resourceVersion test; `None` where the executor may not write to the object itself.
+pub(crate) fn fence(target: &Target, object: &Object, action_id: ActionId, fence: i64) -> Option<Write> {
+    if target.kind == Kind::Pod {
+        return None;
+    }
+    let value = format!("{action_id}/{fence}");
+    let operations = object.annotate("/metadata/annotations", &[(FENCE_ANNOTATION, value)]);
+    Some(patch(path_of(target), object, operations))
+}
+
+fn patch(path: String, object: &Object, operations: Vec<Value>) -> Write {
+    let mut body = vec![
+        json!({ "op": "test", "path": "/metadata/uid", "value": object.uid() }),
+        json!({ "op": "test", "path": "/metadata/resourceVersion", "value": object.resource_version() }),
+    ];
+    body.extend(operations);
+    Write { method: Method::PATCH, path, content_type: JSON_PATCH, body: Value::Array(body), dry_run: false }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use aegis_contract::action::{NoParams, ScaleParams};
+    use aegis_contract::digest::Digest;
+    use aegis_contract::order::Preconditions;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// An act on `local/shop/Deployment/web` of uid `u1`.
+    pub(crate) fn act(change: Change, kind: Kind, fields: WrittenFields) -> Act {
+        Act {
+            action_id: ActionId(Uuid::from_u128(7)),
+            attempt: 1,
+            target: Target::parse(&format!("shop/{kind}/web"), "local").unwrap(),
+            change,
+            preconditions: Preconditions { uid: "u1".to_owned(), fields },
+            watch_seconds: 60,
+            dry_run: false,
+            decision_id: Uuid::from_u128(8).into(),
+            policy_digest: Digest::of(b"policies"),
+            intent: String::new(),
+        }
+    }
+
+    fn scale_to(replicas: u32) -> Act {
+        act(Change::Scale(ScaleParams { replicas }), Kind::Deployment, WrittenFields::Scale { replicas: 3 })
+    }
+
+    fn acting(before: WrittenFields, after: WrittenFields) -> Acting {
+        Acting {
+            uid: "u1".to_owned(),
+            generation: 4,
+            before,
+            after,
+            at: Timestamp::UNIX_EPOCH,
+            steps: Vec::new(),
+            failed_before: None,
+        }
+    }
+
+    fn deployment(uid: &str, generation: u64, replicas: u32) -> Object {
+        Object::new(json!({
+            "metadata": { "uid": uid, "generation": generation, "resourceVersion": "100" },
+            "spec": { "replicas": replicas, "template": { "metadata": {}, "spec": {} } },
+        }))
+    }
+
+    #[test]
+    fn an_object_counts_as_untouched_only_with_uid_fields_and_generation_as_before() {
+        let act = scale_to(5);
+        let acting = acting(WrittenFields::Scale { replicas: 3 }, WrittenFields::Scale { replicas: 5 });
+        let contested = |object: &Object| match state(&act, &acting, Some(object)) {
+            State::Other { code, .. } => code,
+            state => panic!("{state:?}"),
+        };
+        assert_eq!(state(&act, &acting, Some(&deployment("u1", 4, 3))), State::Before);
+        assert_eq!(state(&act, &acting, Some(&deployment("u1", 5, 5))), State::After);
+        assert_eq!(contested(&deployment("u1", 5, 3)), OutcomeCode::Contested);
+        assert_eq!(contested(&deployment("u1", 5, 4)), OutcomeCode::Contested);
+        assert_eq!(contested(&deployment("u2", 4, 3)), OutcomeCode::TargetReplaced);
+        assert!(matches!(state(&act, &acting, None), State::Other { code: OutcomeCode::TargetGone, .. }));
+    }
+
+    #[test]
+    fn an_evicted_pod_that_is_gone_or_replaced_counts_as_written() {
+        let act =
+            act(Change::RestartPod(NoParams {}), Kind::Pod, WrittenFields::RestartPod { present: true });
+        let acting =
+            acting(WrittenFields::RestartPod { present: true }, WrittenFields::RestartPod { present: false });
+        let pod = |uid: &str, deleted: bool| {
+            let deletion = if deleted { json!("2026-11-20T12:00:00Z") } else { Value::Null };
+            Object::new(json!({ "metadata": { "uid": uid, "generation": 4, "deletionTimestamp": deletion } }))
+        };
+        assert_eq!(state(&act, &acting, Some(&pod("u1", false))), State::Before);
+        assert_eq!(state(&act, &acting, Some(&pod("u1", true))), State::After);
+        assert_eq!(state(&act, &acting, Some(&pod("u2", false))), State::After);
+        assert_eq!(state(&act, &acting, None), State::After);
+    }
+
+    #[test]
+    fn every_patch_tests_uid_and_resource_version_first() {
+        let object = deployment("u1", 4, 3);
+        let act = scale_to(5);
+        let fence = fence(&act.target, &object, act.action_id, 2).unwrap();
+        let scale = patch(path_of(&act.target), &object, scale::operations(ScaleParams { replicas: 5 }));
+        for write in [fence, scale] {
+            assert_eq!(write.body[0], json!({ "op": "test", "path": "/metadata/uid", "value": "u1" }));
+            assert_eq!(
+                write.body[1],
+                json!({ "op": "test", "path": "/metadata/resourceVersion", "value": "100" })
+            );
+        }
+    }
+
+    #[test]
+    fn a_pod_cannot_be_fenced() {
+        let pod = Target::parse("shop/Pod/web", "local").unwrap();
+        assert!(fence(&pod, &deployment("u1", 4, 3), ActionId(Uuid::nil()), 1).is_none());
+    }
+}

@@ -1,0 +1,90 @@
+//! All wiring: from settings to a running executor.
+
+use std::sync::Arc;
+
+use aegis_runtime::metrics::Metrics;
+use aegis_runtime::settings::Source;
+use aegis_runtime::shutdown::Shutdown;
+use aegis_runtime::{http as edge, telemetry};
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use secrecy::ExposeSecret;
+use sqlx::{Connection, PgConnection};
+
+use crate::cluster::Cluster;
+use crate::execute::{Executor, ExecutorMetrics, ReceiptSigner, Workers, resume_actions};
+use crate::http;
+use crate::ledger::Ledger;
+use crate::settings::{MigrateSettings, Settings};
+
+const SERVICE: &str = "aegis-executor";
+
+/// Aegis' executor: carries out signed orders in one Kubernetes cluster, and trusts nobody.
+#[derive(Parser)]
+#[command(version, about)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Take orders and carry them out.
+    Serve,
+    /// Bring the ledger's database to this version's form, as the role that owns it.
+    Migrate,
+}
+
+/// Runs one command to its end.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let source = Source::from_environment();
+    match arguments.command {
+        Command::Serve => serve(Settings::read(source)?).await,
+        Command::Migrate => migrate(MigrateSettings::read(source)?).await,
+    }
+}
+
+async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
+    telemetry::init(SERVICE, &settings.log_level)?;
+    let mut connection = PgConnection::connect(settings.database_owner_url.expose_secret())
+        .await
+        .context("cannot connect as the owner (DATABASE_OWNER_URL)")?;
+    sqlx::migrate!("../migrations/executor").run(&mut connection).await?;
+    tracing::info!("the ledger's database is up to date");
+    Ok(())
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let Settings {
+        listen_address,
+        database_url,
+        cluster,
+        order_keys,
+        receipt_key,
+        allowlist,
+        kubeconfig,
+        log_level,
+    } = settings;
+    telemetry::init(SERVICE, &log_level)?;
+    let metrics = Metrics::new();
+    let shutdown = Shutdown::on_signals()?;
+    let namespaces: Vec<&str> = allowlist.allowed().collect();
+    tracing::info!(cluster, namespaces = namespaces.join(","), receiptKey = receipt_key.id(), "starting");
+    let executor = Arc::new(Executor {
+        receipts: ReceiptSigner::new(cluster.clone(), receipt_key),
+        cluster_name: cluster,
+        order_keys,
+        allowlist,
+        ledger: Ledger::open(&database_url).await.context("cannot use the ledger (DATABASE_URL)")?,
+        cluster: Cluster::connect(kubeconfig.as_deref()).await?,
+        workers: Workers::new(),
+        metrics: ExecutorMetrics::registered(&metrics),
+        shutdown: shutdown.clone(),
+    });
+    let resume = tokio::spawn(resume_actions(Arc::clone(&executor)));
+    let router = edge::with_edge(http::routes(Arc::clone(&executor)), metrics);
+    edge::serve(listen_address, router, shutdown).await?;
+    resume.await.context("the loop that resumes actions failed")?;
+    executor.workers.hand_over().await;
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! Carries out orders: answers each with a signed receipt, and sees accepted actions through.
+//!
+//! ```text
+//!  orders ──► verify ──► ledger (accepted) ──► worker ──► ledger (acting) ──► write ──► watch ──► ledger (finished)
+//!                                                ▲
+//!                                resume loop ────┘  (a lease that ran out)
+//! ```
+//! A worker can die at any point and another one, here or in another replica, goes on from the
+//! ledger and the live object alone.
+
+mod lease;
+mod metrics;
+mod orders;
+mod receipts;
+mod watching;
+mod worker;
+mod workers;
+mod writing;
+
+use aegis_contract::dsse::OrderKeys;
+use aegis_runtime::shutdown::Shutdown;
+
+pub(crate) use self::metrics::ExecutorMetrics;
+pub(crate) use self::orders::AnswerError;
+pub(crate) use self::receipts::ReceiptSigner;
+pub(crate) use self::workers::{Workers, resume_actions};
+use crate::cluster::Cluster;
+use crate::ledger::Ledger;
+use crate::verify::allowlist::Allowlist;
+
+/// Everything that answering orders and carrying out actions needs.
+pub(crate) struct Executor {
+    /// The audience this executor answers to.
+    pub(crate) cluster_name: String,
+    /// Opens orders.
+    pub(crate) order_keys: OrderKeys,
+    /// Signs receipts.
+    pub(crate) receipts: ReceiptSigner,
+    /// The executor's own ceiling.
+    pub(crate) allowlist: Allowlist,
+    /// What was accepted, begun, ended and closed.
+    pub(crate) ledger: Ledger,
+    /// Where targets live.
+    pub(crate) cluster: Cluster,
+    /// The actions this process carries out at present.
+    pub(crate) workers: Workers,
+    /// What is counted.
+    pub(crate) metrics: ExecutorMetrics,
+    /// When to hand over.
+    pub(crate) shutdown: Shutdown,
+}

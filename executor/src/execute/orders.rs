@@ -1,0 +1,246 @@
+//! Answers orders: acting, observing, resolving.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_contract::code::RefusalCode;
+use aegis_contract::facts::Observation;
+use aegis_contract::order::{Act, Instruction, Observe, Resolve};
+use aegis_contract::receipt::{AttemptName, Stage, Step};
+use aegis_runtime::clock;
+use tokio::time::Instant;
+
+use super::Executor;
+use crate::action::facts;
+use crate::cluster::{Caller, ReadError};
+use crate::ledger::LedgerError;
+use crate::ledger::attempts::{Acceptance, Accepted, KnownAttempt, Resolved};
+use crate::ledger::leases::LeaseGrant;
+use crate::ledger::stories::Story;
+use crate::verify::opening::{OpenedOrder, open};
+use crate::verify::{Refusal, check_act, check_freshness};
+
+/// How often a waiting answer asks the ledger about an action that another replica carries out.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How often an attempt may turn out to be known meanwhile before the caller is asked to come again;
+/// once is enough unless the ledger is being tampered with.
+const RACES_MAX: u32 = 3;
+
+/// Why an order was not answered with a receipt. Nothing was written because of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    /// The order is refused before a receipt could be bound to it.
+    #[error("the order is refused")]
+    Refused(#[from] Refusal),
+    /// The ledger cannot be used; the same bytes may be sent again.
+    #[error("the ledger cannot be used")]
+    Ledger(#[from] LedgerError),
+    /// The cluster cannot be asked; the same bytes may be sent again.
+    #[error("the cluster cannot be asked")]
+    Cluster(#[from] ReadError),
+}
+
+impl Executor {
+    /// Answers the body of `POST /v1/orders` with a signed receipt, after at most `wait`.
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        body: &[u8],
+        wait: Duration,
+    ) -> Result<Vec<u8>, AnswerError> {
+        let opened = open(body, &self.order_keys, &self.cluster_name)?;
+        match &opened.order.instruction {
+            Instruction::Act(act) => self.act(&opened, act, wait).await,
+            Instruction::Observe(observe) => self.observe(&opened, observe).await,
+            Instruction::Resolve(resolve) => self.resolve(&opened, resolve, wait).await,
+        }
+    }
+
+    async fn act(
+        self: &Arc<Self>,
+        opened: &OpenedOrder,
+        act: &Act,
+        wait: Duration,
+    ) -> Result<Vec<u8>, AnswerError> {
+        let name = AttemptName { action_id: act.action_id, attempt: act.attempt };
+        for _ in 0..RACES_MAX {
+            if let Some(known) = self.ledger.attempt(name).await? {
+                return self.answer_known(opened, name, known, wait).await;
+            }
+            let refusal = match self.admit(opened, act).await? {
+                Err(refusal) => refusal,
+                Ok(()) => match self.accept(opened, name).await? {
+                    Accepted::Now { fence } => {
+                        tracing::info!(actionId = %name.action_id, attempt = name.attempt, "order accepted");
+                        let lease =
+                            LeaseGrant { action_id: name.action_id, owner: self.workers.owner(), fence };
+                        self.workers.start(self, lease);
+                        return self.latest(opened, name, wait).await;
+                    }
+                    Accepted::AttemptKnown => continue,
+                    Accepted::ActionAccepted => Refusal::new(
+                        RefusalCode::ActionAccepted,
+                        "another attempt of this action was accepted",
+                    ),
+                    Accepted::NonceUsed => nonce_used(),
+                },
+            };
+            if let Some(receipt) = self.refuse(opened, name, refusal).await? {
+                return Ok(receipt);
+            }
+        }
+        Err(LedgerError::Unreadable("an attempt is known and unknown".to_owned()).into())
+    }
+
+    async fn admit(&self, opened: &OpenedOrder, act: &Act) -> Result<Result<(), Refusal>, LedgerError> {
+        if let Err(refusal) = check_freshness(&opened.order, clock::now()) {
+            return Ok(Err(refusal));
+        }
+        if self.ledger.nonce_is_used(&opened.order.nonce).await? {
+            return Ok(Err(nonce_used()));
+        }
+        Ok(check_act(act, &self.allowlist))
+    }
+
+    async fn accept(&self, opened: &OpenedOrder, name: AttemptName) -> Result<Accepted, LedgerError> {
+        let acceptance = Acceptance {
+            name,
+            order_digest: opened.digest,
+            order_bytes: &opened.payload,
+            nonce: &opened.order.nonce,
+        };
+        self.ledger.accept(acceptance, self.workers.owner()).await
+    }
+
+    // `None` when the attempt is known meanwhile.
+    async fn refuse(
+        &self,
+        opened: &OpenedOrder,
+        name: AttemptName,
+        refusal: Refusal,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        let Refusal { code, message } = refusal;
+        let stage = Stage::Refused { code, message: message.clone() };
+        let receipt = self.receipts.sign(opened.digest, Some(name), self.ledger.position().await?, stage);
+        if !self.ledger.close_refused(name, opened.digest, &receipt).await? {
+            return Ok(None);
+        }
+        self.metrics.count_refused(code);
+        tracing::warn!(actionId = %name.action_id, attempt = name.attempt, %code, message, "order refused");
+        Ok(Some(receipt))
+    }
+
+    async fn answer_known(
+        &self,
+        opened: &OpenedOrder,
+        name: AttemptName,
+        known: KnownAttempt,
+        wait: Duration,
+    ) -> Result<Vec<u8>, AnswerError> {
+        match known {
+            KnownAttempt::Closed => Ok(self.closed(opened, name).await?),
+            KnownAttempt::Refused { order_digest, receipt } if order_digest == opened.digest => Ok(receipt),
+            KnownAttempt::Accepted { order_digest } if order_digest == opened.digest => {
+                self.latest(opened, name, wait).await
+            }
+            KnownAttempt::Refused { .. } | KnownAttempt::Accepted { .. } => Err(Refusal::new(
+                RefusalCode::AttemptMismatch,
+                "other bytes were already received for this attempt",
+            )
+            .into()),
+        }
+    }
+
+    async fn closed(&self, opened: &OpenedOrder, name: AttemptName) -> Result<Vec<u8>, LedgerError> {
+        let position = self.ledger.position().await?;
+        Ok(self.receipts.sign(opened.digest, Some(name), position, Stage::Closed))
+    }
+
+    /// The final receipt of an accepted action, or after `wait` one that says how far it got.
+    async fn latest(
+        &self,
+        opened: &OpenedOrder,
+        name: AttemptName,
+        wait: Duration,
+    ) -> Result<Vec<u8>, AnswerError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let missing =
+                || LedgerError::Unreadable(format!("action {} has no accepted row", name.action_id));
+            let story = self.ledger.story(name.action_id).await?.ok_or_else(missing)?;
+            if let Some(receipt) = story.receipt {
+                return Ok(receipt);
+            }
+            if Instant::now() >= deadline || self.shutdown.is_triggered() {
+                let steps = self.workers.steps(name.action_id).unwrap_or_else(|| steps_of(&story));
+                let position = self.ledger.position().await?;
+                let stage = Stage::Running { steps };
+                return Ok(self.receipts.sign(opened.digest, Some(story.name), position, stage));
+            }
+            tokio::select! {
+                () = self.workers.ended(name.action_id, POLL_INTERVAL) => {}
+                () = tokio::time::sleep_until(deadline) => {}
+                () = self.shutdown.wait() => {}
+            }
+        }
+    }
+
+    async fn observe(&self, opened: &OpenedOrder, observe: &Observe) -> Result<Vec<u8>, AnswerError> {
+        let checked = check_freshness(&opened.order, clock::now())
+            .and_then(|()| self.allowlist.check(&observe.target.namespace));
+        let stage = match checked {
+            Err(refusal) => self.observation_refused(refusal),
+            Ok(()) => match self.cluster.read(&observe.target, Caller::Observe).await {
+                Ok(Some(object)) => {
+                    let facts = facts::facts(observe.target.kind, &object, clock::now());
+                    Stage::Observed { observation: Observation::Present { facts } }
+                }
+                Ok(None) => Stage::Observed { observation: Observation::Absent },
+                Err(ReadError::Forbidden(message)) => {
+                    self.observation_refused(Refusal::new(RefusalCode::NamespaceNotAllowed, message))
+                }
+                Err(error @ ReadError::Unavailable(_)) => return Err(error.into()),
+            },
+        };
+        Ok(self.receipts.sign(opened.digest, None, self.ledger.position().await?, stage))
+    }
+
+    fn observation_refused(&self, Refusal { code, message }: Refusal) -> Stage {
+        self.metrics.count_refused(code);
+        tracing::warn!(%code, message, "observation refused");
+        Stage::ObservationRefused { code, message }
+    }
+
+    async fn resolve(
+        &self,
+        opened: &OpenedOrder,
+        resolve: &Resolve,
+        wait: Duration,
+    ) -> Result<Vec<u8>, AnswerError> {
+        check_freshness(&opened.order, clock::now())?;
+        let name = AttemptName { action_id: resolve.action_id, attempt: resolve.attempt };
+        match self.ledger.resolve(name).await? {
+            Resolved::Accepted => self.latest(opened, name, wait).await,
+            Resolved::Refused(receipt) => Ok(receipt),
+            Resolved::Closed => {
+                tracing::info!(actionId = %name.action_id, attempt = name.attempt, "attempt closed");
+                Ok(self.closed(opened, name).await?)
+            }
+        }
+    }
+}
+
+fn nonce_used() -> Refusal {
+    Refusal::new(RefusalCode::NonceReplayed, "another order used this nonce")
+}
+
+/// What the ledger alone tells of an unfinished action.
+pub(super) fn steps_of(story: &Story) -> Vec<Step> {
+    match &story.acting {
+        Some(acting) => acting.steps.clone(),
+        None => vec![Step {
+            name: "accepted".to_owned(),
+            at: story.accepted_at,
+            message: "the order passed every check".to_owned(),
+        }],
+    }
+}

@@ -1,0 +1,43 @@
+//! Signs receipts.
+
+use aegis_contract::canonical;
+use aegis_contract::digest::Digest;
+use aegis_contract::dsse::ReceiptKey;
+use aegis_contract::order::CONTRACT_VERSION;
+use aegis_contract::receipt::{AttemptName, LedgerPosition, Receipt, Stage};
+use aegis_runtime::clock;
+
+/// Signs in the name of one cluster's executor.
+#[derive(Clone)]
+pub(crate) struct ReceiptSigner {
+    cluster: String,
+    key: ReceiptKey,
+}
+
+impl ReceiptSigner {
+    /// A signer for the executor of `cluster`.
+    pub(crate) fn new(cluster: String, key: ReceiptKey) -> Self {
+        Self { cluster, key }
+    }
+
+    /// The bytes of a signed receipt, as they are answered and stored.
+    pub(crate) fn sign(
+        &self,
+        order_digest: Digest,
+        attempt: Option<AttemptName>,
+        ledger: LedgerPosition,
+        stage: Stage,
+    ) -> Vec<u8> {
+        let receipt = Receipt {
+            contract: CONTRACT_VERSION,
+            cluster: self.cluster.clone(),
+            order_digest,
+            attempt,
+            ledger,
+            issued_at: clock::now(),
+            stage,
+        };
+        let bytes = canonical::to_bytes(&receipt).expect("row numbers and generations stay below 2^53");
+        self.key.seal(&bytes)
+    }
+}

@@ -1,0 +1,221 @@
+//! Carries out one accepted action, from wherever it stands.
+
+use aegis_contract::code::OutcomeCode;
+use aegis_contract::facts::Rollout;
+use aegis_contract::order::{Act, Instruction, Order};
+use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, Stage, Step};
+use aegis_contract::strict::{self, Limits};
+use aegis_contract::target::Kind;
+use aegis_runtime::clock;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::Executor;
+use super::lease::Lease;
+use super::orders::steps_of;
+use super::writing::pause;
+use crate::action::object::Object;
+use crate::action::{self, Plan, rollout};
+use crate::cluster::{Caller, ReadError};
+use crate::ledger::LedgerError;
+use crate::ledger::stories::{Acting, Story};
+use crate::verify::time::has_passed;
+
+/// Why a worker stopped before the action ended. Another one goes on.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Another worker holds the lease.
+    LeaseLost,
+    /// This process ends.
+    ShuttingDown,
+    /// The ledger cannot be used.
+    Ledger(LedgerError),
+}
+
+impl From<LedgerError> for Stop {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+/// How an action ends, apart from its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) status: ExecutionStatus,
+    pub(super) code: OutcomeCode,
+    pub(super) message: String,
+}
+
+impl Ending {
+    pub(super) fn new(status: ExecutionStatus, code: OutcomeCode, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub(super) fn expired() -> Self {
+        Self::new(
+            ExecutionStatus::Expired,
+            OutcomeCode::DeadlinePassed,
+            "the time to begin ran out; nothing was written",
+        )
+    }
+}
+
+/// One worker's view of its action.
+pub(super) struct Worker<'a> {
+    pub(super) executor: &'a Executor,
+    pub(super) lease: &'a Lease,
+    pub(super) act: Act,
+    pub(super) not_after: Timestamp,
+    story: Story,
+    steps: &'a watch::Sender<Vec<Step>>,
+}
+
+/// Carries out the action of `lease` until its `finished` row is written.
+pub(super) async fn run(
+    executor: &Executor,
+    lease: &Lease,
+    steps: &watch::Sender<Vec<Step>>,
+) -> Result<(), Stop> {
+    let action_id = lease.grant.action_id;
+    let missing = || LedgerError::Unreadable(format!("action {action_id} has a lease but no accepted row"));
+    let story = executor.ledger.story(action_id).await?.ok_or_else(missing)?;
+    if story.receipt.is_some() {
+        return Ok(());
+    }
+    let (act, not_after) = read_act(&story.order_bytes)?;
+    steps.send_replace(steps_of(&story));
+    Worker { executor, lease, act, not_after, story, steps }.carry_out().await
+}
+
+fn read_act(order_bytes: &[u8]) -> Result<(Act, Timestamp), LedgerError> {
+    let order: Order = strict::from_slice(order_bytes, Limits::WIRE)
+        .map_err(|error| LedgerError::Unreadable(error.to_string()))?;
+    match order.instruction {
+        Instruction::Act(act) => Ok((*act, order.not_after)),
+        Instruction::Observe(_) | Instruction::Resolve(_) => {
+            Err(LedgerError::Unreadable("an accepted order does not act".to_owned()))
+        }
+    }
+}
+
+impl Worker<'_> {
+    async fn carry_out(self) -> Result<(), Stop> {
+        if self.lease.grant.fence > 1 {
+            self.step("resumed", "another worker had begun");
+        }
+        let (ending, acting) = match self.story.acting.clone() {
+            Some(acting) => (self.write(&acting, None).await?, Some(acting)),
+            None => self.begin().await?,
+        };
+        self.finish(ending, acting).await
+    }
+
+    pub(super) fn step(&self, name: &str, message: impl Into<String>) {
+        let step = Step { name: name.to_owned(), at: clock::now(), message: message.into() };
+        tracing::debug!(step = step.name, message = step.message, "step");
+        self.steps.send_modify(|steps| steps.push(step));
+    }
+
+    pub(super) fn caller(&self) -> Caller {
+        Caller::Action(self.act.action_id)
+    }
+
+    pub(super) async fn read(&self) -> Result<Option<Object>, ReadError> {
+        self.executor.cluster.read(&self.act.target, self.caller()).await
+    }
+
+    /// Compares the live object with the order, announces the write in the ledger, and makes it.
+    async fn begin(&self) -> Result<(Ending, Option<Acting>), Stop> {
+        let refused = |code, message: &str| Ending::new(ExecutionStatus::Refused, code, message);
+        let (object, plan) = loop {
+            if has_passed(self.not_after, clock::now()) {
+                return Ok((Ending::expired(), None));
+            }
+            match self.look_and_plan().await {
+                Ok(Some(found)) => break found,
+                Ok(None) => return Ok((refused(OutcomeCode::TargetGone, "there is no such object"), None)),
+                Err(ReadError::Forbidden(message)) => {
+                    return Ok((refused(OutcomeCode::ClusterRefused, &message), None));
+                }
+                Err(error @ ReadError::Unavailable(_)) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot read the target; trying again"
+                    );
+                    pause().await;
+                }
+            }
+        };
+        match plan {
+            Plan::Refuse { code, message } => Ok((refused(code, &message), None)),
+            Plan::AlreadyDone { fields } => {
+                let acting = self.acting(&object, fields.clone(), fields);
+                let message = "the object already was as wanted; nothing was written";
+                Ok((Ending::new(ExecutionStatus::Succeeded, OutcomeCode::AlreadyDone, message), Some(acting)))
+            }
+            Plan::Write { before, after } => {
+                self.step("checked", "the object is as the decision saw it");
+                let acting = self.acting(&object, before, after);
+                let Story { name, order_digest, .. } = self.story;
+                if !self.executor.ledger.begin_acting(name, order_digest, self.lease.grant, &acting).await? {
+                    return Err(Stop::LeaseLost);
+                }
+                let ending = self.write(&acting, Some(object)).await?;
+                Ok((ending, Some(acting)))
+            }
+        }
+    }
+
+    async fn look_and_plan(&self) -> Result<Option<(Object, Plan)>, ReadError> {
+        let Some(object) = self.read().await? else { return Ok(None) };
+        let plan = action::plan(&self.act, &object, &self.executor.cluster, clock::now()).await?;
+        Ok(Some((object, plan)))
+    }
+
+    fn acting(
+        &self,
+        object: &Object,
+        before: aegis_contract::order::WrittenFields,
+        after: aegis_contract::order::WrittenFields,
+    ) -> Acting {
+        let failed_before = match self.act.target.kind {
+            Kind::Pod => None,
+            kind => {
+                let status = rollout::status(kind, object);
+                status.failed_at.filter(|_| status.rollout == Rollout::Failed)
+            }
+        };
+        Acting {
+            uid: object.uid().to_owned(),
+            generation: object.generation(),
+            before,
+            after,
+            at: clock::now(),
+            steps: self.steps.borrow().clone(),
+            failed_before,
+        }
+    }
+
+    /// Signs the final receipt and stores it; from then on it is the answer.
+    async fn finish(&self, ending: Ending, acting: Option<Acting>) -> Result<(), Stop> {
+        let Ending { status, code, message } = ending;
+        self.step("finished", message.clone());
+        let (before, after) = acting.map(|acting| (acting.before, acting.after)).unzip();
+        let steps = self.steps.borrow().clone();
+        let result = ExecutionResult { status, code, message: message.clone(), steps, before, after };
+        let Story { name, order_digest, .. } = self.story;
+        let ledger = &self.executor.ledger;
+        let receipt = self.executor.receipts.sign(
+            order_digest,
+            Some(name),
+            ledger.position().await?,
+            Stage::Finished { result },
+        );
+        if !ledger.finish(name, order_digest, self.lease.grant, &receipt).await? {
+            return Err(Stop::LeaseLost);
+        }
+        self.executor.metrics.count_ended(self.act.change.action_type(), code);
+        tracing::info!(attempt = name.attempt, target = %self.act.target, status = ?status, %code, message, "action ended");
+        Ok(())
+    }
+}

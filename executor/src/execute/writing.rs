@@ -1,0 +1,262 @@
+//! The one write of an action: made at most once, or certainly not, or said to be in doubt.
+//!
+//! INVARIANT: read → lease confirmed in the ledger → time checked → write that tests what was read.
+//! Whoever takes the lease over writes to the object (the change, or a fence) before it says that
+//! nothing was written; so a write that was made up before the takeover finds another
+//! resourceVersion, however late it arrives.
+
+use std::time::Duration;
+
+use aegis_contract::code::OutcomeCode;
+use aegis_contract::receipt::ExecutionStatus;
+use aegis_contract::target::Kind;
+use aegis_runtime::clock;
+use jiff::{SignedDuration, Timestamp};
+
+use super::worker::{Ending, Stop, Worker};
+use crate::action::object::Object;
+use crate::action::{self, State, WriteError};
+use crate::cluster::{ReadError, WriteAnswer};
+use crate::ledger::stories::Acting;
+use crate::verify::time::has_passed;
+
+/// A write that the API server turns down this often for one and the same version of the object is
+/// not in conflict with anybody: the API server does not want it.
+const SAME_VERSION_CONFLICTS_MAX: u32 = 3;
+/// Shortest span after the order's time in which a write in doubt is still looked into, in seconds.
+const DOUBT_SECONDS_MIN: u32 = 60;
+
+/// What is known about the write so far.
+struct Writing {
+    /// Whether a write may have been made, or may still arrive, without our knowing.
+    in_doubt: bool,
+    /// How the action ends if the object turns out to be untouched.
+    withdrawn: Option<Ending>,
+    /// What held the write back last, to be told when the time runs out.
+    held_back: Option<Ending>,
+    /// The version for which the last write was turned down, and how often.
+    conflict: Option<(String, u32)>,
+}
+
+enum Next {
+    /// The action ends like this.
+    End(Ending),
+    /// The write took effect at this time.
+    Written(Timestamp),
+    /// Look again.
+    Again,
+    /// Look again in a moment.
+    Later,
+}
+
+impl Worker<'_> {
+    /// Writes and watches. `fresh` is the object as it was read before the `acting` row was written
+    /// by this worker; without it an earlier worker may have written already.
+    pub(super) async fn write(&self, acting: &Acting, fresh: Option<Object>) -> Result<Ending, Stop> {
+        let resumed = fresh.is_none();
+        let mut writing = Writing {
+            // A dry run leaves nothing behind that could be in doubt.
+            in_doubt: resumed && !self.act.dry_run,
+            withdrawn: None,
+            held_back: None,
+            conflict: None,
+        };
+        let mut fresh = fresh;
+        loop {
+            // Writing the `acting` row has confirmed the lease after `fresh` was read.
+            let object = match fresh.take() {
+                Some(object) => Some(object),
+                None => match self.read_until_known(&writing).await {
+                    Ok(object) => {
+                        self.lease.confirm().await?;
+                        object
+                    }
+                    Err(ending) => return Ok(ending),
+                },
+            };
+            let next = match (action::state(&self.act, acting, object.as_ref()), object) {
+                (State::After, _) => return self.watch(acting, acting.at).await,
+                (State::Other { code, message }, _) => Next::End(other_ending(&writing, code, message)),
+                (State::Before, Some(object)) => self.write_once(acting, &object, &mut writing).await,
+                (State::Before, None) => Next::Again,
+            };
+            match next {
+                Next::End(ending) => return Ok(ending),
+                Next::Written(at) => return self.after_write(acting, at).await,
+                Next::Again => {}
+                Next::Later => pause().await,
+            }
+        }
+    }
+
+    async fn after_write(&self, acting: &Acting, at: Timestamp) -> Result<Ending, Stop> {
+        if self.act.dry_run {
+            self.step("written", "the API server accepted the write as a dry run");
+            let message = "the API server would accept the change; nothing was written";
+            return Ok(Ending::new(ExecutionStatus::Succeeded, OutcomeCode::DryRun, message));
+        }
+        self.step("written", "the API server accepted the change");
+        self.watch(acting, at).await
+    }
+
+    async fn read_until_known(&self, writing: &Writing) -> Result<Option<Object>, Ending> {
+        loop {
+            match self.read().await {
+                Ok(object) => return Ok(object),
+                Err(ReadError::Forbidden(message)) if writing.in_doubt => return Err(in_doubt(message)),
+                Err(ReadError::Forbidden(message)) => {
+                    return Err(Ending::new(ExecutionStatus::Failed, OutcomeCode::ClusterRefused, message));
+                }
+                Err(ReadError::Unavailable(message)) => {
+                    let now = clock::now();
+                    if !writing.in_doubt && has_passed(self.not_after, now) {
+                        return Err(writing.held_back.clone().unwrap_or_else(Ending::expired));
+                    }
+                    if has_passed(self.doubt_until(), now) {
+                        return Err(in_doubt(message));
+                    }
+                    tracing::warn!(message, "cannot read the target; trying again");
+                    pause().await;
+                }
+            }
+        }
+    }
+
+    fn doubt_until(&self) -> Timestamp {
+        let seconds = self.act.watch_seconds.max(DOUBT_SECONDS_MIN);
+        self.not_after + SignedDuration::from_secs(seconds.into())
+    }
+
+    async fn write_once(&self, acting: &Acting, object: &Object, writing: &mut Writing) -> Next {
+        if let Some(ending) = self.reason_to_withdraw(object, writing) {
+            return self.withdraw(object, ending, writing).await;
+        }
+        let write = match action::write(&self.act, acting, object, &self.executor.cluster).await {
+            Ok(write) => write,
+            Err(WriteError::Read(ReadError::Unavailable(_))) => return Next::Later,
+            Err(WriteError::Read(ReadError::Forbidden(message))) => {
+                return self.withdraw(object, cluster_refused(message), writing).await;
+            }
+            Err(WriteError::RevisionGone) => {
+                let message = "the revision to return to is not kept any more";
+                let code = OutcomeCode::NoEarlierRevision;
+                let ending = Ending::new(ExecutionStatus::Refused, code, message);
+                return self.withdraw(object, ending, writing).await;
+            }
+        };
+        if has_passed(self.not_after, clock::now()) {
+            return Next::Again;
+        }
+        match self.executor.cluster.write(write, self.caller()).await {
+            WriteAnswer::Done => Next::Written(clock::now()),
+            WriteAnswer::Absent => Next::Later,
+            WriteAnswer::Conflict(message) => {
+                note_conflict(writing, object, message);
+                Next::Later
+            }
+            WriteAnswer::Later(message) => {
+                writing.held_back = Some(held_back(self.act.target.kind, message));
+                Next::Later
+            }
+            WriteAnswer::Refused(message) => self.withdraw(object, cluster_refused(message), writing).await,
+            WriteAnswer::InDoubt(message) => {
+                tracing::warn!(message, "the write is in doubt; looking");
+                writing.in_doubt = !self.act.dry_run;
+                Next::Later
+            }
+        }
+    }
+
+    fn reason_to_withdraw(&self, object: &Object, writing: &Writing) -> Option<Ending> {
+        if let Some(ending) = &writing.withdrawn {
+            return Some(ending.clone());
+        }
+        if has_passed(self.not_after, clock::now()) {
+            return Some(writing.held_back.clone().unwrap_or_else(Ending::expired));
+        }
+        if !self.executor.allowlist.allows(&self.act.target.namespace) {
+            let message = "the namespace is not on the executor's allowlist any more";
+            return Some(Ending::new(ExecutionStatus::Refused, OutcomeCode::PreconditionFailed, message));
+        }
+        match &writing.conflict {
+            Some((version, times))
+                if version == object.resource_version() && *times >= SAME_VERSION_CONFLICTS_MAX =>
+            {
+                Some(cluster_refused("the API server does not accept the write".to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends an action whose object is untouched, after making sure that it stays untouched.
+    async fn withdraw(&self, object: &Object, ending: Ending, writing: &mut Writing) -> Next {
+        if !writing.in_doubt {
+            return Next::End(ending);
+        }
+        let target = &self.act.target;
+        if !self.executor.allowlist.allows(&target.namespace) {
+            return Next::End(in_doubt("the namespace is not allowed any more".to_owned()));
+        }
+        let Some(fence) = action::fence(target, object, self.act.action_id, self.lease.grant.fence) else {
+            return Next::End(in_doubt("the executor may not fence a pod".to_owned()));
+        };
+        if has_passed(self.doubt_until(), clock::now()) {
+            return Next::End(in_doubt("the object could not be fenced in time".to_owned()));
+        }
+        writing.withdrawn = Some(ending);
+        match self.executor.cluster.write(fence, self.caller()).await {
+            WriteAnswer::Done => {
+                self.step("fenced", "no earlier write can take effect any more");
+                writing.in_doubt = false;
+                Next::Again
+            }
+            WriteAnswer::Refused(message) => Next::End(in_doubt(message)),
+            WriteAnswer::Absent
+            | WriteAnswer::Conflict(_)
+            | WriteAnswer::Later(_)
+            | WriteAnswer::InDoubt(_) => Next::Later,
+        }
+    }
+}
+
+fn other_ending(writing: &Writing, code: OutcomeCode, message: String) -> Ending {
+    if writing.in_doubt {
+        return Ending::new(ExecutionStatus::Failed, code, message);
+    }
+    // Nothing was written: the object merely is not as the decision saw it any more.
+    let code = if code == OutcomeCode::Contested { OutcomeCode::PreconditionFailed } else { code };
+    Ending::new(ExecutionStatus::Refused, code, message)
+}
+
+fn note_conflict(writing: &mut Writing, object: &Object, message: String) {
+    tracing::debug!(message, "the write met another version");
+    let version = object.resource_version();
+    let times = match &writing.conflict {
+        Some((known, times)) if known == version => times + 1,
+        _ => 1,
+    };
+    writing.conflict = Some((version.to_owned(), times));
+}
+
+fn held_back(kind: Kind, message: String) -> Ending {
+    let code = if kind == Kind::Pod { OutcomeCode::BudgetBlocked } else { OutcomeCode::ClusterUnavailable };
+    Ending::new(ExecutionStatus::Failed, code, message)
+}
+
+fn cluster_refused(message: String) -> Ending {
+    Ending::new(ExecutionStatus::Failed, OutcomeCode::ClusterRefused, message)
+}
+
+fn in_doubt(message: String) -> Ending {
+    Ending::new(
+        ExecutionStatus::Unknown,
+        OutcomeCode::WriteInDoubt,
+        format!("whether the write happened cannot be known: {message}"),
+    )
+}
+
+/// A short wait of random length, so that writers in conflict do not stay in step.
+pub(super) async fn pause() {
+    let [random] = clock::random_bytes::<1>();
+    tokio::time::sleep(Duration::from_millis(100 + u64::from(random))).await;
+}

@@ -1,0 +1,110 @@
+//! `POST /v1/orders?wait=SECONDS`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_contract::code::RefusalCode;
+use aegis_contract::order::WAIT_SECONDS_MAX;
+use aegis_contract::problem::Problem;
+use aegis_runtime::http::ProblemResponse;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use serde::Deserialize;
+
+use crate::execute::{AnswerError, Executor};
+use crate::verify::Refusal;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OrderQuery {
+    /// How long the answer may be held back for the action's end, in seconds.
+    #[serde(default)]
+    wait: u32,
+}
+
+/// Answers an order with a signed receipt, or a problem when none can be bound to it.
+pub(super) async fn answer_order(
+    State(executor): State<Arc<Executor>>,
+    query: Result<Query<OrderQuery>, QueryRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ProblemResponse> {
+    let wait = match query {
+        Ok(Query(OrderQuery { wait })) if wait <= WAIT_SECONDS_MAX => Duration::from_secs(wait.into()),
+        _ => {
+            let detail = format!("the only parameter is wait, in seconds, 0 to {WAIT_SECONDS_MAX}");
+            return Err(ProblemResponse(
+                Problem::new(StatusCode::BAD_REQUEST, "query-invalid").with_detail(detail),
+            ));
+        }
+    };
+    let answer = match body {
+        Ok(body) => executor.answer(&body, wait).await,
+        Err(rejection) => Err(AnswerError::Refused(unreadable(&rejection))),
+    };
+    match answer {
+        Ok(receipt) => {
+            let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+            Ok((headers, receipt).into_response())
+        }
+        Err(error) => {
+            if let AnswerError::Refused(refusal) = &error {
+                executor.metrics.count_refused(refusal.code);
+            }
+            Err(problem_of(&error))
+        }
+    }
+}
+
+fn unreadable(rejection: &BytesRejection) -> Refusal {
+    let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        RefusalCode::TooLarge
+    } else {
+        RefusalCode::EnvelopeMalformed
+    };
+    Refusal::new(code, rejection.body_text())
+}
+
+/// The problem body of an order that was not answered with a receipt.
+pub(super) fn problem_of(error: &AnswerError) -> ProblemResponse {
+    let unavailable = |code: &str, detail: &str| {
+        tracing::error!(error = error as &dyn std::error::Error, code, "order not answered");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, code).with_detail(detail)
+    };
+    ProblemResponse(match error {
+        AnswerError::Refused(refusal) => {
+            tracing::warn!(code = %refusal.code, message = refusal.message, "order refused");
+            Problem::new(status_of(refusal.code), refusal.code.as_str()).with_detail(refusal.message.clone())
+        }
+        AnswerError::Ledger(_) => {
+            unavailable("ledger-unavailable", "the ledger cannot be used now; send the same bytes again")
+        }
+        AnswerError::Cluster(_) => {
+            unavailable("cluster-unavailable", "the API server does not answer now; send the order again")
+        }
+    })
+}
+
+fn status_of(code: RefusalCode) -> StatusCode {
+    match code {
+        RefusalCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        RefusalCode::EnvelopeMalformed | RefusalCode::ContractUnsupported | RefusalCode::OrderMalformed => {
+            StatusCode::BAD_REQUEST
+        }
+        RefusalCode::KeyUnknown | RefusalCode::SignatureInvalid => StatusCode::UNAUTHORIZED,
+        RefusalCode::AttemptMismatch | RefusalCode::ActionAccepted | RefusalCode::NonceReplayed => {
+            StatusCode::CONFLICT
+        }
+        RefusalCode::AudienceMismatch
+        | RefusalCode::OrderExpired
+        | RefusalCode::OrderFromFuture
+        | RefusalCode::LifetimeTooLong
+        | RefusalCode::NamespaceNotAllowed
+        | RefusalCode::ActionNotAllowed
+        | RefusalCode::EvidenceMismatch
+        | RefusalCode::TargetAbsent => StatusCode::FORBIDDEN,
+    }
+}

@@ -1,0 +1,233 @@
+//! Attempts: accepted once, or closed once, never both.
+
+use aegis_contract::digest::Digest;
+use aegis_contract::ids::ActionId;
+use aegis_contract::receipt::AttemptName;
+use aegis_runtime::clock;
+use jiff_sqlx::ToSqlx;
+use uuid::Uuid;
+
+use super::leases::LEASE_SECONDS;
+use super::{Ledger, LedgerError, attempt_number, bounded, is_duplicate};
+
+/// What the ledger holds of an attempt.
+#[derive(Clone, Debug)]
+pub(crate) enum KnownAttempt {
+    /// Accepted from the order with this digest.
+    Accepted {
+        /// Of the order's payload.
+        order_digest: Digest,
+    },
+    /// Refused for good; the receipt is the answer to the order with this digest.
+    Refused {
+        /// Of the order's payload.
+        order_digest: Digest,
+        /// The signed receipt.
+        receipt: Vec<u8>,
+    },
+    /// Closed before its order came.
+    Closed,
+}
+
+/// An acting order that passed every check.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acceptance<'a> {
+    /// The attempt.
+    pub(crate) name: AttemptName,
+    /// Digest of `order_bytes`.
+    pub(crate) order_digest: Digest,
+    /// The payload as it was signed.
+    pub(crate) order_bytes: &'a [u8],
+    /// The order's nonce.
+    pub(crate) nonce: &'a str,
+}
+
+/// What became of an [`Acceptance`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// The row is written, and the lease with this fence is held by the owner that asked.
+    Now {
+        /// The first fence of the action.
+        fence: i64,
+    },
+    /// The attempt is known meanwhile.
+    AttemptKnown,
+    /// Another attempt of the action was accepted.
+    ActionAccepted,
+    /// Another order used the nonce.
+    NonceUsed,
+}
+
+/// What a `resolve` finds after it closed all it may close.
+#[derive(Clone, Debug)]
+pub(crate) enum Resolved {
+    /// The action's accepted attempt is among those named.
+    Accepted,
+    /// The named attempt was refused with this receipt.
+    Refused(Vec<u8>),
+    /// The named attempt, and all earlier ones, never began and never will.
+    Closed,
+}
+
+impl Ledger {
+    /// What is known of an attempt.
+    pub(crate) async fn attempt(&self, name: AttemptName) -> Result<Option<KnownAttempt>, LedgerError> {
+        let attempt = attempt_number(name.attempt)?;
+        let row = bounded(async {
+            Ok(sqlx::query!(
+                "select kind, order_digest, receipt from ledger.rows
+                 where action_id = $1 and attempt = $2 and kind in ('accepted', 'closed')",
+                name.action_id.0,
+                attempt,
+            )
+            .fetch_optional(&self.pool)
+            .await?)
+        })
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let order_digest = row.order_digest.as_deref().map(read_digest).transpose()?;
+        Ok(Some(match (row.kind.as_str(), order_digest, row.receipt) {
+            ("accepted", Some(order_digest), _) => KnownAttempt::Accepted { order_digest },
+            ("closed", Some(order_digest), Some(receipt)) => KnownAttempt::Refused { order_digest, receipt },
+            _ => KnownAttempt::Closed,
+        }))
+    }
+
+    /// Whether an acting order used this nonce before.
+    pub(crate) async fn nonce_is_used(&self, nonce: &str) -> Result<bool, LedgerError> {
+        bounded(async {
+            Ok(sqlx::query_scalar!(
+                r#"select exists (select from ledger.rows where nonce = $1) as "used!""#,
+                nonce,
+            )
+            .fetch_one(&self.pool)
+            .await?)
+        })
+        .await
+    }
+
+    /// Writes the `accepted` row and the lease of `owner` in one transaction.
+    pub(crate) async fn accept(&self, order: Acceptance<'_>, owner: Uuid) -> Result<Accepted, LedgerError> {
+        match bounded(self.insert_accepted(order, owner)).await {
+            Err(LedgerError::Database(error)) if is_duplicate(&error, "rows_attempt_key") => {
+                Ok(Accepted::AttemptKnown)
+            }
+            Err(LedgerError::Database(error)) if is_duplicate(&error, "rows_accepted_key") => {
+                Ok(Accepted::ActionAccepted)
+            }
+            Err(LedgerError::Database(error)) if is_duplicate(&error, "rows_nonce_key") => {
+                Ok(Accepted::NonceUsed)
+            }
+            Ok(fence) => Ok(Accepted::Now { fence }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn insert_accepted(&self, order: Acceptance<'_>, owner: Uuid) -> Result<i64, LedgerError> {
+        let attempt = attempt_number(order.name.attempt)?;
+        let mut transaction = self.pool.begin().await?;
+        let fence = sqlx::query_scalar!(
+            "insert into worker_leases as held (action_id, owner_id, fence, expires_at)
+             values ($1, $2, 1, now() + make_interval(secs => $3))
+             on conflict (action_id) do update
+                 set owner_id = excluded.owner_id, fence = held.fence + 1, expires_at = excluded.expires_at
+             returning fence",
+            order.name.action_id.0,
+            owner,
+            LEASE_SECONDS,
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        sqlx::query!(
+            "insert into ledger.rows (kind, action_id, attempt, order_digest, nonce, fence, at, order_bytes)
+             values ('accepted', $1, $2, $3, $4, $5, $6, $7)",
+            order.name.action_id.0,
+            attempt,
+            order.order_digest.to_string(),
+            order.nonce,
+            fence,
+            clock::now().to_sqlx() as _,
+            order.order_bytes,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(fence)
+    }
+
+    /// Closes an attempt with the signed refusal of its order. `false` when the attempt is known
+    /// meanwhile, and nothing was written.
+    pub(crate) async fn close_refused(
+        &self,
+        name: AttemptName,
+        order_digest: Digest,
+        receipt: &[u8],
+    ) -> Result<bool, LedgerError> {
+        let attempt = attempt_number(name.attempt)?;
+        let written = bounded(async {
+            Ok(sqlx::query!(
+                "insert into ledger.rows (kind, action_id, attempt, order_digest, fence, at, receipt)
+                 values ('closed', $1, $2, $3, 0, $4, $5) on conflict do nothing",
+                name.action_id.0,
+                attempt,
+                order_digest.to_string(),
+                clock::now().to_sqlx() as _,
+                receipt,
+            )
+            .execute(&self.pool)
+            .await?)
+        })
+        .await?;
+        Ok(written.rows_affected() == 1)
+    }
+
+    /// Closes the named attempt and all earlier ones that are not known, and says how the named one
+    /// stands.
+    pub(crate) async fn resolve(&self, name: AttemptName) -> Result<Resolved, LedgerError> {
+        let attempt = attempt_number(name.attempt)?;
+        let accepted = bounded(async {
+            let mut transaction = self.pool.begin().await?;
+            // Waits for an acceptance that is being committed; then that attempt is known.
+            sqlx::query!(
+                "insert into ledger.rows (kind, action_id, attempt, fence, at)
+                 select 'closed', $1, number, 0, $3 from generate_series(1, $2::integer) as number
+                 where not exists (
+                     select from ledger.rows known
+                     where known.action_id = $1 and known.attempt = number and known.kind in ('accepted', 'closed')
+                 )
+                 on conflict do nothing",
+                name.action_id.0,
+                attempt,
+                clock::now().to_sqlx() as _,
+            )
+            .execute(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
+            self.accepted_attempt(name.action_id).await
+        })
+        .await?;
+        if accepted.is_some_and(|accepted| accepted <= attempt) {
+            return Ok(Resolved::Accepted);
+        }
+        Ok(match self.attempt(name).await? {
+            Some(KnownAttempt::Refused { receipt, .. }) => Resolved::Refused(receipt),
+            Some(KnownAttempt::Closed) => Resolved::Closed,
+            Some(KnownAttempt::Accepted { .. }) | None => {
+                return Err(LedgerError::Unreadable(format!("attempt {attempt} was not closed")));
+            }
+        })
+    }
+
+    async fn accepted_attempt(&self, action_id: ActionId) -> Result<Option<i32>, LedgerError> {
+        Ok(sqlx::query_scalar!(
+            "select attempt from ledger.rows where action_id = $1 and kind = 'accepted'",
+            action_id.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+}
+
+pub(super) fn read_digest(text: &str) -> Result<Digest, LedgerError> {
+    text.parse().map_err(|_| LedgerError::Unreadable(format!("digest {text}")))
+}

@@ -1,0 +1,166 @@
+//! What happened to an accepted action: its `accepted`, `acting` and `finished` rows.
+
+use aegis_contract::digest::Digest;
+use aegis_contract::ids::ActionId;
+use aegis_contract::order::WrittenFields;
+use aegis_contract::receipt::{AttemptName, Step};
+use aegis_runtime::clock;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use serde::{Deserialize, Serialize};
+
+use super::attempts::read_digest;
+use super::leases::LeaseGrant;
+use super::{Ledger, LedgerError, attempt_number, bounded};
+
+/// An accepted action, as far as it got.
+#[derive(Clone, Debug)]
+pub(crate) struct Story {
+    /// The accepted attempt.
+    pub(crate) name: AttemptName,
+    /// Digest of `order_bytes`.
+    pub(crate) order_digest: Digest,
+    /// The payload as it was signed.
+    pub(crate) order_bytes: Vec<u8>,
+    /// When it was accepted.
+    pub(crate) accepted_at: Timestamp,
+    /// What was about to be written, once it was.
+    pub(crate) acting: Option<Acting>,
+    /// The final receipt, once there is one.
+    pub(crate) receipt: Option<Vec<u8>>,
+}
+
+/// Body of an `acting` row: what will be written, and to what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Acting {
+    /// The object.
+    pub(crate) uid: String,
+    /// Its generation before the write.
+    pub(crate) generation: u64,
+    /// The fields before the write.
+    pub(crate) before: WrittenFields,
+    /// The fields as they will be written.
+    pub(crate) after: WrittenFields,
+    /// When the row was written.
+    pub(crate) at: Timestamp,
+    /// What had been done by then.
+    pub(crate) steps: Vec<Step>,
+    /// `lastUpdateTime` of a failed rollout that stood there before the write; only another one
+    /// tells of the rollout that the write causes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failed_before: Option<String>,
+}
+
+impl Ledger {
+    /// What happened to an action; `None` unless one of its attempts was accepted.
+    pub(crate) async fn story(&self, action_id: ActionId) -> Result<Option<Story>, LedgerError> {
+        let rows = bounded(async {
+            Ok(sqlx::query!(
+                r#"select kind, attempt, order_digest, at, order_bytes, body as "body: sqlx::types::Json<Acting>", receipt
+                   from ledger.rows
+                   where action_id = $1 and kind in ('accepted', 'acting', 'finished')"#,
+                action_id.0,
+            )
+            .fetch_all(&self.pool)
+            .await?)
+        })
+        .await?;
+        let (mut accepted, mut acting, mut receipt) = (None, None, None);
+        for row in rows {
+            match row.kind.as_str() {
+                "accepted" => {
+                    accepted = Some((row.attempt, row.order_digest, row.order_bytes, row.at.to_jiff()))
+                }
+                "acting" => acting = row.body.map(|body| body.0),
+                _ => receipt = row.receipt,
+            }
+        }
+        let Some((attempt, Some(order_digest), Some(order_bytes), accepted_at)) = accepted else {
+            return Ok(None);
+        };
+        let attempt =
+            u32::try_from(attempt).map_err(|_| LedgerError::Unreadable(format!("attempt {attempt}")))?;
+        Ok(Some(Story {
+            name: AttemptName { action_id, attempt },
+            order_digest: read_digest(&order_digest)?,
+            order_bytes,
+            accepted_at,
+            acting,
+            receipt,
+        }))
+    }
+
+    /// Writes the `acting` row. `false` when the lease has another holder; then nothing was written.
+    pub(crate) async fn begin_acting(
+        &self,
+        name: AttemptName,
+        order_digest: Digest,
+        lease: LeaseGrant,
+        acting: &Acting,
+    ) -> Result<bool, LedgerError> {
+        let attempt = attempt_number(name.attempt)?;
+        let body =
+            serde_json::to_value(acting).map_err(|error| LedgerError::Unreadable(error.to_string()))?;
+        bounded(async {
+            // INVARIANT: the lease's row is locked while its fence is compared, so that a holder
+            // that lost it can never add a row.
+            let written = sqlx::query!(
+                "insert into ledger.rows (kind, action_id, attempt, order_digest, fence, at, body)
+                 select 'acting', action_id, $4, $5, fence, $6, $7 from worker_leases
+                 where action_id = $1 and owner_id = $2 and fence = $3
+                 for update",
+                lease.action_id.0,
+                lease.owner,
+                lease.fence,
+                attempt,
+                order_digest.to_string(),
+                acting.at.to_sqlx() as _,
+                body,
+            )
+            .execute(&self.pool)
+            .await?;
+            Ok(written.rows_affected() == 1)
+        })
+        .await
+    }
+
+    /// Writes the `finished` row and ends the lease in one transaction. `false` when the lease has
+    /// another holder; then nothing was written.
+    pub(crate) async fn finish(
+        &self,
+        name: AttemptName,
+        order_digest: Digest,
+        lease: LeaseGrant,
+        receipt: &[u8],
+    ) -> Result<bool, LedgerError> {
+        let attempt = attempt_number(name.attempt)?;
+        bounded(async {
+            let mut transaction = self.pool.begin().await?;
+            let written = sqlx::query!(
+                "insert into ledger.rows (kind, action_id, attempt, order_digest, fence, at, receipt)
+                 select 'finished', action_id, $4, $5, fence, $6, $7 from worker_leases
+                 where action_id = $1 and owner_id = $2 and fence = $3
+                 for update",
+                lease.action_id.0,
+                lease.owner,
+                lease.fence,
+                attempt,
+                order_digest.to_string(),
+                clock::now().to_sqlx() as _,
+                receipt,
+            )
+            .execute(&mut *transaction)
+            .await?;
+            if written.rows_affected() == 0 {
+                return Ok(false);
+            }
+            sqlx::query!("delete from worker_leases where action_id = $1", lease.action_id.0)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+}

@@ -1,0 +1,189 @@
+//! The executor's settings. Each may stand in a file instead: `NAME_FILE`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use aegis_contract::dsse::{OrderKey, OrderKeys, ReceiptKey};
+use aegis_contract::key::{KeyError, SharedSecret};
+use aegis_contract::target::is_dns_label;
+use aegis_runtime::settings::{SettingsError, Source};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::verify::allowlist::Allowlist;
+
+/// What `serve` needs.
+pub(crate) struct Settings {
+    /// `LISTEN_ADDRESS`: where orders are taken.
+    pub(crate) listen_address: SocketAddr,
+    /// `DATABASE_URL`: the ledger, as the application role.
+    pub(crate) database_url: SecretString,
+    /// `CLUSTER`: the audience of orders for this executor.
+    pub(crate) cluster: String,
+    /// `ORDER_KEY_ID`, `ORDER_KEY` and, in rotation, `ORDER_KEY_PREVIOUS_ID`, `ORDER_KEY_PREVIOUS`.
+    pub(crate) order_keys: OrderKeys,
+    /// `RECEIPT_KEY`: Ed25519 in PKCS#8 PEM.
+    pub(crate) receipt_key: ReceiptKey,
+    /// `ALLOWED_NAMESPACES` and `DANGEROUS_ALLOW_SYSTEM_NAMESPACES`.
+    pub(crate) allowlist: Allowlist,
+    /// `KUBECONFIG_FILE`: path of a kubeconfig; absent means the service account of this pod.
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// `LOG_LEVEL`: a filter such as `info`.
+    pub(crate) log_level: String,
+}
+
+/// What `migrate` needs.
+pub(crate) struct MigrateSettings {
+    /// `DATABASE_OWNER_URL`: the ledger's database, as the role that owns it.
+    pub(crate) database_owner_url: SecretString,
+    /// `LOG_LEVEL`: a filter such as `info`.
+    pub(crate) log_level: String,
+}
+
+impl Settings {
+    /// Reads all settings and reports all problems together.
+    pub(crate) fn read(mut source: Source) -> Result<Self, SettingsError> {
+        let listen_address = source.or("LISTEN_ADDRESS", SocketAddr::from(([127, 0, 0, 1], 4000)));
+        let database_url = source.secret("DATABASE_URL");
+        let cluster = read_cluster(&mut source);
+        let order_keys = read_order_keys(&mut source);
+        let receipt_key = read_receipt_key(&mut source);
+        let allowlist = read_allowlist(&mut source);
+        let kubeconfig = read_kubeconfig(&mut source);
+        let log_level = source.or("LOG_LEVEL", "info".to_owned());
+        let settings = (|| {
+            Some(Self {
+                listen_address,
+                database_url: database_url?,
+                cluster: cluster?,
+                order_keys: order_keys?,
+                receipt_key: receipt_key?,
+                allowlist,
+                kubeconfig,
+                log_level,
+            })
+        })();
+        source.finish(settings)
+    }
+}
+
+impl MigrateSettings {
+    /// Reads all settings and reports all problems together.
+    pub(crate) fn read(mut source: Source) -> Result<Self, SettingsError> {
+        let database_owner_url = source.secret("DATABASE_OWNER_URL");
+        let log_level = source.or("LOG_LEVEL", "info".to_owned());
+        source.finish(database_owner_url.map(|database_owner_url| Self { database_owner_url, log_level }))
+    }
+}
+
+fn read_cluster(source: &mut Source) -> Option<String> {
+    let cluster: String = source.required("CLUSTER")?;
+    if !is_dns_label(&cluster) {
+        source.problem("CLUSTER", "must be 1 to 63 of a-z, 0-9 and '-'");
+        return None;
+    }
+    Some(cluster)
+}
+
+fn read_order_keys(source: &mut Source) -> Option<OrderKeys> {
+    let current_id = source.required::<String>("ORDER_KEY_ID");
+    let current_secret = source.secret("ORDER_KEY");
+    let previous_id = source.optional::<String>("ORDER_KEY_PREVIOUS_ID");
+    let previous_secret = source.optional_secret("ORDER_KEY_PREVIOUS");
+    let previous = match (previous_id, previous_secret) {
+        (None, None) => None,
+        (Some(id), Some(secret)) => Some(read_order_key(source, "ORDER_KEY_PREVIOUS", id, &secret)?),
+        _ => {
+            source.problem("ORDER_KEY_PREVIOUS", "and ORDER_KEY_PREVIOUS_ID are set both or neither");
+            return None;
+        }
+    };
+    let current = read_order_key(source, "ORDER_KEY", current_id?, &current_secret?)?;
+    or_problem(source, "ORDER_KEY", OrderKeys::new(current, previous))
+}
+
+fn read_order_key(source: &mut Source, name: &str, id: String, secret: &SecretString) -> Option<OrderKey> {
+    let key = SharedSecret::from_base64(secret.expose_secret()).and_then(|secret| OrderKey::new(id, secret));
+    or_problem(source, name, key)
+}
+
+fn read_receipt_key(source: &mut Source) -> Option<ReceiptKey> {
+    let pem = source.secret("RECEIPT_KEY")?;
+    or_problem(source, "RECEIPT_KEY", ReceiptKey::from_pkcs8_pem(pem.expose_secret()))
+}
+
+fn or_problem<T>(source: &mut Source, name: &str, result: Result<T, KeyError>) -> Option<T> {
+    result.map_err(|error| source.problem(name, format!("is not usable: {error}"))).ok()
+}
+
+fn read_allowlist(source: &mut Source) -> Allowlist {
+    let namespaces = source.list("ALLOWED_NAMESPACES");
+    for namespace in namespaces.iter().filter(|namespace| !is_dns_label(namespace)) {
+        source.problem("ALLOWED_NAMESPACES", format!("`{namespace}` is not the name of a namespace"));
+    }
+    Allowlist::new(namespaces, source.or("DANGEROUS_ALLOW_SYSTEM_NAMESPACES", false))
+}
+
+// The setting is the path itself: kubeconfigs name further files relative to where they stand.
+fn read_kubeconfig(source: &mut Source) -> Option<PathBuf> {
+    source.optional::<PathBuf>("KUBECONFIG_FILE")
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_contract::strict::base64_encode;
+
+    use super::*;
+
+    fn sound() -> Vec<(&'static str, String)> {
+        vec![
+            ("DATABASE_URL", "postgres://localhost/x".to_owned()),
+            ("CLUSTER", "local".to_owned()),
+            ("ORDER_KEY_ID", "k1".to_owned()),
+            ("ORDER_KEY", base64_encode(&[1; 32])),
+            ("RECEIPT_KEY", ReceiptKey::from_seed(&[3; 32]).to_pkcs8_pem()),
+            ("ALLOWED_NAMESPACES", "shop, bank".to_owned()),
+            ("KUBECONFIG_FILE", "/some/where/kubeconfig".to_owned()),
+        ]
+    }
+
+    fn read(pairs: Vec<(&'static str, String)>) -> Result<Settings, SettingsError> {
+        Settings::read(Source::from_pairs(pairs.into_iter().map(|(name, value)| (name.to_owned(), value))))
+    }
+
+    fn problem(pairs: Vec<(&'static str, String)>) -> String {
+        read(pairs).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sound_settings_are_read() {
+        let settings = read(sound()).unwrap();
+        assert_eq!(settings.listen_address.to_string(), "127.0.0.1:4000");
+        assert!(settings.allowlist.allows("bank"));
+        assert_eq!(settings.kubeconfig, Some(PathBuf::from("/some/where/kubeconfig")));
+    }
+
+    #[test]
+    fn every_problem_is_named_and_no_secret_shown() {
+        let mut pairs = sound();
+        pairs[1].1 = "Not A Label".to_owned();
+        pairs[3].1 = "c2hvcnQ=".to_owned();
+        pairs[4].1 = "s3cret-pem".to_owned();
+        pairs[5].1 = "shop,Bank".to_owned();
+        let text = problem(pairs);
+        for name in ["CLUSTER", "ORDER_KEY ", "RECEIPT_KEY", "ALLOWED_NAMESPACES"] {
+            assert!(text.contains(name), "{name}: {text}");
+        }
+        assert!(!text.contains("s3cret") && !text.contains("c2hvcnQ"), "{text}");
+    }
+
+    #[test]
+    fn a_previous_key_needs_its_id_and_must_differ() {
+        let mut pairs = sound();
+        pairs.push(("ORDER_KEY_PREVIOUS", base64_encode(&[2; 32])));
+        assert!(problem(pairs.clone()).contains("ORDER_KEY_PREVIOUS"));
+        pairs.push(("ORDER_KEY_PREVIOUS_ID", "k0".to_owned()));
+        assert!(read(pairs.clone()).is_ok());
+        pairs.last_mut().unwrap().1 = "k1".to_owned();
+        assert!(problem(pairs).contains("ORDER_KEY"));
+    }
+}

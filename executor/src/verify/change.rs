@@ -1,0 +1,63 @@
+//! Whether a change can be applied to its target, within its bounds.
+
+use aegis_contract::action::{Change, DEADLINE_SECONDS_MAX};
+use aegis_contract::code::RefusalCode;
+use aegis_contract::order::{Act, WrittenFields};
+
+use super::Refusal;
+
+/// Refuses a change that its target's kind does not take, or that is out of bounds.
+pub(crate) fn check_change(act: &Act) -> Result<(), Refusal> {
+    let refuse = |message: String| Refusal::new(RefusalCode::ActionNotAllowed, message);
+    Change::new(act.change.action_type(), act.change.params(), act.target.kind)
+        .map_err(|error| refuse(error.to_string()))?;
+    if act.watch_seconds > DEADLINE_SECONDS_MAX {
+        return Err(refuse(format!("nothing is watched for more than {DEADLINE_SECONDS_MAX} s")));
+    }
+    Ok(())
+}
+
+/// Whether `fields` are those that `change` writes.
+pub(crate) fn fits(change: &Change, fields: &WrittenFields) -> bool {
+    match change {
+        Change::Restart(_) => matches!(fields, WrittenFields::Restart { .. }),
+        Change::RestartPod(_) => matches!(fields, WrittenFields::RestartPod { .. }),
+        Change::Scale(_) => matches!(fields, WrittenFields::Scale { .. }),
+        Change::Rollback(_) => matches!(fields, WrittenFields::Rollback { .. }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_contract::action::{NoParams, RollbackParams, ScaleParams};
+    use aegis_contract::target::Kind;
+
+    use super::super::tests::sound_act;
+    use super::*;
+
+    #[test]
+    fn a_change_out_of_bounds_or_on_a_kind_it_cannot_change_is_refused() {
+        for (change, kind, allowed) in [
+            (Change::Scale(ScaleParams { replicas: 0 }), Kind::Deployment, true),
+            (Change::Scale(ScaleParams { replicas: 1_001 }), Kind::Deployment, false),
+            (Change::Scale(ScaleParams { replicas: 1 }), Kind::DaemonSet, false),
+            (Change::Restart(NoParams {}), Kind::DaemonSet, true),
+            (Change::Restart(NoParams {}), Kind::Pod, false),
+            (Change::RestartPod(NoParams {}), Kind::Deployment, false),
+            (Change::Rollback(RollbackParams { to_revision: None }), Kind::StatefulSet, false),
+            (Change::Rollback(RollbackParams { to_revision: Some(0) }), Kind::Deployment, false),
+        ] {
+            let mut act = sound_act();
+            act.target.kind = kind;
+            act.change = change;
+            assert_eq!(check_change(&act).is_ok(), allowed, "{:?} on {kind}", act.change);
+        }
+    }
+
+    #[test]
+    fn a_watch_beyond_the_longest_deadline_is_refused() {
+        let mut act = sound_act();
+        act.watch_seconds = DEADLINE_SECONDS_MAX + 1;
+        assert_eq!(check_change(&act).unwrap_err().code, RefusalCode::ActionNotAllowed);
+    }
+}
