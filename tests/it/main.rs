@@ -1,4 +1,5 @@
 //! Black-box tests: the real binaries, a real PostgreSQL, a real Kubernetes API server.
 
+mod commands;
 mod fault_proxy;
 mod testbed;

@@ -42,8 +42,7 @@ enum Command {
         long: bool,
     },
     /// A whole Aegis in the background, for other tools
-    #[command(subcommand)]
-    Stack(stack::Command),
+    Stack(stack::StackArguments),
     /// Renew the descriptions of the SQL queries in .sqlx
     Sqlx {
         /// Only say whether they are up to date
@@ -71,7 +70,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Up { kubeconfig, once } => up::run(kubeconfig, once).await,
         Command::Test { filters, long } => test::run(&filters, long).await,
-        Command::Stack(command) => stack::run(command).await,
+        Command::Stack(arguments) => stack::run(arguments).await,
         Command::Sqlx { check } => sqlx::run(check).await,
     }
 }

@@ -23,6 +23,15 @@ use serde_json::Value;
 
 use crate::{cargo, install};
 
+/// A command about the stack.
+#[derive(Debug, Args)]
+pub(crate) struct StackArguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    place: Place,
+}
+
 /// What can be done with the stack.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -80,49 +89,61 @@ enum Reply {
     Failed(String),
 }
 
-/// Held by the supervisor for as long as it lives.
-fn lock_path() -> Result<PathBuf> {
-    Ok(state()?.join("stack.lock"))
+/// Where a stack is found. There is one per checkout; tests of these commands have one of another name.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    #[arg(long = "instance", hide = true, global = true, default_value = "stack")]
+    stem: String,
 }
 
-fn socket_path() -> Result<PathBuf> {
-    Ok(state()?.join("stack.sock"))
-}
+impl Place {
+    /// Held by the supervisor for as long as it lives.
+    fn lock(&self) -> Result<PathBuf> {
+        Ok(state()?.join(format!("{}.lock", self.stem)))
+    }
 
-fn log_path() -> Result<PathBuf> {
-    Ok(state()?.join("stack.log"))
-}
+    fn socket(&self) -> Result<PathBuf> {
+        Ok(state()?.join(format!("{}.sock", self.stem)))
+    }
 
-/// Runs one of the commands.
-pub(crate) async fn run(command: Command) -> Result<()> {
-    match command {
-        Command::Start { json, options } => start(json, &options).await,
-        Command::Restart { name } => print(&describe(&Question::Restart(name))?),
-        Command::Status => print(&describe(&Question::Describe)?),
-        Command::Stop => stop(),
-        Command::Supervise { options } => supervisor::run(&options).await,
+    fn log(&self) -> Result<PathBuf> {
+        Ok(state()?.join(format!("{}.log", self.stem)))
+    }
+
+    fn is_taken(&self) -> Result<bool> {
+        Ok(File::create(self.lock()?)?.try_lock().is_err())
     }
 }
 
-fn is_running() -> Result<bool> {
-    Ok(File::create(lock_path()?)?.try_lock().is_err())
+/// Runs one of the commands.
+pub(crate) async fn run(StackArguments { command, place }: StackArguments) -> Result<()> {
+    match command {
+        Command::Start { json, options } => start(&place, json, &options).await,
+        Command::Restart { name } => print(&describe(&place, &Question::Restart(name))?),
+        Command::Status => print(&describe(&place, &Question::Describe)?),
+        Command::Stop => stop(&place),
+        Command::Supervise { options } => supervisor::run(&place, &options).await,
+    }
 }
 
-async fn start(json: bool, options: &Options) -> Result<()> {
-    ensure!(!is_running()?, "a stack of this checkout is running already; `cargo xtask stack stop` ends it");
+async fn start(place: &Place, json: bool, options: &Options) -> Result<()> {
+    ensure!(
+        !place.is_taken()?,
+        "a stack of this checkout is running already; `cargo xtask stack stop` ends it"
+    );
     install::programs(&["go"]).await?;
     install::postgres().await?;
     Programs::ready().await?;
     cargo::build_binaries()?;
 
     let step = progress::step("starting the stack in the background");
-    let mut supervisor = spawn_supervisor(options)?;
+    let mut supervisor = spawn_supervisor(place, options)?;
     let stack = loop {
         if let Some(status) = supervisor.try_wait()? {
-            let log = std::fs::read_to_string(log_path()?).unwrap_or_default();
+            let log = std::fs::read_to_string(place.log()?).unwrap_or_default();
             bail!("the stack did not start ({status}):\n{log}");
         }
-        if let Ok(stack) = describe(&Question::Describe) {
+        if let Ok(stack) = describe(place, &Question::Describe) {
             break stack;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -131,10 +152,11 @@ async fn start(json: bool, options: &Options) -> Result<()> {
     if json { print(&stack) } else { print_summary(&stack) }
 }
 
-fn spawn_supervisor(options: &Options) -> Result<Child> {
-    let log = File::create(log_path()?)?;
+fn spawn_supervisor(place: &Place, options: &Options) -> Result<Child> {
+    let log = File::create(place.log()?)?;
     let spawned = std::process::Command::new(std::env::current_exe()?)
         .args(["stack", "supervise", "--replicas", &options.replicas.to_string()])
+        .args(["--instance", &place.stem])
         .args(["--order-lifetime-seconds", &options.order_lifetime_seconds.to_string()])
         .current_dir(paths::checkout())
         .stdin(Stdio::null())
@@ -144,20 +166,20 @@ fn spawn_supervisor(options: &Options) -> Result<Child> {
     spawned.context("cannot start the supervisor")
 }
 
-fn stop() -> Result<()> {
-    match ask(&Question::Stop)? {
+fn stop(place: &Place) -> Result<()> {
+    match ask(place, &Question::Stop)? {
         Reply::Stopped => {}
         Reply::Failed(message) => bail!("{message}"),
         Reply::Stack(_) => bail!("the supervisor answered something else"),
     }
     // The supervisor lets go of its lock as the last thing it does.
-    File::create(lock_path()?)?.lock()?;
+    File::create(place.lock()?)?.lock()?;
     eprintln!("✓ the stack has ended");
     Ok(())
 }
 
-fn describe(question: &Question) -> Result<Value> {
-    match ask(question)? {
+fn describe(place: &Place, question: &Question) -> Result<Value> {
+    match ask(place, question)? {
         Reply::Stack(stack) => Ok(stack),
         Reply::Failed(message) => bail!("{message}"),
         Reply::Stopped => bail!("the stack has ended"),
@@ -165,9 +187,9 @@ fn describe(question: &Question) -> Result<Value> {
 }
 
 /// One question, one line; one reply, one line.
-fn ask(question: &Question) -> Result<Reply> {
+fn ask(place: &Place, question: &Question) -> Result<Reply> {
     let absent = "no stack of this checkout is running; `cargo xtask stack start` starts one";
-    let mut socket = UnixStream::connect(socket_path()?).context(absent)?;
+    let mut socket = UnixStream::connect(place.socket()?).context(absent)?;
     let mut line = serde_json::to_string(question)?;
     line.push('\n');
     socket.write_all(line.as_bytes())?;

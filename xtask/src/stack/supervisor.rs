@@ -12,13 +12,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::description::Description;
-use super::{Options, Question, Reply, lock_path, socket_path};
+use super::{Options, Place, Question, Reply};
 
 /// Starts everything, then serves questions until one of them, or a signal, says to stop.
-pub(super) async fn run(options: &Options) -> Result<()> {
+pub(super) async fn run(place: &Place, options: &Options) -> Result<()> {
     // A session of its own: a Ctrl-C or a closed terminal of whoever started it is none for the stack.
     nix::unistd::setsid().context("the supervisor is started by `cargo xtask stack start`")?;
-    let lock = File::create(lock_path()?)?;
+    let lock = File::create(place.lock()?)?;
     lock.try_lock().context("a stack of this checkout is running already")?;
 
     let (cluster, server) = tokio::try_join!(Cluster::start(ClusterOptions::default()), Server::start())?;
@@ -33,7 +33,7 @@ pub(super) async fn run(options: &Options) -> Result<()> {
     let stack = Stack::start_on(cluster, server, stack_options).await?;
     let mut description = Description::of(stack)?;
 
-    let socket = socket_path()?;
+    let socket = place.socket()?;
     let _ = std::fs::remove_file(&socket);
     let listener = UnixListener::bind(&socket)?;
     let mut terminated = signal(SignalKind::terminate())?;
