@@ -156,7 +156,7 @@ fn assert_answer(line: usize, answer: &str, decision: &Decision) {
         );
         return;
     }
-    let (rules, indeterminate) = match answer.split_once(" (INDETERMINATE ") {
+    let (rules, indeterminate) = match answer.rsplit_once(" (INDETERMINATE ") {
         Some((rules, rest)) => (rules, Some(rest.trim_end_matches(')').replace('`', ""))),
         None => (answer, None),
     };

@@ -26,6 +26,29 @@ fn a_problem_says_line_column_and_the_nearest_valid_name() {
 }
 
 #[test]
+fn a_place_is_found_behind_spaces_escapes_and_braces_in_texts() {
+    let document = r#"{"name"  : "}\"{" ,
+"schema"
+:"aegis.policy/v2",
+"rules" :[ 7 ,
+  {"id" : "x", "effect":"DENY"} , [] ]}"#;
+    let problems = problems(document);
+    let found: Vec<_> = problems
+        .iter()
+        .map(|problem| (problem.line, problem.column, problem.pointer.as_str(), problem.code))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (Some(1), Some(2), "/name", code::INVALID_NAME),
+            (Some(2), Some(1), "/schema", code::UNKNOWN_SCHEMA),
+            (Some(4), Some(12), "/rules/0", code::WRONG_TYPE),
+            (Some(5), Some(35), "/rules/2", code::WRONG_TYPE),
+        ]
+    );
+}
+
+#[test]
 fn what_is_not_strict_json_keeps_the_readers_code_and_place() {
     for (document, code, line) in [
         ("", "malformed", 1),
