@@ -147,6 +147,26 @@ fn signed_headers_are_what_the_control_plane_accepts() {
     }
 }
 
+fn read(path: &str) -> String {
+    let path = format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn the_documented_exit_codes_are_those_of_the_help() {
+    let help = stdout(&aegisctl(&["--help"]));
+    let codes = &help[help.find("Exit codes:").expect("the help lists exit codes")..];
+    assert!(read("docs/cli.md").contains(codes), "copy into docs/cli.md:\n{codes}");
+}
+
+#[test]
+fn the_documents_show_the_snippet_that_the_tests_run() {
+    let shown = format!("```bash\n{}```\n", read("docs/signed-request.sh"));
+    for document in ["README.md", "docs/signed-request.md"] {
+        assert!(read(document).contains(&shown), "copy docs/signed-request.sh into {document}");
+    }
+}
+
 /// Reads `Name: value` lines as `curl -H @-` does.
 fn read_headers(text: &str) -> HeaderMap {
     text.lines()

@@ -16,7 +16,7 @@ use crate::output::{Column, column};
 pub(crate) enum Audit {
     /// Find entries
     #[command(
-        after_help = "Examples:\n  aegisctl audit search --action 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90\n  \
+        after_help = "Examples:\n  aegisctl audit search --action-id 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90\n  \
         aegisctl audit search --kind decision.made --principal client:alert-bot --from 24h --all -o jsonl"
     )]
     Search(EntryFilter),
@@ -27,13 +27,16 @@ pub(crate) enum Audit {
 pub(crate) struct EntryFilter {
     /// Only entries of this action
     #[arg(long, value_name = "ID")]
-    action: Option<String>,
+    action_id: Option<String>,
     /// Only this kind, as in action.requested, decision.made, order.signed, receipt.received, action.ended
     #[arg(long)]
     kind: Option<String>,
     /// Only what this principal did, as in client:alert-bot
     #[arg(long)]
     principal: Option<String>,
+    /// Only entries that this request caused
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
     /// Only from this time on: 2026-11-20T12:00:00Z, or so long ago: 90m, 24h, 7d
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: Option<Timestamp>,
@@ -59,9 +62,10 @@ pub(crate) async fn run(command: &Audit, options: &Options) -> Result<Exit, Fail
     write_list(&client, options.output, &COLUMNS, &filter.page, || {
         client
             .api(Method::GET, &["audit", "entries"])
-            .query_some("actionId", filter.action.as_ref())
+            .query_some("actionId", filter.action_id.as_ref())
             .query_some("kind", filter.kind.as_ref())
             .query_some("principal", filter.principal.as_ref())
+            .query_some("requestId", filter.request_id.as_ref())
             .query_some("from", filter.from)
             .query_some("to", filter.to)
     })

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use aegis_contract::strict::{self, Limits};
 use clap::Subcommand;
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::arguments::Options;
-use crate::client::Client;
+use crate::client::{Call, Client};
 use crate::commands::page::{PageOptions, write_list};
 use crate::exit::Exit;
 use crate::failure::{Cause, Failure};
@@ -114,13 +114,13 @@ pub(crate) async fn run(command: &Policy, options: &Options) -> Result<Exit, Fai
         Policy::Activate { name, version } => {
             let (policy, etag) = find(&client, name).await?.ok_or_else(|| no_policy(name))?;
             let version = version.or_else(|| policy.get("latestVersion")?.as_u64());
-            let policy = activate(&client, name, version, &etag).await?;
+            let policy = activate(&client, name, version, etag.as_deref()).await?;
             options.output.document(&policy, &FIRST)?;
         }
         Policy::Deactivate { name } => {
             let (_, etag) = find(&client, name).await?.ok_or_else(|| no_policy(name))?;
-            let call = client.api(Method::POST, &["policies", name, "deactivate"]).header(IF_MATCH, &etag)?;
-            let policy = client.send(&call).await?.body;
+            let call = client.api(Method::POST, &["policies", name, "deactivate"]);
+            let policy = client.send(&if_match(call, etag.as_deref())?).await?.body;
             options.output.document(&policy, &FIRST)?;
         }
     }
@@ -131,7 +131,7 @@ pub(crate) async fn run(command: &Policy, options: &Options) -> Result<Exit, Fai
 async fn apply(client: &Client, document: &Document, is_activated: bool) -> Result<Value, Failure> {
     let call = client.api(Method::PUT, &["policies", &document.name]).body(document.bytes.clone());
     let call = match find(client, &document.name).await? {
-        Some((_, etag)) => call.header(IF_MATCH, &etag)?,
+        Some((_, etag)) => if_match(call, etag.as_deref())?,
         None => call.header(IF_NONE_MATCH, "*")?,
     };
     let answer = client.send(&call).await?;
@@ -140,19 +140,21 @@ async fn apply(client: &Client, document: &Document, is_activated: bool) -> Resu
     }
     let version =
         answer.body.get("version").or_else(|| answer.body.get("latestVersion")).and_then(Value::as_u64);
-    activate(client, &document.name, version, &etag(&answer.headers)).await
+    activate(client, &document.name, version, etag(&answer.headers).as_deref()).await
 }
 
-async fn activate(client: &Client, name: &str, version: Option<u64>, etag: &str) -> Result<Value, Failure> {
-    let call = client
-        .api(Method::POST, &["policies", name, "activate"])
-        .header(IF_MATCH, etag)?
-        .json(&json!({ "version": version }));
-    Ok(client.send(&call).await?.body)
+async fn activate(
+    client: &Client,
+    name: &str,
+    version: Option<u64>,
+    etag: Option<&str>,
+) -> Result<Value, Failure> {
+    let call = client.api(Method::POST, &["policies", name, "activate"]).json(&json!({ "version": version }));
+    Ok(client.send(&if_match(call, etag)?).await?.body)
 }
 
 /// The policy and its entity tag, if there is one of this name.
-async fn find(client: &Client, name: &str) -> Result<Option<(Value, String)>, Failure> {
+async fn find(client: &Client, name: &str) -> Result<Option<(Value, Option<String>)>, Failure> {
     match client.send(&client.api(Method::GET, &["policies", name])).await {
         Ok(answer) => Ok(Some((answer.body, etag(&answer.headers)))),
         Err(failure) if failure.problem().is_some_and(|problem| problem.status == 404) => Ok(None),
@@ -160,8 +162,16 @@ async fn find(client: &Client, name: &str) -> Result<Option<(Value, String)>, Fa
     }
 }
 
-fn etag(headers: &http::HeaderMap) -> String {
-    headers.get(ETAG).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+fn etag(headers: &HeaderMap) -> Option<String> {
+    headers.get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// The call, good only for the version that was seen.
+fn if_match(call: Call, etag: Option<&str>) -> Result<Call, Failure> {
+    match etag {
+        Some(etag) => call.header(IF_MATCH, etag),
+        None => Ok(call),
+    }
 }
 
 fn no_policy(name: &str) -> Failure {
