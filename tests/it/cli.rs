@@ -1,0 +1,290 @@
+//! `aegisctl`, and the snippet that does without it, against a whole stack: what scripts rely on.
+
+use std::process::Output;
+
+use aegis_tests::paths::{binary, checkout};
+use aegis_tests::process::Launch;
+use aegis_tests::stack::{Stack, StackOptions};
+use aegis_tests::workload::deployment;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+/// What one run of a program said.
+struct Said {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    /// The data if the exit code is the expected one, else an error that quotes everything.
+    fn expect(&self, code: i32) -> Result<Value> {
+        ensure!(
+            self.code == Some(code),
+            "expected {code}, got {:?}\n{}{}",
+            self.code,
+            self.stderr,
+            self.stdout
+        );
+        if self.stdout.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&self.stdout).with_context(|| format!("not JSON: {}", self.stdout))
+    }
+}
+
+/// The command line of somebody: `aegisctl -o json` with an address and credentials.
+struct Terminal {
+    launch: Launch,
+}
+
+impl Terminal {
+    fn new(stack: &Stack) -> Result<Self> {
+        let url = stack.control_plane(0).url();
+        let launch = Launch::new(binary("aegisctl")?)
+            .env("AEGIS_URL", url)
+            .env("AEGIS_CLUSTER", stack.cluster_name())
+            .args(["-o", "json"]);
+        Ok(Self { launch })
+    }
+
+    /// The first client's, with its key.
+    fn of_client(stack: &Stack) -> Result<Self> {
+        let client = stack.registered_client();
+        let launch = Self::new(stack)?.launch;
+        Ok(Self { launch: launch.env("AEGIS_KEY_ID", &client.key_id).env("AEGIS_SECRET", &client.secret) })
+    }
+
+    /// The first admin's, with a token.
+    fn of_admin(stack: &Stack) -> Result<Self> {
+        let launch = Self::new(stack)?.launch;
+        Ok(Self { launch: launch.env("AEGIS_TOKEN", &stack.admin_user().access_token) })
+    }
+
+    async fn run(&self, args: &[&str]) -> Result<Said> {
+        self.run_with(args, "").await
+    }
+
+    async fn run_with(&self, args: &[&str], input: &str) -> Result<Said> {
+        Ok(Said::of(&self.launch.clone().args(args).output_with(input).await?))
+    }
+}
+
+/// A stack with a Deployment `web` of two pods.
+async fn stack_with_workload() -> Result<Stack> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let kubernetes = stack.kubernetes();
+    kubernetes.apply_in(stack.namespace(), deployment("web", "app:1", 2)).await?;
+    kubernetes.wait_rolled_out(stack.namespace(), "deployment/web").await?;
+    Ok(stack)
+}
+
+#[tokio::test]
+async fn automation_heals_and_waits_and_people_find_out_why() -> Result<()> {
+    let stack = stack_with_workload().await?;
+    let (client, admin) = (Terminal::of_client(&stack)?, Terminal::of_admin(&stack)?);
+    let target = format!("{}/deployment/web", stack.namespace());
+
+    // Without a policy nothing may be done, and a script can tell.
+    let said = client.run(&["heal", "scale", &target, "--replicas", "3", "--wait"]).await?;
+    let denied = said.expect(3)?;
+    assert_eq!(denied["state"], "denied");
+    assert!(
+        said.stderr.contains("policy-denied") && said.stderr.contains("aegisctl decision get"),
+        "{}",
+        said.stderr
+    );
+
+    stack.allow_everything().await?;
+    let metadata = ["--metadata", "severity=high", "--metadata", "errors:=17"];
+    let args =
+        [&["heal", "scale", &target, "--replicas", "3", "--wait", "--reason", "queue grows"], &metadata[..]];
+    let action = client.run(&args.concat()).await?.expect(0)?;
+    assert_eq!(action["state"], "succeeded");
+    assert_eq!(action["metadata"], json!({ "severity": "high", "errors": 17 }));
+    let web = stack.kubernetes().get(stack.namespace(), "deployment/web").await?;
+    assert_eq!(web["spec"]["replicas"], 3);
+
+    let id = action["id"].as_str().context("an action has an id")?;
+    assert_eq!(client.run(&["action", "watch", id]).await?.expect(0)?["id"], id);
+    assert_eq!(client.run(&["action", "cancel", id]).await?.code, Some(8));
+    let listed =
+        admin.run(&["action", "list", "--namespace", stack.namespace(), "--all"]).await?.expect(0)?;
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(2), "{listed}");
+
+    let decision_id = action["decisionId"].as_str().context("an action has a decision")?;
+    let decision = client.run(&["decision", "get", decision_id]).await?.expect(0)?;
+    assert!(decision.to_string().contains("this test is not about policy"), "{decision}");
+
+    let found =
+        admin.run(&["audit", "search", "--action-id", id, "--from", "1h", "--all"]).await?.expect(0)?;
+    let kinds: Vec<_> =
+        found["items"].as_array().context("items")?.iter().map(|entry| &entry["kind"]).collect();
+    for kind in [
+        "action.requested",
+        "decision.made",
+        "action.intent",
+        "order.signed",
+        "receipt.received",
+        "action.ended",
+    ] {
+        assert!(kinds.contains(&&json!(kind)), "{kind} is not among {kinds:?}");
+    }
+    assert_eq!(client.run(&["audit", "search"]).await?.code, Some(5), "automation reads no audit log");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_there_exits_as_refused_and_a_repeated_key_finds_the_first_action() -> Result<()>
+{
+    let stack = stack_with_workload().await?;
+    stack.allow_everything().await?;
+    let client = Terminal::of_client(&stack)?;
+
+    let absent = format!("{}/Deployment/absent", stack.namespace());
+    let refused = client.run(&["heal", "restart", &absent, "--wait"]).await?.expect(4)?;
+    assert_eq!(
+        (&refused["state"], &refused["outcome"]["code"]),
+        (&json!("refused"), &json!("target-absent"))
+    );
+
+    let target = format!("{}/Deployment/web", stack.namespace());
+    let once = ["heal", "restart", &target, "--wait", "--dry-run", "--idempotency-key", "once"];
+    let first = client.run(&once).await?.expect(0)?;
+    let again = client.run(&once).await?.expect(0)?;
+    assert_eq!(first["id"], again["id"]);
+    let other = ["heal", "scale", &target, "--replicas", "1", "--idempotency-key", "once"];
+    let said = client.run(&other).await?;
+    assert_eq!(said.code, Some(8), "{}", said.stderr);
+    assert!(said.stderr.contains("idempotency-key-reused"), "{}", said.stderr);
+
+    let nobody = Terminal::new(&stack)?.run(&["heal", "restart", &target]).await?;
+    assert_eq!(nobody.code, Some(5), "{}", nobody.stderr);
+    let unknown = client.run(&["action", "get", "019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90"]).await?;
+    assert_eq!(unknown.code, Some(6), "{}", unknown.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn policies_are_checked_stored_and_activated_from_files() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let admin = Terminal::of_admin(&stack)?;
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, document: &Value| -> Result<String> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, document.to_string())?;
+        Ok(path.display().to_string())
+    };
+    let mut policy = json!({
+        "schema": "aegis.policy/v1", "name": "restarts", "description": "Everybody may restart.",
+        "rules": [{ "id": "restart", "effect": "ALLOW", "reason": "harmless", "match": { "actions": ["restart"] } }],
+    });
+    let good = write("good.json", &policy)?;
+    policy["rules"][0]["effect"] = json!("PERHAPS");
+    let bad = write("bad.json", &policy)?;
+
+    let said = admin.run(&["policy", "validate", &good, &bad]).await?;
+    let checked = said.expect(2)?;
+    assert_eq!((&checked["items"][0]["valid"], &checked["items"][1]["valid"]), (&json!(true), &json!(false)));
+    assert!(said.stderr.contains("/rules/0/effect"), "{}", said.stderr);
+    assert_eq!(admin.run(&["policy", "apply", &bad]).await?.code, Some(2));
+
+    // Stored twice, activated by hand, then stored and activated in one go.
+    admin.run(&["policy", "apply", &good]).await?.expect(0)?;
+    admin.run(&["policy", "apply", &good]).await?.expect(0)?;
+    let active = |listed: &Value| listed["items"][0]["activeVersion"].clone();
+    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), Value::Null);
+    admin.run(&["policy", "activate", "restarts", "--version", "1"]).await?.expect(0)?;
+    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), 1);
+    admin.run(&["policy", "apply", &good, "--activate"]).await?.expect(0)?;
+    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), 3);
+
+    let document = admin.run(&["policy", "get", "restarts", "--document"]).await?.expect(0)?;
+    assert_eq!(document["rules"][0]["effect"], "ALLOW");
+    admin.run(&["policy", "deactivate", "restarts"]).await?.expect(0)?;
+    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), Value::Null);
+    assert_eq!(admin.run(&["policy", "get", "absent"]).await?.code, Some(6));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_person_signs_in_and_the_doctor_finds_what_is_wrong() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let (client, anybody) = (Terminal::of_client(&stack)?, Terminal::new(&stack)?);
+    let admin = stack.admin_user();
+
+    let login = ["login", "--email", &admin.email, "--password-file", "-", "-o", "table"];
+    let said = anybody.run_with(&login, &format!("{}\n", admin.password)).await?;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let caller = anybody.run(&["whoami", "--token", said.stdout.trim()]).await?.expect(0)?;
+    assert_eq!(caller["roles"], json!(["admin"]), "{caller}");
+    let wrong = anybody.run_with(&login, "not the password").await?;
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(5), ""), "{}", wrong.stderr);
+    let caller = client.run(&["whoami"]).await?.expect(0)?;
+    assert_eq!(caller["principal"], stack.registered_client().principal.as_str());
+
+    let result = |findings: &Value, check: &str| {
+        let items = findings["items"].as_array().cloned().unwrap_or_default();
+        items.into_iter().find(|finding| finding["check"] == check).map(|finding| finding["result"].clone())
+    };
+    let cluster = format!("cluster {}", stack.cluster_name());
+    let healthy = client.run(&["doctor"]).await?.expect(0)?;
+    for check in ["settings", "control plane", "clock", "database", "credentials", &cluster] {
+        assert_eq!(result(&healthy, check), Some(json!("ok")), "{check}: {healthy}");
+    }
+    let unknown = anybody.run(&["doctor", "--token", "x.y.z"]).await?.expect(5)?;
+    assert_eq!(result(&unknown, "credentials"), Some(json!("wrong")), "{unknown}");
+    stack.executor(0).process().kill()?;
+    let without_executor = client.run(&["doctor"]).await?.expect(7)?;
+    assert_eq!(result(&without_executor, &cluster), Some(json!("wrong")), "{without_executor}");
+    assert_eq!(result(&without_executor, "database"), Some(json!("ok")), "{without_executor}");
+    stack.control_plane(0).process().kill()?;
+    let without_all = client.run(&["doctor"]).await?.expect(7)?;
+    assert_eq!(result(&without_all, "control plane"), Some(json!("wrong")), "{without_all}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn openssl_and_curl_alone_sign_a_request_that_is_accepted() -> Result<()> {
+    let stack = stack_with_workload().await?;
+    stack.allow_everything().await?;
+    let client = stack.registered_client();
+    let body = stack.action("restart", "Deployment", "web", &json!({})).to_string();
+    let snippet = |secret: &str| {
+        Launch::new(checkout().join("docs/signed-request.sh"))
+            .arg(&body)
+            .env("AEGIS_URL", stack.control_plane(0).url())
+            .env("KEY_ID", &client.key_id)
+            .env("SECRET", secret)
+            .env("IDEMPOTENCY_KEY", "by-hand")
+    };
+    let first = Said::of(&snippet(&client.secret).output_with("").await?).expect(0)?;
+    assert_eq!(first["requestedBy"], client.principal.as_str());
+    let again = Said::of(&snippet(&client.secret).output_with("").await?).expect(0)?;
+    assert_eq!(first["id"], again["id"], "the same key asks for the same action");
+
+    let wrong = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let refused = Said::of(&snippet(wrong).output_with("").await?);
+    assert!(refused.code != Some(0) && refused.stdout.contains("signature-invalid"), "{}", refused.stdout);
+    Ok(())
+}
+
+#[tokio::test]
+async fn printed_headers_sign_the_request_of_another_tool() -> Result<()> {
+    let stack = stack_with_workload().await?;
+    stack.allow_everything().await?;
+    let body = stack.action("restart", "Deployment", "web", &json!({})).to_string();
+    let key = ["--idempotency-key", "another-tool", "-o", "table"];
+    let args = [&["sign", "POST", "/api/v1/actions?wait=60", "--data", &body], &key[..]].concat();
+    let headers = Terminal::of_client(&stack)?.run(&args).await?.stdout;
+    let url = format!("{}/api/v1/actions?wait=60", stack.control_plane(0).url());
+    let curl = Launch::new("curl").args(["-sS", "-H", "@-", "-H", "Content-Type: application/json"]);
+    let output = curl.args(["--data-binary", &body, &url]).output_with(headers).await?;
+    assert_eq!(Said::of(&output).expect(0)?["state"], "succeeded");
+    Ok(())
+}
