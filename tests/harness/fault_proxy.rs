@@ -28,6 +28,7 @@ pub struct Matching {
     method: Option<Method>,
     path: Option<String>,
     body: Option<String>,
+    agent: Option<String>,
 }
 
 impl Matching {
@@ -57,9 +58,17 @@ impl Matching {
         self
     }
 
+    /// Only with this text in the User-Agent, such as an action's id.
+    #[must_use]
+    pub fn agent(mut self, text: &str) -> Self {
+        self.agent = Some(text.to_owned());
+        self
+    }
+
     fn fits(&self, request: &Passing) -> bool {
         self.method.as_ref().is_none_or(|method| *method == request.method)
             && self.path.as_ref().is_none_or(|text| request.path_and_query.contains(text))
+            && self.agent.as_ref().is_none_or(|text| request.agent().contains(text))
             && self.body.as_ref().is_none_or(|text| String::from_utf8_lossy(&request.body).contains(text))
     }
 }
@@ -89,11 +98,19 @@ struct Passing {
     body: hyper::body::Bytes,
 }
 
+impl Passing {
+    fn agent(&self) -> &str {
+        self.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
 #[derive(Debug)]
 struct Trap {
     id: u64,
     matching: Matching,
     moment: Moment,
+    /// How many more that fit are let through first.
+    skip: usize,
     caught: oneshot::Sender<Caught>,
 }
 
@@ -175,11 +192,17 @@ impl FaultProxy {
     /// Holds the next request that fits; later ones pass.
     #[must_use]
     pub fn hold(&self, matching: Matching, moment: Moment) -> Hold {
+        self.hold_after(0, matching, moment)
+    }
+
+    /// Lets so many requests that fit pass, then holds the next one.
+    #[must_use]
+    pub fn hold_after(&self, skip: usize, matching: Matching, moment: Moment) -> Hold {
         let (caught, awaited) = oneshot::channel();
         let mut rules = self.shared.rules();
         rules.next_id += 1;
         let id = rules.next_id;
-        rules.traps.push(Trap { id, matching, moment, caught });
+        rules.traps.push(Trap { id, matching, moment, skip, caught });
         drop(rules);
         Hold { shared: self.shared.clone(), id, awaited: Some(awaited), held: None }
     }
@@ -332,8 +355,13 @@ async fn pass(shared: Arc<Shared>, passing: Passing) -> Result<Response<reqwest:
 async fn held(shared: &Shared, passing: &Passing, moment: Moment) -> Result<()> {
     let trap = {
         let mut rules = shared.rules();
-        let fits = |trap: &Trap| trap.moment == moment && trap.matching.fits(passing);
-        rules.traps.iter().position(fits).map(|index| rules.traps.remove(index))
+        let fits = |trap: &mut Trap| {
+            let fits = trap.moment == moment && trap.matching.fits(passing);
+            let skips = fits && trap.skip > 0;
+            trap.skip -= usize::from(skips);
+            fits && !skips
+        };
+        rules.traps.iter_mut().position(fits).map(|index| rules.traps.remove(index))
     };
     let Some(trap) = trap else { return Ok(()) };
     let (go_on, released) = oneshot::channel();

@@ -54,6 +54,8 @@ pub struct StackOptions {
     pub api_server_proxies: bool,
     /// Whether a fault proxy stands between the control planes and the executors; always so with several executors.
     pub order_proxy: bool,
+    /// Additional settings of every control plane.
+    pub control_plane_settings: Vec<(String, String)>,
     /// Additional settings of every executor, such as `DANGEROUS_ALLOW_SYSTEM_NAMESPACES`.
     pub executor_settings: Vec<(String, String)>,
 }
@@ -69,6 +71,7 @@ impl Default for StackOptions {
             order_lifetime_seconds: 3,
             api_server_proxies: false,
             order_proxy: false,
+            control_plane_settings: Vec::new(),
             executor_settings: Vec::new(),
         }
     }
@@ -264,6 +267,16 @@ impl Stack {
         self.folder.path().join("log")
     }
 
+    /// The key that the control plane signs this cluster's orders with: its id and its bytes.
+    pub fn order_key(&self) -> Result<(&'static str, Vec<u8>)> {
+        Ok((secrets::ORDER_KEY_ID, self.secrets.bytes("order-key")?))
+    }
+
+    /// The public half of the key that the executors sign receipts with, as PEM.
+    pub fn receipt_public_key(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.secrets.path("receipt-key.pub"))?)
+    }
+
     /// The first admin.
     #[must_use]
     pub fn admin_user(&self) -> &RegisteredUser {
@@ -382,13 +395,16 @@ impl Launcher<'_> {
         let addresses: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let part = |(index, address): (usize, &String)| {
             let name = numbered("control-plane", index);
-            let settings = Launch::new(&program)
+            let mut settings = Launch::new(&program)
                 .env("LISTEN_ADDRESS", address)
                 .env("PUBLIC_AUTHORITIES", addresses.join(","))
                 .env("ORDER_LIFETIME_SECONDS", self.options.order_lifetime_seconds.to_string())
                 .env("DATABASE_URL_FILE", self.secrets.path("control-plane-url"))
                 .env("MASTER_KEY_FILE", self.secrets.path("master-key"))
                 .env("JWT_SECRET_FILE", self.secrets.path("jwt-secret"));
+            for (setting, value) in &self.options.control_plane_settings {
+                settings = settings.env(setting, value);
+            }
             Part::new(&name, settings, address, &self.log(&name), None)
         };
         Ok(addresses.iter().enumerate().map(part).collect())

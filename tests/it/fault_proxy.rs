@@ -131,3 +131,18 @@ async fn requests_go_to_the_next_replica_when_the_first_cannot_be_reached() -> R
     assert_eq!(scene.proxy.seen().len(), 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_hold_may_let_some_requests_through_first() -> Result<()> {
+    let scene = Scene::set().await?;
+    let mut hold = scene.proxy.hold_after(1, Matching::path("/scale"), Moment::BeforePassingOn);
+
+    assert_eq!(scene.scale_to(2).await?.status(), 200);
+    let asking = tokio::spawn(scene.scale_to(3));
+    hold.reached().await?;
+    assert_eq!(scene.replicas().await?, 2);
+    hold.release()?;
+
+    assert_eq!(asking.await??.status(), 200);
+    Ok(())
+}

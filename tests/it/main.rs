@@ -1,5 +1,6 @@
 //! Black-box tests: the real binaries, a real PostgreSQL, a real Kubernetes API server.
 
+mod cli;
 mod commands;
 mod fault_proxy;
 mod testbed;

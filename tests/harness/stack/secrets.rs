@@ -35,6 +35,11 @@ impl Secrets {
         write_private(&self.path(name), value)
     }
 
+    /// The bytes of a secret that was generated here.
+    pub(super) fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        Ok(BASE64_STANDARD.decode(std::fs::read(self.path(name))?)?)
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
