@@ -258,6 +258,15 @@ mod tests {
             (error.0[0].code, error.0[0].suggestion.as_deref()),
             (code::UNKNOWN_FIELD, Some("replicas"))
         );
+        let error = Question::new(raw(json!({
+            "principal": "client:bot", "action": "restart", "resource": "k8s/prod/shop/Deployment/web",
+            "params": { "toRevision": 3 }
+        })))
+        .unwrap_err();
+        assert_eq!(
+            (error.0[0].code, error.0[0].pointer.as_str()),
+            (code::UNKNOWN_FIELD, "/params/toRevision")
+        );
     }
 
     #[test]
