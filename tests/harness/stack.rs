@@ -5,27 +5,29 @@
 //! server. Secrets go into files; none is on a command line. The executor signs in with its own service account's
 //! token and never with more rights.
 
+mod launcher;
 mod part;
+mod register;
 mod secrets;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
 use crate::callers::Caller;
 use crate::cluster::Cluster;
 use crate::database::{Database, Server, Service};
 use crate::fault_proxy::FaultProxy;
-use crate::kubernetes::{Endpoint, Kubernetes};
-use crate::paths::{RunFolder, binary, checkout, create_private, random_name, write_private};
-use crate::ports;
-use crate::process::Launch;
+use crate::kubernetes::Kubernetes;
+use crate::paths::{RunFolder, create_private};
 use crate::progress;
 
+use self::launcher::{Launcher, prepare_namespaces};
 pub use self::part::Part;
+pub use self::register::sign_in;
+use self::register::{create_client, create_user, register};
 use self::secrets::Secrets;
 
 /// The namespace and service account of the executor, as `k8s/base` names them.
@@ -353,175 +355,4 @@ impl Stack {
             "reason": "a test asks for it",
         })
     }
-}
-
-/// Creates the namespaces and gives the executor its rights in them, by the manifests that production uses.
-async fn prepare_namespaces(kubernetes: &Kubernetes, options: &StackOptions) -> Result<Vec<String>> {
-    // Stacks that start at the same time would otherwise create the same objects, and one of them would fail.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-    {
-        let _turn = ONE_AT_A_TIME.lock().await;
-        let base = checkout().join("k8s/base");
-        kubernetes.kubectl(["apply".as_ref(), "-k".as_ref(), base.as_os_str()]).await?;
-    }
-    let rights = std::fs::read_to_string(checkout().join("k8s/allowed-namespace.yaml"))?;
-    let mut namespaces = Vec::new();
-    for stem in &options.namespaces {
-        let name =
-            if options.unique_namespaces { format!("{stem}-{}", random_name(8)) } else { stem.clone() };
-        kubernetes.ensure_namespace(&name).await?;
-        kubernetes.apply_text(&rights.replace("ALLOWED_NAMESPACE", &name)).await?;
-        namespaces.push(name);
-    }
-    Ok(namespaces)
-}
-
-/// What the processes of one stack have in common.
-struct Launcher<'a> {
-    folder: &'a Path,
-    secrets: &'a Secrets,
-    options: &'a StackOptions,
-}
-
-impl Launcher<'_> {
-    fn log(&self, name: &str) -> PathBuf {
-        self.folder.join("log").join(format!("{name}.log"))
-    }
-
-    /// The control planes, described but not yet running: first they have to be told of admin, client and cluster.
-    fn control_planes(&self) -> Result<Vec<Part>> {
-        let program = binary(Service::ControlPlane.program())?;
-        let ports = (0..self.options.control_planes).map(|_| ports::free()).collect::<Result<Vec<_>>>()?;
-        let addresses: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        let part = |(index, address): (usize, &String)| {
-            let name = numbered("control-plane", index);
-            let mut settings = Launch::new(&program)
-                .env("LISTEN_ADDRESS", address)
-                .env("PUBLIC_AUTHORITIES", addresses.join(","))
-                .env("ORDER_LIFETIME_SECONDS", self.options.order_lifetime_seconds.to_string())
-                .env("DATABASE_URL_FILE", self.secrets.path("control-plane-url"))
-                .env("MASTER_KEY_FILE", self.secrets.path("master-key"))
-                .env("JWT_SECRET_FILE", self.secrets.path("jwt-secret"));
-            for (setting, value) in &self.options.control_plane_settings {
-                settings = settings.env(setting, value);
-            }
-            Part::new(&name, settings, address, &self.log(&name), None)
-        };
-        Ok(addresses.iter().enumerate().map(part).collect())
-    }
-
-    async fn start_executors(&self, kubernetes: &Kubernetes, namespaces: &[String]) -> Result<Vec<Part>> {
-        let mut executors = Vec::new();
-        let endpoint = kubernetes.endpoint().await?;
-        for index in 0..self.options.executors {
-            executors.push(self.start_executor(index, kubernetes, &endpoint, namespaces).await?);
-        }
-        Ok(executors)
-    }
-
-    async fn start_executor(
-        &self,
-        index: usize,
-        kubernetes: &Kubernetes,
-        endpoint: &Endpoint,
-        namespaces: &[String],
-    ) -> Result<Part> {
-        let name = numbered("executor", index);
-        let proxy = if self.options.api_server_proxies {
-            Some(FaultProxy::start(vec![endpoint.server.clone()], endpoint.authority_pem.as_deref()).await?)
-        } else {
-            None
-        };
-        let reached_at = match &proxy {
-            Some(proxy) => Endpoint { server: proxy.url().to_owned(), authority_pem: None },
-            None => endpoint.clone(),
-        };
-        let kubeconfig = self.secrets.path(&format!("{name}.kubeconfig"));
-        kubernetes
-            .write_service_account_kubeconfig(&kubeconfig, &reached_at, EXECUTOR_NAMESPACE, EXECUTOR_ACCOUNT)
-            .await?;
-        let address = format!("127.0.0.1:{}", ports::free()?);
-        let mut settings = Launch::new(binary(Service::Executor.program())?)
-            .env("LISTEN_ADDRESS", &address)
-            .env("CLUSTER", &self.options.cluster)
-            .env("ALLOWED_NAMESPACES", namespaces.join(","))
-            .env("KUBECONFIG_FILE", kubeconfig)
-            .env("DATABASE_URL_FILE", self.secrets.path("executor-url"))
-            .env("ORDER_KEY_ID", secrets::ORDER_KEY_ID)
-            .env("ORDER_KEY_FILE", self.secrets.path("order-key"))
-            .env("RECEIPT_KEY_FILE", self.secrets.path("receipt-key.pem"));
-        for (setting, value) in &self.options.executor_settings {
-            settings = settings.env(setting, value);
-        }
-        let part = Part::new(&name, settings, &address, &self.log(&name), proxy);
-        part.process().start_again()?;
-        Ok(part)
-    }
-}
-
-/// The first of a kind bears its plain name.
-fn numbered(name: &str, index: usize) -> String {
-    if index == 0 { name.to_owned() } else { format!("{name}-{}", index + 1) }
-}
-
-/// Tells a control plane, by the commands of its binary, of its first admin, its first client and its cluster.
-async fn register(
-    control_plane: &Part,
-    secrets: &Secrets,
-    cluster: &str,
-    executor_url: &str,
-) -> Result<(RegisteredUser, RegisteredClient)> {
-    let admin = create_user(control_plane, secrets, "admin@example.com", &["admin"]).await?;
-    let client = create_client(control_plane, "demo-bot", &admin.email).await?;
-    control_plane
-        .command([
-            "cluster".into(),
-            "create".into(),
-            "--name".into(),
-            cluster.into(),
-            "--executor-url".into(),
-            executor_url.into(),
-            "--order-key-id".into(),
-            secrets::ORDER_KEY_ID.into(),
-            "--order-key-file".into(),
-            secrets.path("order-key").into_os_string(),
-            "--receipt-public-key-file".into(),
-            secrets.path("receipt-key.pub").into_os_string(),
-        ])
-        .await?;
-    Ok((admin, client))
-}
-
-async fn create_user(part: &Part, secrets: &Secrets, email: &str, roles: &[&str]) -> Result<RegisteredUser> {
-    let password = random_name(24);
-    let password_file = secrets.path(&format!("password-{}", random_name(8)));
-    write_private(&password_file, &password)?;
-    let mut args = vec!["user".into(), "create".into(), "--email".into(), email.into()];
-    for role in roles {
-        args.extend(["--role".into(), (*role).into()]);
-    }
-    args.extend(["--password-file".into(), password_file.clone().into_os_string()]);
-    part.command(args).await?;
-    std::fs::remove_file(password_file)?;
-    Ok(RegisteredUser { email: email.to_owned(), password, access_token: String::new() })
-}
-
-async fn create_client(part: &Part, name: &str, owner_email: &str) -> Result<RegisteredClient> {
-    let printed = part.command(["client", "create", "--name", name, "--owner", owner_email]).await?;
-    let client: Value = serde_json::from_str(&printed).context("`client create` printed no JSON")?;
-    let text = |field: &str| {
-        client[field]
-            .as_str()
-            .map(str::to_owned)
-            .with_context(|| format!("`client create` printed no {field}"))
-    };
-    Ok(RegisteredClient { principal: text("principal")?, key_id: text("keyId")?, secret: text("secret")? })
-}
-
-/// Signs a person in and returns the access token.
-pub async fn sign_in(base_url: &str, email: &str, password: &str) -> Result<String> {
-    let credentials = json!({ "email": email, "password": password });
-    let answer = Caller::anonymous(base_url)?.post("/api/v1/auth/login", &credentials).await?.expect(200)?;
-    let token = answer.body["accessToken"].as_str();
-    Ok(token.context("the sign-in answered without accessToken")?.to_owned())
 }

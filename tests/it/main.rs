@@ -3,4 +3,5 @@
 mod cli;
 mod commands;
 mod fault_proxy;
+mod peers;
 mod testbed;

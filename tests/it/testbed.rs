@@ -179,6 +179,22 @@ async fn each_test_has_a_database_of_its_own() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_fresh_database_is_migrated_and_owned_by_nobody_the_service_runs_as() -> Result<()> {
+    let server = Server::shared().await?;
+    for service in Service::ALL {
+        let database = server.fresh(service).await?;
+        let tables =
+            "select count(*) > 0 from pg_tables where schemaname not in ('pg_catalog', 'information_schema')";
+        assert_eq!(read(&database.owner_url, tables).await?, "t", "{service:?} has no table");
+
+        let error = execute(&database.url, "create table public.mine (id int)".into()).await;
+        let error = error.expect_err("the service's own role may not change the schema");
+        assert_eq!(sql_state(&error), "42501", "{error:#}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_role_cannot_enter_the_other_services_database() -> Result<()> {
     let server = Server::shared().await?;
     for service in Service::ALL {
