@@ -77,7 +77,7 @@ impl Executor {
                         return self.latest(opened, name, wait).await;
                     }
                     Accepted::AttemptKnown => continue,
-                    Accepted::ActionAccepted => Refusal::new(
+                    Accepted::OtherAttempt => Refusal::new(
                         RefusalCode::ActionAccepted,
                         "another attempt of this action was accepted",
                     ),

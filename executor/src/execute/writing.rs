@@ -103,7 +103,7 @@ impl Worker<'_> {
         loop {
             match self.read().await {
                 Ok(object) => return Ok(object),
-                Err(ReadError::Forbidden(message)) if writing.in_doubt => return Err(in_doubt(message)),
+                Err(ReadError::Forbidden(message)) if writing.in_doubt => return Err(in_doubt(&message)),
                 Err(ReadError::Forbidden(message)) => {
                     return Err(Ending::new(ExecutionStatus::Failed, OutcomeCode::ClusterRefused, message));
                 }
@@ -113,7 +113,7 @@ impl Worker<'_> {
                         return Err(writing.held_back.clone().unwrap_or_else(Ending::expired));
                     }
                     if has_passed(self.doubt_until(), now) {
-                        return Err(in_doubt(message));
+                        return Err(in_doubt(&message));
                     }
                     tracing::warn!(message, "cannot read the target; trying again");
                     pause().await;
@@ -151,7 +151,7 @@ impl Worker<'_> {
             WriteAnswer::Done => Next::Written(clock::now()),
             WriteAnswer::Absent => Next::Later,
             WriteAnswer::Conflict(message) => {
-                note_conflict(writing, object, message);
+                note_conflict(writing, object, &message);
                 Next::Later
             }
             WriteAnswer::Later(message) => {
@@ -195,13 +195,13 @@ impl Worker<'_> {
         }
         let target = &self.act.target;
         if !self.executor.allowlist.allows(&target.namespace) {
-            return Next::End(in_doubt("the namespace is not allowed any more".to_owned()));
+            return Next::End(in_doubt("the namespace is not allowed any more"));
         }
         let Some(fence) = action::fence(target, object, self.act.action_id, self.lease.grant.fence) else {
-            return Next::End(in_doubt("the executor may not fence a pod".to_owned()));
+            return Next::End(in_doubt("the executor may not fence a pod"));
         };
         if has_passed(self.doubt_until(), clock::now()) {
-            return Next::End(in_doubt("the object could not be fenced in time".to_owned()));
+            return Next::End(in_doubt("the object could not be fenced in time"));
         }
         writing.withdrawn = Some(ending);
         match self.executor.cluster.write(fence, self.caller()).await {
@@ -210,7 +210,7 @@ impl Worker<'_> {
                 writing.in_doubt = false;
                 Next::Again
             }
-            WriteAnswer::Refused(message) => Next::End(in_doubt(message)),
+            WriteAnswer::Refused(message) => Next::End(in_doubt(&message)),
             WriteAnswer::Absent
             | WriteAnswer::Conflict(_)
             | WriteAnswer::Later(_)
@@ -228,7 +228,7 @@ fn other_ending(writing: &Writing, code: OutcomeCode, message: String) -> Ending
     Ending::new(ExecutionStatus::Refused, code, message)
 }
 
-fn note_conflict(writing: &mut Writing, object: &Object, message: String) {
+fn note_conflict(writing: &mut Writing, object: &Object, message: &str) {
     tracing::debug!(message, "the write met another version");
     let version = object.resource_version();
     let times = match &writing.conflict {
@@ -247,7 +247,7 @@ fn cluster_refused(message: String) -> Ending {
     Ending::new(ExecutionStatus::Failed, OutcomeCode::ClusterRefused, message)
 }
 
-fn in_doubt(message: String) -> Ending {
+fn in_doubt(message: &str) -> Ending {
     Ending::new(
         ExecutionStatus::Unknown,
         OutcomeCode::WriteInDoubt,

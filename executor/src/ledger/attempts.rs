@@ -53,7 +53,7 @@ pub(crate) enum Accepted {
     /// The attempt is known meanwhile.
     AttemptKnown,
     /// Another attempt of the action was accepted.
-    ActionAccepted,
+    OtherAttempt,
     /// Another order used the nonce.
     NonceUsed,
 }
@@ -113,7 +113,7 @@ impl Ledger {
                 Ok(Accepted::AttemptKnown)
             }
             Err(LedgerError::Database(error)) if is_duplicate(&error, "rows_accepted_key") => {
-                Ok(Accepted::ActionAccepted)
+                Ok(Accepted::OtherAttempt)
             }
             Err(LedgerError::Database(error)) if is_duplicate(&error, "rows_nonce_key") => {
                 Ok(Accepted::NonceUsed)

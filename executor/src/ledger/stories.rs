@@ -70,7 +70,7 @@ impl Ledger {
         for row in rows {
             match row.kind.as_str() {
                 "accepted" => {
-                    accepted = Some((row.attempt, row.order_digest, row.order_bytes, row.at.to_jiff()))
+                    accepted = Some((row.attempt, row.order_digest, row.order_bytes, row.at.to_jiff()));
                 }
                 "acting" => acting = row.body.map(|body| body.0),
                 _ => receipt = row.receipt,

@@ -45,7 +45,7 @@ fn mismatch(message: String) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use aegis_contract::action::{Change, ScaleParams};
+    use aegis_contract::action::{self, ScaleParams};
     use aegis_contract::digest::Digest;
     use uuid::Uuid;
 
@@ -54,14 +54,15 @@ mod tests {
 
     #[test]
     fn an_intent_that_differs_in_any_field_is_refused() {
-        let changes: [(&str, fn(&mut Entry<Intent>)); 10] = [
+        type Change = fn(&mut Entry<Intent>);
+        let changes: [(&str, Change); 10] = [
             ("schema", |entry| entry.schema = "aegis.entry/v2".to_owned()),
             ("kind", |entry| entry.kind = "action.ended".to_owned()),
             ("actionId", |entry| entry.action_id = Some(Uuid::from_u128(99).into())),
             ("actionId", |entry| entry.action_id = None),
             ("attempt", |entry| entry.data.attempt = 2),
             ("target", |entry| entry.data.target.name = "api".to_owned()),
-            ("change", |entry| entry.data.change = Change::Scale(ScaleParams { replicas: 6 })),
+            ("change", |entry| entry.data.change = action::Change::Scale(ScaleParams { replicas: 6 })),
             ("dryRun", |entry| entry.data.dry_run = true),
             ("decisionId", |entry| entry.data.decision_id = Uuid::from_u128(99).into()),
             ("policyDigest", |entry| entry.data.policy_digest = Digest::of(b"others")),
