@@ -123,7 +123,11 @@ impl Kubernetes {
 
     /// Creates a namespace if there is none of that name, and waits until pods can be made in it.
     pub async fn ensure_namespace(&self, name: &str) -> Result<()> {
-        self.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })).await?;
+        // One that exists keeps the labels somebody gave it.
+        if self.read(&format!("/api/v1/namespaces/{name}")).await.is_err() {
+            self.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))
+                .await?;
+        }
         until("the namespace's default service account", SETTLED_WITHIN, async || {
             Ok(self.get(name, "serviceaccount/default").await.is_ok())
         })

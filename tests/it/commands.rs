@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aegis_tests::callers::Caller;
+use aegis_tests::cluster::{Cluster, ClusterOptions};
 use aegis_tests::eventually::until;
 use aegis_tests::paths::{binary, checkout, random_name};
 use aegis_tests::process::{Launch, is_alive};
@@ -31,6 +32,23 @@ async fn up_shows_the_main_job_and_ends_well_only_if_every_step_happened() -> Re
     ] {
         assert!(steps.contains(&format!("✓ {step}")), "`{step}` is not shown:\n{steps}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn up_uses_the_cluster_of_a_given_kubeconfig_and_no_namespace_of_somebody_else() -> Result<()> {
+    let cluster = Cluster::start(ClusterOptions { nodes: 1, fsync: false }).await?;
+    let up = xtask()?.args(["up", "--once", "--kubeconfig"]).arg(cluster.kubeconfig());
+    cluster.ensure_namespace("shop").await?;
+
+    let refused = up.output_with("").await?;
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("has a namespace `shop` already"));
+    assert!(cluster.get("shop", "deployment/web").await.is_err(), "it touched somebody else's namespace");
+
+    cluster.kubectl(["label", "namespace", "shop", "aegis.dev/demonstration=true"]).await?;
+    up.output().await?;
+    assert_eq!(cluster.get("shop", "deployment/web").await?["status"]["readyReplicas"], 3);
     Ok(())
 }
 

@@ -43,6 +43,9 @@ async fn start_and_show(kubeconfig: Option<PathBuf>, once: bool) -> Result<()> {
     let home = RunFolder::create("up")?;
     cargo::build_binaries()?;
     let (kubernetes, cluster) = reach_cluster(kubeconfig, &home).await?;
+    if cluster.is_none() {
+        demonstration::claim_namespace(&kubernetes, NAMESPACE).await?;
+    }
     let server = Arc::new(Server::start().await?);
     let options = StackOptions {
         namespaces: vec![NAMESPACE.to_owned()],
@@ -50,9 +53,6 @@ async fn start_and_show(kubeconfig: Option<PathBuf>, once: bool) -> Result<()> {
         order_lifetime_seconds: 30,
         ..StackOptions::default()
     };
-    if cluster.is_none() {
-        demonstration::claim_namespace(&kubernetes, NAMESPACE).await?;
-    }
     let stack = Stack::start_with(kubernetes, cluster, server, options).await?;
     load_policies(&stack).await?;
     demonstration::run(&stack).await?;

@@ -1,0 +1,8 @@
+//! The executor as the real binary, against a real cluster and ledger, ordered about by the test.
+
+mod actions;
+mod bench;
+mod crashes;
+mod outages;
+mod refusals;
+mod resolving;
