@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use aegis_contract::action::{ActionState, ActionType};
+use aegis_contract::action::{ActionState, ActionType, ChangeError, UnknownState};
+use aegis_contract::target::{Kind, TargetError};
 use clap::Subcommand;
 use http::Method;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::arguments::Options;
-use crate::commands::page::{PageOptions, write_list};
+use crate::commands::page::{PageOptions, parse_time, write_list};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Column, Format, column};
@@ -69,9 +71,21 @@ pub(crate) struct ActionFilter {
     /// Only targets in this namespace
     #[arg(long)]
     namespace: Option<String>,
+    /// Only targets of this kind
+    #[arg(long, value_parser = parse_kind)]
+    kind: Option<Kind>,
+    /// Only targets of this name
+    #[arg(long)]
+    name: Option<String>,
     /// Only actions that this principal asked for, as in client:alert-bot
     #[arg(long, value_name = "PRINCIPAL")]
     requested_by: Option<String>,
+    /// Only actions asked for from this time on: 2026-11-20T12:00:00Z, or so long ago: 90m, 24h, 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    from: Option<Timestamp>,
+    /// Only actions asked for before this time, in the same forms
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    to: Option<Timestamp>,
     #[command(flatten)]
     page: PageOptions,
 }
@@ -109,7 +123,11 @@ pub(crate) async fn run(command: &Action, options: &Options) -> Result<Exit, Fai
                     .query_some("type", filter.action_type)
                     .query_some("cluster", filter.cluster.as_ref())
                     .query_some("namespace", filter.namespace.as_ref())
+                    .query_some("kind", filter.kind)
+                    .query_some("name", filter.name.as_ref())
                     .query_some("requestedBy", filter.requested_by.as_ref())
+                    .query_some("from", filter.from)
+                    .query_some("to", filter.to)
             })
             .await?;
             return Ok(Exit::Done);
@@ -144,10 +162,14 @@ pub(crate) fn write_action(format: Format, action: &Value) -> Result<(), Failure
     Ok(format.document(action, &FIRST)?)
 }
 
-fn parse_state(text: &str) -> Result<ActionState, String> {
-    text.parse().map_err(|error: aegis_contract::action::UnknownState| error.to_string())
+fn parse_state(text: &str) -> Result<ActionState, UnknownState> {
+    text.parse()
 }
 
-fn parse_type(text: &str) -> Result<ActionType, String> {
-    text.parse().map_err(|error: aegis_contract::action::ChangeError| error.to_string())
+fn parse_type(text: &str) -> Result<ActionType, ChangeError> {
+    text.parse()
+}
+
+fn parse_kind(text: &str) -> Result<Kind, TargetError> {
+    text.parse()
 }

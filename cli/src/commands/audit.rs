@@ -1,12 +1,11 @@
 //! `aegisctl audit`: searches the audit log.
 
-use aegis_runtime::clock;
 use clap::Subcommand;
 use http::Method;
-use jiff::{Span, SpanRelativeTo, Timestamp};
+use jiff::Timestamp;
 
 use crate::arguments::Options;
-use crate::commands::page::{PageOptions, write_list};
+use crate::commands::page::{PageOptions, parse_time, write_list};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Column, column};
@@ -71,40 +70,4 @@ pub(crate) async fn run(command: &Audit, options: &Options) -> Result<Exit, Fail
     })
     .await?;
     Ok(Exit::Done)
-}
-
-fn parse_time(text: &str) -> Result<Timestamp, String> {
-    parse_time_at(text, clock::now())
-}
-
-fn parse_time_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    text.parse::<Span>()
-        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
-        .and_then(|ago| now.checked_sub(ago))
-        .map_err(|_| {
-            "must be a time like 2026-11-20T12:00:00Z, or how long ago, like 90m, 24h or 7d".to_owned()
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_absolute_or_so_long_ago() {
-        let now: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
-        for (text, expected) in [
-            ("2026-11-01T00:00:00+01:00", "2026-10-31T23:00:00Z"),
-            ("90m", "2026-11-20T10:30:00Z"),
-            ("7d", "2026-11-13T12:00:00Z"),
-        ] {
-            assert_eq!(parse_time_at(text, now).unwrap().to_string(), expected, "{text}");
-        }
-        for wrong in ["", "yesterday", "2026-11-20", "99999999d"] {
-            assert!(parse_time_at(wrong, now).is_err(), "{wrong}");
-        }
-    }
 }

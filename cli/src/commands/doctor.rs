@@ -89,7 +89,11 @@ async fn examine(options: &Options) -> Vec<Finding> {
             return findings;
         }
     }
-    findings.push(check_ready(&anonymous).await);
+    let ready = check_ready(&anonymous).await;
+    let is_ready = ready.fault.is_none();
+    findings.push(ready);
+    // Without its database the control plane knows neither callers nor clusters.
+    let client = client.filter(|_| is_ready);
     let Some(client) = client else { return findings };
     findings.push(check_credentials(&client).await);
     findings.extend(check_clusters(&client).await);
@@ -158,19 +162,19 @@ async fn check_clusters(client: &Client) -> Vec<Finding> {
         Ok(health) => health,
         Err(failure) => return vec![from_failure("clusters", &failure)],
     };
-    let clusters = health.get("clusters").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if clusters.is_empty() {
+    let executors = health.get("executors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if executors.is_empty() {
         let advice = "register one with `aegis-control-plane cluster create`";
         return vec![wrong("clusters", Exit::Unavailable, "none is registered", advice)];
     }
-    clusters.iter().map(check_cluster).collect()
+    executors.iter().map(check_cluster).collect()
 }
 
-fn check_cluster(cluster: &Value) -> Finding {
-    let text = |name: &str| cluster.get(name).and_then(Value::as_str).unwrap_or_default();
-    let check = format!("cluster {}", text("name"));
-    if text("status") == "ok" {
-        return ok(&check, "its executor answers");
+fn check_cluster(executor: &Value) -> Finding {
+    let text = |name: &str| executor.get(name).and_then(Value::as_str).unwrap_or_default();
+    let check = format!("cluster {}", text("cluster"));
+    if text("status") == "up" {
+        return ok(&check, "its executor is ready");
     }
     let advice = "see that its executor runs and is reached at the address registered for it, then its log";
     wrong(&check, Exit::Unavailable, &format!("its executor is {}", text("status")), advice)

@@ -1,5 +1,7 @@
-//! Lists: fetches pages until there are enough items.
+//! Lists: fetches pages until there are enough items, and reads the times that bound them.
 
+use aegis_runtime::clock;
+use jiff::{Span, SpanRelativeTo, Timestamp};
 use serde_json::Value;
 
 use crate::client::{Call, Client};
@@ -58,4 +60,41 @@ pub(crate) async fn write_list(
         eprintln!("there are more; --limit COUNT or --all shows them");
     }
     Ok(())
+}
+
+/// Reads a time, or how long ago it was.
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
+    parse_time_at(text, clock::now())
+}
+
+fn parse_time_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    text.parse::<Span>()
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+        .and_then(|ago| now.checked_sub(ago))
+        .map_err(|_| {
+            "must be a time like 2026-11-20T12:00:00Z, or how long ago, like 90m, 24h or 7d".to_owned()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_absolute_or_so_long_ago() {
+        let now: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("2026-11-01T00:00:00+01:00", "2026-10-31T23:00:00Z"),
+            ("90m", "2026-11-20T10:30:00Z"),
+            ("7d", "2026-11-13T12:00:00Z"),
+        ] {
+            assert_eq!(parse_time_at(text, now).unwrap().to_string(), expected, "{text}");
+        }
+        for wrong in ["", "yesterday", "2026-11-20", "99999999d"] {
+            assert!(parse_time_at(wrong, now).is_err(), "{wrong}");
+        }
+    }
 }

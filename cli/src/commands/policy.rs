@@ -30,6 +30,9 @@ pub(crate) enum Policy {
     Get {
         /// Name of the policy
         name: String,
+        /// Version to show; the latest if absent
+        #[arg(long)]
+        version: Option<u64>,
         /// Print the document alone, ready to be changed and applied again
         #[arg(long)]
         document: bool,
@@ -89,8 +92,11 @@ pub(crate) async fn run(command: &Policy, options: &Options) -> Result<Exit, Fai
             let call = || client.api(Method::GET, &["policies"]);
             write_list(&client, options.output, &COLUMNS, page, call).await?;
         }
-        Policy::Get { name, document } => {
-            let policy = client.get(&["policies", name]).await?;
+        Policy::Get { name, version, document } => {
+            let policy = match version {
+                Some(version) => client.get(&["policies", name, "versions", &version.to_string()]).await?,
+                None => client.get(&["policies", name]).await?,
+            };
             match policy.get("document") {
                 Some(text) if *document => write_json_pretty(text)?,
                 _ => options.output.document(&policy, &FIRST)?,
@@ -185,7 +191,7 @@ async fn validate(client: &Client, files: &[PathBuf], options: &Options) -> Resu
     for path in files {
         let result = match read_document(path) {
             Ok(document) => {
-                let call = client.api(Method::POST, &["policies", "validate"]).body(document.bytes);
+                let call = client.api(Method::POST, &["policy", "validate"]).body(document.bytes);
                 client.send(&call).await.map(|_| ())
             }
             Err(failure) => Err(failure),
