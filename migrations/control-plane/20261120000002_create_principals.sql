@@ -41,10 +41,12 @@ create table nonces (
 );
 create index nonces_keep_until_idx on nonces (keep_until);
 
--- Which refusals of authentication already have an audit entry. Repeats are only counted in metrics.
+-- What already has an audit entry in a minute: refused authentication, failed sign-ins, readings of
+-- the log. Repeats are only counted in metrics.
 create table refusals (
     reason text not null,
-    -- Empty when the key does not exist, so that invented ids cannot fill the table.
+    -- The key or person concerned. Empty when there is none of that name, so that invented names
+    -- cannot fill the table.
     key_id text not null,
     minute timestamptz not null,
     constraint refusals_pkey primary key (reason, key_id, minute)

@@ -10,7 +10,8 @@ create table policies (
 create table policy_versions (
     name text not null constraint policy_versions_name_fkey references policies deferrable initially deferred,
     version integer not null,
-    document jsonb not null,
+    -- Canonical JSON (RFC 8785): the bytes of the digest.
+    document text not null,
     digest text not null,
     created_by text not null,
     created_at timestamptz not null,
@@ -35,6 +36,12 @@ create table policy_sets (
     members jsonb not null,
     first_active_at timestamptz not null
 );
+
+-- Nothing is active in the beginning; the digest is that of the empty set, `[]`.
+insert into policy_set (digest, activated_at)
+    values ('sha256:' || encode(sha256('[]'), 'hex'), now());
+insert into policy_sets (digest, members, first_active_at)
+    select digest, '[]', activated_at from policy_set;
 
 create trigger policy_versions_refuse_change before update or delete on policy_versions
     for each row execute function audit.refuse_change();

@@ -90,7 +90,7 @@ create table attempts (
     constraint attempts_pkey primary key (action_id, attempt)
 );
 
--- The executor's answers as received, one of each stage for each order.
+-- The executor's answers as received, one of each stage for each attempt.
 create table receipts (
     order_digest text not null,
     stage text not null,
@@ -99,7 +99,7 @@ create table receipts (
     envelope bytea not null,
     received_at timestamptz not null,
     entry_id uuid not null constraint receipts_entry_id_fkey references audit.entries,
-    constraint receipts_pkey primary key (action_id, attempt, order_digest, stage)
+    constraint receipts_pkey primary key (action_id, attempt, stage)
 );
 create trigger receipts_refuse_change before update or delete on receipts
     for each row execute function audit.refuse_change();
@@ -129,4 +129,4 @@ create table closures (
 
 grant select, insert, update on actions, attempts to aegis_control_plane;
 grant select, insert on decisions, intents, receipts, closures to aegis_control_plane;
-grant select, insert, delete on idempotency_keys to aegis_control_plane;
+grant select, insert, update, delete on idempotency_keys to aegis_control_plane;

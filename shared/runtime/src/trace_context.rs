@@ -27,6 +27,11 @@ impl TraceContext {
             .unwrap_or_else(Self::start)
     }
 
+    /// A context kept as text, or a new one when the text is broken.
+    pub fn from_text(text: &str) -> Self {
+        Self::parse(text).unwrap_or_else(Self::start)
+    }
+
     /// The first hop of a new trace, sampled.
     pub fn start() -> Self {
         Self { trace_id: clock::random_bytes(), span_id: clock::random_bytes(), flags: 1 }

@@ -1,0 +1,85 @@
+//! Wires everything together: the one place that knows all parts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_runtime::metrics::Metrics;
+use aegis_runtime::shutdown::Shutdown;
+use aegis_runtime::{http as edge, telemetry};
+use anyhow::Context;
+use tracing::{info, warn};
+
+use crate::client::executor::ExecutorClient;
+use crate::engine::dispatch::{self, Dispatcher};
+use crate::http;
+use crate::metrics::ControlPlaneMetrics;
+use crate::service::dispatch::Nudge;
+use crate::service::passwords::Passwords;
+use crate::service::tokens::Tokens;
+use crate::service::{Services, clusters, retention};
+use crate::settings::ServeSettings;
+use crate::store::Store;
+
+/// How long to wait at start for a database that is starting too.
+const DATABASE_WITHIN: Duration = Duration::from_secs(15);
+/// Pause between two looks at it.
+const DATABASE_PAUSE: Duration = Duration::from_millis(250);
+
+/// Serves until a signal ends the process.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
+    telemetry::init("aegis-control-plane", &settings.log_level)?;
+    let shutdown = Shutdown::on_signals().context("cannot listen to signals")?;
+    let store = Store::new(settings.database.clone());
+    check_database(&store, &settings).await?;
+
+    let metrics = Metrics::new();
+    let counters = ControlPlaneMetrics::default();
+    counters.register(&metrics);
+    let nudge = Nudge::default();
+    let executors = ExecutorClient::new(store.clone(), settings.keyring.clone(), settings.order_lifetime)?;
+    let dispatcher = Dispatcher {
+        store: store.clone(),
+        client: executors.clone(),
+        nudge: nudge.clone(),
+        order_lifetime: settings.order_lifetime,
+    };
+    let services = Services {
+        store: store.clone(),
+        keyring: settings.keyring.clone(),
+        executors,
+        nudge,
+        metrics: counters.clone(),
+        tokens: Tokens::new(&settings.jwt_secret),
+        passwords: Passwords::new()?,
+        authorities: settings.public_authorities.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let dispatching = tokio::spawn(dispatch::run(dispatcher, shutdown.clone()));
+    let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
+    let router = edge::with_edge(http::router(Arc::new(services)), metrics);
+    edge::serve(settings.listen_address, router, shutdown).await?;
+    dispatching.await.context("the dispatcher failed")?;
+    retaining.await.context("retention failed")?;
+    info!("ended");
+    Ok(())
+}
+
+/// Refuses to start on a database that is not ours to use as it is.
+async fn check_database(store: &Store, settings: &ServeSettings) -> anyhow::Result<()> {
+    let until = tokio::time::Instant::now() + DATABASE_WITHIN;
+    while let Err(error) = store.ping().await {
+        if tokio::time::Instant::now() >= until {
+            return Err(error).context("DATABASE_URL: the database cannot be used (was it migrated?)");
+        }
+        warn!(error = &error as &dyn std::error::Error, "waiting for the database");
+        tokio::time::sleep(DATABASE_PAUSE).await;
+    }
+    if store.may_change_entries().await? {
+        anyhow::bail!("DATABASE_URL: this role could change the audit log; use the application's role");
+    }
+    clusters::check_purposes(store, &settings.keyring, &settings.jwt_secret, &settings.master_key).await?;
+    Ok(())
+}

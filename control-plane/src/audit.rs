@@ -1,0 +1,217 @@
+//! The audit log's one way in: every entry is written by [`append`], in the transaction of the state
+//! it explains.
+
+use aegis_contract::canonical;
+use aegis_contract::ids::{ActionId, EntryId};
+use aegis_contract::intent::{ENTRY_SCHEMA, Entry, INTENT_KIND};
+use aegis_runtime::clock;
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::seal::Keyring;
+use crate::store::entries::{self, NewEntry};
+
+/// Who did what nobody proved to have done.
+pub const ANONYMOUS: &str = "anonymous";
+/// Who runs commands of the binary on the machine itself.
+pub const OPERATOR: &str = "operator:command-line";
+
+/// What can be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Authentication was refused: the first of its reason, key and minute.
+    RequestRefused,
+    /// A person was added.
+    UserCreated,
+    /// A person signed in.
+    UserSignedIn,
+    /// Signing in failed: the first of its account and minute.
+    UserSignInFailed,
+    /// A client was added, with its first key.
+    ClientCreated,
+    /// A client got another key.
+    ClientKeyAdded,
+    /// A client's key was revoked.
+    ClientKeyRevoked,
+    /// A cluster was added.
+    ClusterRegistered,
+    /// A cluster's executor address or keys changed.
+    ClusterChanged,
+    /// A policy got its next version.
+    PolicyVersionStored,
+    /// A policy version became active.
+    PolicyActivated,
+    /// A policy is not active any more.
+    PolicyDeactivated,
+    /// Somebody asked for an action.
+    ActionRequested,
+    /// A decision was taken.
+    DecisionMade,
+    /// What will be ordered.
+    ActionIntent,
+    /// An order was signed.
+    OrderSigned,
+    /// An executor answered.
+    ReceiptReceived,
+    /// An order's time passed without a receipt.
+    ActionUnknown,
+    /// Somebody declared an unknown action to be unresolvable.
+    ActionCloseRequested,
+    /// An action has its outcome.
+    ActionEnded,
+    /// Somebody read the log: the first of its reader, filter and minute.
+    AuditRead,
+}
+
+impl Kind {
+    /// All kinds, in the order they are documented.
+    pub const ALL: [Self; 21] = [
+        Self::RequestRefused,
+        Self::UserCreated,
+        Self::UserSignedIn,
+        Self::UserSignInFailed,
+        Self::ClientCreated,
+        Self::ClientKeyAdded,
+        Self::ClientKeyRevoked,
+        Self::ClusterRegistered,
+        Self::ClusterChanged,
+        Self::PolicyVersionStored,
+        Self::PolicyActivated,
+        Self::PolicyDeactivated,
+        Self::ActionRequested,
+        Self::DecisionMade,
+        Self::ActionIntent,
+        Self::OrderSigned,
+        Self::ReceiptReceived,
+        Self::ActionUnknown,
+        Self::ActionCloseRequested,
+        Self::ActionEnded,
+        Self::AuditRead,
+    ];
+
+    /// The name used in entries and filters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestRefused => "request.refused",
+            Self::UserCreated => "user.created",
+            Self::UserSignedIn => "user.signed-in",
+            Self::UserSignInFailed => "user.sign-in-failed",
+            Self::ClientCreated => "client.created",
+            Self::ClientKeyAdded => "client.key-added",
+            Self::ClientKeyRevoked => "client.key-revoked",
+            Self::ClusterRegistered => "cluster.registered",
+            Self::ClusterChanged => "cluster.changed",
+            Self::PolicyVersionStored => "policy.version-stored",
+            Self::PolicyActivated => "policy.activated",
+            Self::PolicyDeactivated => "policy.deactivated",
+            Self::ActionRequested => "action.requested",
+            Self::DecisionMade => "decision.made",
+            Self::ActionIntent => INTENT_KIND,
+            Self::OrderSigned => "order.signed",
+            Self::ReceiptReceived => "receipt.received",
+            Self::ActionUnknown => "action.unknown",
+            Self::ActionCloseRequested => "action.close-requested",
+            Self::ActionEnded => "action.ended",
+            Self::AuditRead => "audit.read",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// One thing to record.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a, T> {
+    /// What happened.
+    pub kind: Kind,
+    /// Who did it.
+    pub principal: &'a str,
+    /// The action it belongs to.
+    pub action_id: Option<ActionId>,
+    /// The request that caused it.
+    pub request_id: Option<&'a str>,
+    /// What is particular to the kind. Never free text from people: that goes through [`store_text`].
+    pub data: T,
+}
+
+/// An entry as it was recorded.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    /// Its id.
+    pub id: EntryId,
+    /// Its time.
+    pub at: Timestamp,
+    /// Its canonical bytes.
+    pub body: Vec<u8>,
+}
+
+/// Appends one entry. It exists if and only if the transaction of `conn` commits.
+///
+/// # Errors
+/// When the database refuses it, or `data` cannot be written as canonical JSON.
+pub async fn append<T: Serialize>(conn: &mut PgConnection, record: Record<'_, T>) -> Result<Appended, Error> {
+    let entry = Entry {
+        schema: ENTRY_SCHEMA.to_owned(),
+        id: EntryId(clock::new_uuid()),
+        kind: record.kind.as_str().to_owned(),
+        at: clock::now(),
+        principal: record.principal.to_owned(),
+        action_id: record.action_id,
+        request_id: record.request_id.map(str::to_owned),
+        data: record.data,
+    };
+    let body = canonical::to_bytes(&entry).map_err(Error::internal)?;
+    entries::insert(
+        conn,
+        NewEntry {
+            id: entry.id,
+            kind: record.kind.as_str(),
+            at: entry.at,
+            principal: record.principal,
+            action_id: record.action_id,
+            request_id: record.request_id,
+            body: &body,
+        },
+    )
+    .await?;
+    Ok(Appended { id: entry.id, at: entry.at, body })
+}
+
+/// How an entry names a text from a person, which stands in a table from which it can be erased.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TextRef {
+    /// The text's id.
+    pub text_id: Uuid,
+    /// Its keyed hash.
+    pub hmac: String,
+}
+
+/// Stores a text from a person beside the log.
+///
+/// # Errors
+/// When the database refuses it.
+pub async fn store_text(conn: &mut PgConnection, keyring: &Keyring, text: &str) -> Result<TextRef, Error> {
+    let text_id = clock::new_uuid();
+    entries::insert_text(conn, text_id, text).await?;
+    Ok(TextRef { text_id, hmac: keyring.text_hash(text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(Kind::parse("action.undone"), None);
+    }
+}

@@ -1,0 +1,238 @@
+//! The binary's commands. Those besides `serve` change the database directly and are the only way
+//! to add people, clients and clusters: no route does.
+
+use std::path::{Path, PathBuf};
+
+use aegis_runtime::settings::Source;
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use crate::service::clients::{self, CreatedKey};
+use crate::service::clusters::{self, NewCluster};
+use crate::service::{passwords, users};
+use crate::settings::{self, CommandSettings, ServeSettings};
+use crate::store::{self, Store};
+use crate::{app, http};
+
+/// The Aegis control plane.
+#[derive(Debug, Parser)]
+#[command(name = "aegis-control-plane", version, about)]
+pub struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Serve until SIGTERM or SIGINT.
+    Serve,
+    /// Bring the database to the present layout, as its owner (DATABASE_OWNER_URL).
+    Migrate,
+    /// Print the description of the API (OpenAPI 3.1).
+    Openapi,
+    /// Add people.
+    #[command(subcommand)]
+    User(User),
+    /// Add automation and change its keys.
+    #[command(subcommand)]
+    Client(Client),
+    /// Register clusters and change them.
+    #[command(subcommand)]
+    Cluster(Cluster),
+}
+
+#[derive(Debug, Subcommand)]
+enum User {
+    /// Add a person; prints id, e-mail address, roles and, if it was made here, the password.
+    Create {
+        /// E-mail address to sign in with.
+        #[arg(long)]
+        email: String,
+        /// Role: admin, user, auditor, or one that only policies know. Repeat for several.
+        #[arg(long = "role", required = true)]
+        roles: Vec<String>,
+        /// File that holds the password; without it one is made and printed.
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Client {
+    /// Add a client with its first key; prints principal, key id and secret.
+    Create {
+        /// Unique name: a-z, 0-9 and '-'.
+        #[arg(long)]
+        name: String,
+        /// E-mail address of the person who answers for it.
+        #[arg(long)]
+        owner: String,
+        #[command(flatten)]
+        key: ClientKey,
+    },
+    /// Give a client a second key, to change over to.
+    AddKey {
+        /// Name of the client.
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        key: ClientKey,
+    },
+    /// Revoke a key at once.
+    RevokeKey {
+        /// Id of the key.
+        #[arg(long)]
+        key_id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ClientKey {
+    /// File with the client's Ed25519 public key (PEM); without it a shared secret is made and printed.
+    #[arg(long)]
+    public_key_file: Option<PathBuf>,
+}
+
+impl ClientKey {
+    fn read(&self) -> anyhow::Result<Option<String>> {
+        self.public_key_file.as_deref().map(read).transpose()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Cluster {
+    /// Register a cluster, its executor and their keys.
+    Create {
+        /// Unique name, the audience of its orders: a-z, 0-9 and '-'.
+        #[arg(long)]
+        name: String,
+        /// Base URL of its executor.
+        #[arg(long)]
+        executor_url: String,
+        /// Id of its order key.
+        #[arg(long)]
+        order_key_id: String,
+        /// File with its order key (standard base64).
+        #[arg(long)]
+        order_key_file: PathBuf,
+        /// File with its executor's public receipt key (PEM).
+        #[arg(long)]
+        receipt_public_key_file: PathBuf,
+    },
+    /// Sign orders with another key from now on.
+    AddOrderKey {
+        /// Name of the cluster.
+        #[arg(long)]
+        name: String,
+        /// Id of the key.
+        #[arg(long)]
+        order_key_id: String,
+        /// File with the key (standard base64).
+        #[arg(long)]
+        order_key_file: PathBuf,
+    },
+    /// Reach a cluster's executor at another address.
+    SetExecutorUrl {
+        /// Name of the cluster.
+        #[arg(long)]
+        name: String,
+        /// Base URL of its executor.
+        #[arg(long)]
+        executor_url: String,
+    },
+}
+
+/// Runs one command. Data goes to stdout as JSON.
+///
+/// # Errors
+/// A sentence for the operator.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    let source = Source::from_environment();
+    let printed = match command.what {
+        What::Serve => return app::serve(ServeSettings::read(source)?).await,
+        What::Migrate => {
+            let owner = settings::read_database_owner(source)?;
+            return store::migrate(&owner).await.context("the database was not migrated");
+        }
+        What::Openapi => serde_json::to_value(http::description())?,
+        What::User(command) => run_user(source, command).await?,
+        What::Client(command) => run_client(source, command).await?,
+        What::Cluster(command) => run_cluster(source, command).await?,
+    };
+    println!("{}", serde_json::to_string_pretty(&printed)?);
+    Ok(())
+}
+
+async fn run_user(source: Source, command: User) -> anyhow::Result<Value> {
+    let store = Store::new(settings::read_database(source)?);
+    let User::Create { email, roles, password_file } = command;
+    let given = password_file.as_deref().map(read).transpose()?;
+    let password = given.clone().unwrap_or_else(passwords::generate);
+    let id = users::create(&store, &email, &roles, &password).await?;
+    let mut printed = json!({ "id": id, "email": email, "roles": roles });
+    if given.is_none() {
+        printed["password"] = password.into();
+    }
+    Ok(printed)
+}
+
+async fn run_client(source: Source, command: Client) -> anyhow::Result<Value> {
+    if let Client::RevokeKey { key_id } = command {
+        let store = Store::new(settings::read_database(source)?);
+        let principal = clients::revoke_key(&store, &key_id).await?;
+        return Ok(json!({ "principal": principal, "keyId": key_id, "revoked": true }));
+    }
+    let CommandSettings { database, keyring } = CommandSettings::read(source)?;
+    let store = Store::new(database);
+    let CreatedKey { principal, key_id, secret } = match command {
+        Client::Create { name, owner, key } => {
+            clients::create(&store, &keyring, &name, &owner, key.read()?.as_deref()).await?
+        }
+        Client::AddKey { name, key } => {
+            clients::add_key(&store, &keyring, &name, key.read()?.as_deref()).await?
+        }
+        Client::RevokeKey { .. } => unreachable!("answered above"),
+    };
+    let mut printed = json!({ "principal": principal, "keyId": key_id });
+    if let Some(secret) = secret {
+        printed["secret"] = secret.into();
+    }
+    Ok(printed)
+}
+
+async fn run_cluster(source: Source, command: Cluster) -> anyhow::Result<Value> {
+    let CommandSettings { database, keyring } = CommandSettings::read(source)?;
+    let store = Store::new(database);
+    match command {
+        Cluster::Create { name, executor_url, order_key_id, order_key_file, receipt_public_key_file } => {
+            let new = NewCluster {
+                name: &name,
+                executor_url: &executor_url,
+                order_key_id: &order_key_id,
+                order_key: &SecretString::from(read(&order_key_file)?),
+                receipt_public_key: &read(&receipt_public_key_file)?,
+            };
+            let receipt_key_id = clusters::create(&store, &keyring, new).await?;
+            Ok(json!({
+                "name": name, "executorUrl": executor_url, "orderKeyId": order_key_id, "receiptKeyId": receipt_key_id,
+            }))
+        }
+        Cluster::AddOrderKey { name, order_key_id, order_key_file } => {
+            let key = SecretString::from(read(&order_key_file)?);
+            clusters::add_order_key(&store, &keyring, &name, &order_key_id, &key).await?;
+            Ok(json!({ "name": name, "orderKeyId": order_key_id }))
+        }
+        Cluster::SetExecutorUrl { name, executor_url } => {
+            clusters::set_executor_url(&store, &name, &executor_url).await?;
+            Ok(json!({ "name": name, "executorUrl": executor_url }))
+        }
+    }
+}
+
+/// A file without the newline that editors leave at its end.
+fn read(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}

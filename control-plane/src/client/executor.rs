@@ -1,0 +1,335 @@
+//! The executors: signs orders, sends them, and believes only receipts signed by the cluster's own
+//! executor about the very order that was sent.
+
+use std::time::Duration;
+
+use aegis_contract::canonical;
+use aegis_contract::code::RefusalCode;
+use aegis_contract::digest::Digest;
+use aegis_contract::dsse::{Envelope, OrderKey, ReceiptVerifier};
+use aegis_contract::facts::{Facts, Observation};
+use aegis_contract::order::{CONTRACT_VERSION, Instruction, Observe, Order, OrderRequest, Resolve};
+use aegis_contract::problem::Problem;
+use aegis_contract::receipt::{AttemptName, Receipt, Stage};
+use aegis_contract::strict::{self, Limits};
+use aegis_contract::target::Target;
+use aegis_runtime::clock;
+use aegis_runtime::trace_context::{TRACEPARENT, TraceContext};
+use jiff::{SignedDuration, Timestamp};
+use tracing::warn;
+
+use crate::error::Error;
+use crate::seal::{Keyring, Purpose};
+use crate::store::Store;
+use crate::store::clusters::{self, SeenLedger};
+
+/// How long connecting to an executor may take; it is near, or it is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much longer than its `wait` an executor may take to answer.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+
+/// Speaks to every cluster's executor.
+#[derive(Clone)]
+pub struct ExecutorClient {
+    http: reqwest::Client,
+    store: Store,
+    keyring: Keyring,
+    order_lifetime: SignedDuration,
+}
+
+/// What an executor saw of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// The object as it is.
+    Present(Box<Facts>),
+    /// There is no such object.
+    Absent,
+    /// The executor may not look at it.
+    Refused {
+        /// Why.
+        code: RefusalCode,
+        /// For people.
+        message: String,
+    },
+}
+
+/// A believed answer to an acting or resolving order.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What the executor says.
+    pub receipt: Receipt,
+    /// The envelope as received.
+    pub envelope: Vec<u8>,
+    /// The highest ledger row known before the order was sent.
+    pub row_before: u64,
+}
+
+/// Why there is no believable answer. None of these says that nothing happened.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// Not connected, or no answer in time.
+    #[error("the executor cannot be reached: {0}")]
+    Unreachable(#[from] reqwest::Error),
+    /// Answered with an error instead of a receipt.
+    #[error("the executor answered {status} {code}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The problem's code.
+        code: String,
+    },
+    /// Answered with something that is not its receipt for this order.
+    #[error("the executor's answer is not believable: {0}")]
+    NotBelieved(String),
+    /// The control plane could not look up what it needs.
+    #[error("the order could not be prepared")]
+    Internal(#[source] Box<Error>),
+}
+
+impl From<Error> for DeliveryError {
+    fn from(error: Error) -> Self {
+        Self::Internal(Box::new(error))
+    }
+}
+
+/// All that is needed to speak to one cluster's executor.
+pub struct Link {
+    cluster: String,
+    url: String,
+    key: OrderKey,
+    verifier: ReceiptVerifier,
+    /// The ledger last seen there.
+    pub ledger: Option<SeenLedger>,
+}
+
+impl Link {
+    /// Signs an order: its envelope, and the digest that receipts will name.
+    pub fn sign(
+        &self,
+        instruction: Instruction,
+        issued_at: Timestamp,
+        not_after: Timestamp,
+    ) -> Result<SignedOrder, Error> {
+        let order = Order {
+            contract: CONTRACT_VERSION,
+            audience: self.cluster.clone(),
+            nonce: strict::base64_encode(&clock::random_bytes::<18>()),
+            issued_at,
+            not_after,
+            instruction,
+        };
+        let payload = canonical::to_bytes(&order).map_err(Error::internal)?;
+        Ok(SignedOrder { digest: Digest::of(&payload), envelope: self.key.seal(&payload) })
+    }
+}
+
+/// The bytes of an order's envelope, and the digest of its payload.
+#[derive(Clone, Debug)]
+pub struct SignedOrder {
+    /// Digest of the payload.
+    pub digest: Digest,
+    /// The envelope.
+    pub envelope: Vec<u8>,
+}
+
+impl ExecutorClient {
+    /// A client that signs orders to live for `order_lifetime`.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be made.
+    pub fn new(store: Store, keyring: Keyring, order_lifetime: SignedDuration) -> Result<Self, Error> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(Error::internal)?;
+        Ok(Self { http, store, keyring, order_lifetime })
+    }
+
+    /// Whether the executor at `url` says that it can take orders.
+    pub async fn is_ready(&self, url: &str) -> bool {
+        let asked = self.http.get(format!("{}/health/ready", url.trim_end_matches('/'))).send().await;
+        asked.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// The executor of a cluster, its keys and its ledger; `None` for an unknown cluster.
+    pub async fn link(&self, cluster: &str) -> Result<Option<Link>, Error> {
+        let mut conn = self.store.acquire().await?;
+        let Some(found) = clusters::find(&mut conn, cluster).await? else { return Ok(None) };
+        let order_keys = clusters::order_keys(&mut conn, cluster).await?;
+        let receipt_keys = clusters::receipt_keys(&mut conn, cluster).await?;
+        let ledger = clusters::newest_ledger(&mut conn, cluster).await?;
+        let sealed = order_keys
+            .first()
+            .ok_or_else(|| Error::internal(anyhow::anyhow!("cluster {cluster} has no live order key")))?;
+        let key = self.keyring.open_shared_secret(Purpose::OrderKey, &sealed.key)?;
+        let key = OrderKey::new(&sealed.id, key).map_err(Error::internal)?;
+        let mut verifier: Option<ReceiptVerifier> = None;
+        for key in &receipt_keys {
+            verifier = Some(
+                match verifier {
+                    None => ReceiptVerifier::from_public_pem(&key.key),
+                    Some(verifier) => verifier.and_public_pem(&key.key),
+                }
+                .map_err(Error::internal)?,
+            );
+        }
+        let verifier = verifier
+            .ok_or_else(|| Error::internal(anyhow::anyhow!("cluster {cluster} has no live receipt key")))?;
+        Ok(Some(Link { cluster: found.name, url: found.executor_url, key, verifier, ledger }))
+    }
+
+    async fn known_link(&self, cluster: &str) -> Result<Link, Error> {
+        self.link(cluster).await?.ok_or_else(|| Error::internal(anyhow::anyhow!("no cluster {cluster}")))
+    }
+
+    /// Asks what a target looks like, for at most `within`.
+    pub async fn observe(
+        &self,
+        target: &Target,
+        trace: TraceContext,
+        within: Duration,
+    ) -> Result<Observed, Error> {
+        let look = async {
+            let link = self.known_link(&target.cluster).await?;
+            let now = clock::now();
+            let instruction = Instruction::Observe(Observe { target: target.clone() });
+            let order = link.sign(instruction, now, now + self.order_lifetime)?;
+            let (receipt, _) = self.post(&link, &order, Duration::ZERO, trace).await?;
+            self.note_ledger_change(&link, &receipt).await?;
+            Ok::<Receipt, DeliveryError>(receipt)
+        };
+        let receipt = match tokio::time::timeout(within, look).await {
+            Ok(Ok(receipt)) => receipt,
+            Ok(Err(DeliveryError::Internal(error))) => return Err(*error),
+            Ok(Err(error)) => {
+                warn!(error = &error as &dyn std::error::Error, cluster = target.cluster, "cannot observe");
+                return Err(Error::ExecutorUnavailable { cluster: target.cluster.clone() });
+            }
+            Err(_) => return Err(Error::ExecutorUnavailable { cluster: target.cluster.clone() }),
+        };
+        match receipt.stage {
+            Stage::Observed { observation: Observation::Present { facts } } => {
+                Ok(Observed::Present(Box::new(facts)))
+            }
+            Stage::Observed { observation: Observation::Absent } => Ok(Observed::Absent),
+            Stage::ObservationRefused { code, message } => Ok(Observed::Refused { code, message }),
+            Stage::Running { .. } | Stage::Closed | Stage::Refused { .. } | Stage::Finished { .. } => {
+                warn!(
+                    cluster = target.cluster,
+                    "the executor answered an observing order with another stage"
+                );
+                Err(Error::ExecutorUnavailable { cluster: target.cluster.clone() })
+            }
+        }
+    }
+
+    /// Sends an attempt's stored bytes, the first time or again, and waits up to `wait` for its end.
+    pub async fn send(
+        &self,
+        cluster: &str,
+        attempt: AttemptName,
+        order: &SignedOrder,
+        wait: Duration,
+        trace: TraceContext,
+    ) -> Result<Answer, DeliveryError> {
+        let link = self.known_link(cluster).await?;
+        let (receipt, envelope) = self.post(&link, order, wait, trace).await?;
+        if receipt.order_digest != order.digest || receipt.attempt != Some(attempt) {
+            return Err(DeliveryError::NotBelieved("the receipt is for another order".to_owned()));
+        }
+        Ok(Answer { receipt, envelope, row_before: row_before(&link) })
+    }
+
+    /// Asks what became of an attempt after its time, and waits up to `wait` for its end. An attempt
+    /// that the ledger does not know, and all earlier ones, can never begin from then on.
+    pub async fn resolve(
+        &self,
+        cluster: &str,
+        attempt: AttemptName,
+        sent: Digest,
+        wait: Duration,
+        trace: TraceContext,
+    ) -> Result<Answer, DeliveryError> {
+        let link = self.known_link(cluster).await?;
+        let now = clock::now();
+        let AttemptName { action_id, attempt: number } = attempt;
+        let instruction = Instruction::Resolve(Resolve { action_id, attempt: number });
+        let order = link.sign(instruction, now, now + self.order_lifetime)?;
+        let (receipt, envelope) = self.post(&link, &order, wait, trace).await?;
+        // A stored final receipt names the acting order; a fresh one names the resolving order.
+        let ours = receipt.order_digest == order.digest || receipt.order_digest == sent;
+        if !ours || receipt.attempt.map(|named| named.action_id) != Some(action_id) {
+            return Err(DeliveryError::NotBelieved("the receipt is for another order".to_owned()));
+        }
+        Ok(Answer { receipt, envelope, row_before: row_before(&link) })
+    }
+
+    async fn post(
+        &self,
+        link: &Link,
+        order: &SignedOrder,
+        wait: Duration,
+        trace: TraceContext,
+    ) -> Result<(Receipt, Vec<u8>), DeliveryError> {
+        let envelope = Envelope::from_slice(&order.envelope)
+            .map_err(|error| Error::internal(anyhow::Error::from(error)))?;
+        let mut request = self
+            .http
+            .post(format!("{}/v1/orders", link.url.trim_end_matches('/')))
+            .header(TRACEPARENT, trace.child().to_string())
+            .timeout(wait + ANSWER_GRACE)
+            .json(&OrderRequest { order: envelope });
+        if !wait.is_zero() {
+            request = request.query(&[("wait", wait.as_secs())]);
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        let body = read_bounded(response).await?;
+        if !status.is_success() {
+            let code = serde_json::from_slice::<Problem>(&body)
+                .map_or_else(|_| "no-problem-body".to_owned(), |problem| problem.code);
+            return Err(DeliveryError::Refused { status: status.as_u16(), code });
+        }
+        let payload = link
+            .verifier
+            .open(&body)
+            .map_err(|error| DeliveryError::NotBelieved(format!("receipt: {error}")))?;
+        let receipt: Receipt = strict::from_slice(&payload, Limits::WIRE)
+            .map_err(|error| DeliveryError::NotBelieved(format!("receipt: {error}")))?;
+        if receipt.contract != CONTRACT_VERSION || receipt.cluster != link.cluster {
+            return Err(DeliveryError::NotBelieved(
+                "the receipt is of another cluster or contract version".to_owned(),
+            ));
+        }
+        Ok((receipt, body))
+    }
+
+    /// Writes only when the ledger is new or has fallen back: most observations write nothing.
+    async fn note_ledger_change(&self, link: &Link, receipt: &Receipt) -> Result<(), Error> {
+        let known = link.ledger.filter(|ledger| ledger.id == receipt.ledger.id);
+        if known.is_some_and(|ledger| ledger.regressed || receipt.ledger.row >= ledger.row_seen) {
+            return Ok(());
+        }
+        let mut conn = self.store.acquire().await?;
+        let row_before = known.map_or(0, |ledger| ledger.row_seen);
+        clusters::note_ledger(&mut conn, &link.cluster, receipt.ledger, row_before, clock::now()).await
+    }
+}
+
+fn row_before(link: &Link) -> u64 {
+    link.ledger.map_or(0, |ledger| ledger.row_seen)
+}
+
+/// Reads a body of at most the size a receipt may have.
+async fn read_bounded(mut response: reqwest::Response) -> Result<Vec<u8>, DeliveryError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > Limits::WIRE.bytes_max {
+            return Err(DeliveryError::NotBelieved("the answer is larger than 64 KiB".to_owned()));
+        }
+    }
+    Ok(body)
+}

@@ -1,0 +1,3 @@
+//! The services this one calls.
+
+pub mod executor;

@@ -1,0 +1,246 @@
+//! Brings every open action to its end: claims it, sends its order, and asks until the executor has
+//! said what happened. Killed at any point, another replica continues where the database says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_contract::action::ActionState;
+use aegis_contract::ids::ActionId;
+use aegis_contract::receipt::AttemptName;
+use aegis_runtime::clock;
+use aegis_runtime::shutdown::Shutdown;
+use aegis_runtime::trace_context::TraceContext;
+use jiff::SignedDuration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tracing::{Instrument, error, info_span, warn};
+use uuid::Uuid;
+
+use crate::client::executor::{Answer, DeliveryError, ExecutorClient, SignedOrder};
+use crate::error::Error;
+use crate::service::dispatch::{
+    Claim, Nudge, Recorded, Redecided, claim, mark_unknown, record_answer, redecide,
+};
+use crate::store::Store;
+use crate::store::attempts::{self, Attempt};
+use crate::store::dispatch::{self as store, OpenAction};
+
+/// How long a replica drives an action without renewing: after a crash another takes over then.
+const LEASE_SECONDS: f64 = 10.0;
+/// How long one question to an executor may wait; well below the lease.
+const WAIT: Duration = Duration::from_secs(4);
+/// How often to look for work without being nudged; bounds the delay after another replica queued it.
+const TICK: Duration = Duration::from_millis(250);
+/// Pause after an executor could not be asked.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// How long to leave an action alone that only people, or a returning executor, can move.
+const DOUBT_PAUSE_SECONDS: f64 = 30.0;
+/// Actions driven at once by one replica: each holds at most one connection to Postgres at a time.
+const DRIVEN_MAX: usize = 256;
+/// How long open work may take to reach a safe point when the process ends.
+const HAND_OVER: Duration = Duration::from_secs(5);
+
+/// What the dispatcher works with.
+#[derive(Clone)]
+pub struct Dispatcher {
+    /// The database.
+    pub store: Store,
+    /// The executors.
+    pub client: ExecutorClient,
+    /// Rung when something was queued.
+    pub nudge: Nudge,
+    /// How long an order lives.
+    pub order_lifetime: SignedDuration,
+}
+
+/// Runs until shutdown, then hands open actions over.
+pub async fn run(dispatcher: Dispatcher, shutdown: Shutdown) {
+    let driver = clock::new_uuid();
+    let slots = Arc::new(Semaphore::new(DRIVEN_MAX));
+    let mut drives = JoinSet::new();
+    while !shutdown.is_triggered() {
+        match take_on(&dispatcher, driver, &slots).await {
+            Ok(taken) => {
+                for (id, slot) in taken {
+                    drives.spawn(drive_to_end(dispatcher.clone(), driver, id, slot, shutdown.clone()));
+                }
+            }
+            Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot look for open actions"),
+        }
+        while drives.try_join_next().is_some() {}
+        tokio::select! {
+            () = dispatcher.nudge.wait() => {}
+            () = tokio::time::sleep(TICK) => {}
+            () = shutdown.wait() => {}
+        }
+    }
+    // Every step is a transaction of its own: cutting a drive off loses nothing.
+    let finished = tokio::time::timeout(HAND_OVER, async { while drives.join_next().await.is_some() {} });
+    if finished.await.is_err() {
+        drives.shutdown().await;
+    }
+    let released = async { store::release_leases(&mut *dispatcher.store.acquire().await?, driver).await };
+    if let Err(error) = released.await {
+        warn!(error = &error as &dyn std::error::Error, "cannot release leases; they run out by themselves");
+    }
+}
+
+async fn take_on(
+    dispatcher: &Dispatcher,
+    driver: Uuid,
+    slots: &Arc<Semaphore>,
+) -> Result<Vec<(ActionId, OwnedSemaphorePermit)>, Error> {
+    let free = i64::try_from(slots.available_permits()).unwrap_or(i64::MAX);
+    if free == 0 {
+        return Ok(Vec::new());
+    }
+    let mut conn = dispatcher.store.acquire().await?;
+    let ids = store::lease(&mut conn, driver, LEASE_SECONDS, free).await?;
+    Ok(ids.into_iter().filter_map(|id| Some((id, Arc::clone(slots).try_acquire_owned().ok()?))).collect())
+}
+
+/// What to do next with an action.
+enum Next {
+    /// Go on at once.
+    Again,
+    /// Go on after a short pause.
+    AfterPause,
+    /// Somebody else is to go on, or nobody: nothing more to do here.
+    Leave,
+    /// Nothing can be done before people, or the executor, come back.
+    Park,
+}
+
+async fn drive_to_end(
+    dispatcher: Dispatcher,
+    driver: Uuid,
+    id: ActionId,
+    slot: OwnedSemaphorePermit,
+    shutdown: Shutdown,
+) {
+    let span = info_span!("drive", actionId = %id);
+    async {
+        let pause_seconds = loop {
+            let next = match step(&dispatcher, driver, id).await {
+                Ok(next) => next,
+                Err(error) => {
+                    error!(error = &error as &dyn std::error::Error, "a step of an action failed");
+                    Next::AfterPause
+                }
+            };
+            match next {
+                Next::Again => {}
+                Next::AfterPause => tokio::time::sleep(RETRY_PAUSE).await,
+                Next::Leave => break 0.0,
+                Next::Park => break DOUBT_PAUSE_SECONDS,
+            }
+            if shutdown.is_triggered() {
+                break 0.0;
+            }
+        };
+        let released = async {
+            let mut conn = dispatcher.store.acquire().await?;
+            store::renew_lease(&mut conn, id, driver, pause_seconds).await
+        };
+        if let Err(error) = released.await {
+            warn!(error = &error as &dyn std::error::Error, "cannot release a lease; it runs out by itself");
+        }
+    }
+    .instrument(span)
+    .await;
+    drop(slot);
+    // The next in line on the same target may begin.
+    dispatcher.nudge.ring();
+}
+
+async fn step(dispatcher: &Dispatcher, driver: Uuid, id: ActionId) -> Result<Next, Error> {
+    let (action, attempt) = {
+        let mut conn = dispatcher.store.acquire().await?;
+        if !store::renew_lease(&mut conn, id, driver, LEASE_SECONDS).await? {
+            return Ok(Next::Leave);
+        }
+        let Some(action) = store::find(&mut conn, id).await? else { return Ok(Next::Leave) };
+        (action, attempts::newest(&mut conn, id).await?)
+    };
+    match (action.state, attempt) {
+        (ActionState::Queued, _) => step_queued(dispatcher, &action).await,
+        (ActionState::Running | ActionState::Unknown, Some(attempt)) => {
+            step_ordered(dispatcher, &action, &attempt).await
+        }
+        (ActionState::Running | ActionState::Unknown, None) => {
+            Err(Error::internal(anyhow::anyhow!("action {id} runs without an order")))
+        }
+        _ => Ok(Next::Leave),
+    }
+}
+
+async fn step_queued(dispatcher: &Dispatcher, action: &OpenAction) -> Result<Next, Error> {
+    let link = dispatcher.client.link(&action.target.cluster).await?;
+    let link =
+        link.ok_or_else(|| Error::internal(anyhow::anyhow!("no cluster {}", action.target.cluster)))?;
+    match claim(&dispatcher.store, &link, dispatcher.order_lifetime, action.id).await? {
+        Claim::Ordered => Ok(Next::Again),
+        Claim::TargetBusy | Claim::NotQueued => Ok(Next::Leave),
+        Claim::Stale => Ok(match redecide(&dispatcher.store, &dispatcher.client, action.id).await? {
+            Redecided::Intended => Next::Again,
+            Redecided::Over => Next::Leave,
+            Redecided::FactsUnavailable => Next::AfterPause,
+        }),
+    }
+}
+
+/// The stored bytes until `notAfter`, then questions: the first one closes what never began.
+async fn step_ordered(
+    dispatcher: &Dispatcher,
+    action: &OpenAction,
+    attempt: &Attempt,
+) -> Result<Next, Error> {
+    let now = store::clock(&mut *dispatcher.store.acquire().await?).await?;
+    let in_time = now < attempt.not_after;
+    let answer = if in_time {
+        send(dispatcher, action, attempt, now).await
+    } else {
+        if action.state == ActionState::Running && !attempt.accepted {
+            mark_unknown(&dispatcher.store, action.id).await?;
+        }
+        resolve(dispatcher, action, attempt).await
+    };
+    match answer {
+        Ok(answer) => Ok(match record_answer(&dispatcher.store, action.id, &answer).await? {
+            Recorded::AtWork => Next::Again,
+            Recorded::Requeued => Next::Again,
+            Recorded::Over => Next::Leave,
+            Recorded::InDoubt => Next::Park,
+        }),
+        Err(DeliveryError::Internal(error)) => Err(*error),
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, inTime = in_time, "no receipt");
+            Ok(Next::AfterPause)
+        }
+    }
+}
+
+async fn send(
+    dispatcher: &Dispatcher,
+    action: &OpenAction,
+    attempt: &Attempt,
+    now: jiff::Timestamp,
+) -> Result<Answer, DeliveryError> {
+    let left = attempt.not_after.duration_since(now).unsigned_abs();
+    let order = SignedOrder { digest: attempt.order_digest, envelope: attempt.envelope.clone() };
+    let name = AttemptName { action_id: action.id, attempt: attempt.number };
+    let trace = TraceContext::from_text(&action.traceparent);
+    // Whole seconds, at least one: less would turn waiting into asking without pause.
+    let wait = left.clamp(Duration::from_secs(1), WAIT);
+    dispatcher.client.send(&action.target.cluster, name, &order, wait, trace).await
+}
+
+async fn resolve(
+    dispatcher: &Dispatcher,
+    action: &OpenAction,
+    attempt: &Attempt,
+) -> Result<Answer, DeliveryError> {
+    let name = AttemptName { action_id: action.id, attempt: attempt.number };
+    let trace = TraceContext::from_text(&action.traceparent);
+    dispatcher.client.resolve(&action.target.cluster, name, attempt.order_digest, WAIT, trace).await
+}

@@ -1,0 +1,4 @@
+//! Background work. An engine is idempotent, takes no input, and runs periodically and when nudged;
+//! what it takes on it leases through Postgres, so that replicas share the work and take over.
+
+pub mod dispatch;

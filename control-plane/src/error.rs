@@ -1,0 +1,246 @@
+//! Everything a use case can answer instead of success, without a word about transport.
+//! `http::error` maps each variant to a status, exhaustively.
+
+use aegis_contract::action::ActionState;
+use aegis_contract::ids::{ActionId, DecisionId};
+use aegis_contract::problem::FieldError;
+use jiff::Timestamp;
+
+/// Why a use case was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The body is not the document it should be.
+    #[error("the body is not valid")]
+    Invalid(Vec<FieldError>),
+    /// A header or query parameter is not usable.
+    #[error("{name}: {message}")]
+    Parameter {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong and what is expected.
+        message: String,
+    },
+    /// The body is larger than the route takes.
+    #[error("a body has at most 64 KiB, one with a policy 16 MiB")]
+    TooLarge,
+    /// JSON, but not a policy of the language, or of a part of it that is not enforced yet.
+    #[error("the policy is not valid")]
+    PolicyInvalid(Vec<FieldError>),
+    /// The action type cannot be applied to the target's kind.
+    #[error("{0}")]
+    TargetKind(String),
+    /// The target's cluster is not registered.
+    #[error("no cluster `{0}` is registered")]
+    UnknownCluster(String),
+    /// Nobody is signed in, or not validly.
+    #[error("sign in, or sign the request")]
+    Unauthenticated,
+    /// E-mail address and password do not belong together.
+    #[error("e-mail address or password is wrong")]
+    SignInFailed,
+    /// The request's signature was refused. Why is for metrics and the audit log.
+    #[error("the signature was refused")]
+    SignatureInvalid {
+        /// The server's time, when the refusal was about time.
+        server_time: Option<Timestamp>,
+    },
+    /// The caller may not do this.
+    #[error("{permission} is not among the caller's permissions")]
+    Forbidden {
+        /// The permission that is missing.
+        permission: &'static str,
+    },
+    /// There is no such thing, or the caller may not see it.
+    #[error("there is no such {what}")]
+    NotFound {
+        /// The noun.
+        what: &'static str,
+    },
+    /// Policy said no; the action stands in state `denied`.
+    #[error("{reason}")]
+    PolicyDenied {
+        /// The denied action.
+        action_id: ActionId,
+        /// The decision.
+        decision_id: DecisionId,
+        /// Its reason.
+        reason: String,
+    },
+    /// The nonce was used by an earlier request of the same key.
+    #[error("this nonce was used before; sign each request afresh")]
+    NonceReplayed,
+    /// Requests for actions need an `Idempotency-Key`.
+    #[error("send an Idempotency-Key of 1 to 255 visible ASCII characters")]
+    IdempotencyKeyRequired,
+    /// The key belongs to another request.
+    #[error("this Idempotency-Key was used with another request")]
+    IdempotencyKeyReused,
+    /// A copy of the request is being worked on.
+    #[error("a request with this Idempotency-Key is being worked on; ask again")]
+    InProgress,
+    /// The action is past the states it can be cancelled from.
+    #[error("an action in state {state} cannot be cancelled")]
+    NotCancellable {
+        /// Where it stands.
+        state: ActionState,
+    },
+    /// Only an action in state `unknown` can be closed.
+    #[error("an action in state {state} cannot be closed")]
+    NotClosable {
+        /// Where it stands.
+        state: ActionState,
+    },
+    /// The executor did not answer in time.
+    #[error("the executor of cluster {cluster} does not answer")]
+    ExecutorUnavailable {
+        /// Its cluster.
+        cluster: String,
+    },
+    /// The write needs `If-Match` or `If-None-Match: *`.
+    #[error("send If-Match with the version you have seen, or If-None-Match: * for a new one")]
+    PreconditionRequired,
+    /// Somebody else wrote in between.
+    #[error("it was changed in between; read it again")]
+    PreconditionFailed,
+    /// Something of that name is there already.
+    #[error("{0} exists already")]
+    AlreadyExists(String),
+    /// More work of this kind is waiting than can be done in time.
+    #[error("too many requests of this kind are waiting; try again in a moment")]
+    Busy,
+    /// A policy row does not agree with its audit entry; nothing is decided from it.
+    #[error("policy {policy} is not as the audit log has it")]
+    StateNotInLog {
+        /// The policy.
+        policy: String,
+    },
+    /// The database did not take the work in time. Certainly nothing was recorded.
+    #[error("the audit log cannot be written now; nothing was done")]
+    AuditUnavailable(#[source] Option<sqlx::Error>),
+    /// The commit itself failed: it may or may not have happened.
+    #[error("it is not known whether the request was recorded; repeat it with the same Idempotency-Key")]
+    OutcomeUnknown {
+        /// The action that exists if it was recorded.
+        action_id: Option<ActionId>,
+    },
+    /// Something that should not happen.
+    #[error("internal error")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl Error {
+    /// A fault of ours, or of what is stored.
+    pub fn internal(source: impl Into<anyhow::Error>) -> Self {
+        Self::Internal(source.into())
+    }
+
+    /// Whether the database refused a statement because of this named constraint.
+    pub fn is_constraint(&self, name: &str) -> bool {
+        let Self::Internal(source) = self else { return false };
+        match source.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Database(error)) => error.constraint() == Some(name),
+            _ => false,
+        }
+    }
+
+    /// Whether another transaction held a row for longer than this one could wait.
+    pub fn is_lock_timeout(&self) -> bool {
+        match self {
+            Self::AuditUnavailable(Some(sqlx::Error::Database(error))) => {
+                error.code().as_deref() == Some("55P03")
+            }
+            _ => false,
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::Parameter { .. } => "invalid-parameter",
+            Self::TooLarge => "too-large",
+            Self::PolicyInvalid(errors) if errors.iter().all(|error| error.code == "unsupported") => {
+                "unsupported"
+            }
+            Self::PolicyInvalid(_) => "policy-invalid",
+            Self::TargetKind(_) => "target-kind",
+            Self::UnknownCluster(_) => "unknown-cluster",
+            Self::Unauthenticated => "unauthenticated",
+            Self::SignInFailed => "sign-in-failed",
+            Self::SignatureInvalid { .. } => "signature-invalid",
+            Self::Forbidden { .. } => "forbidden",
+            Self::NotFound { .. } => "not-found",
+            Self::PolicyDenied { .. } => "policy-denied",
+            Self::NonceReplayed => "nonce-replayed",
+            Self::IdempotencyKeyRequired => "idempotency-key-required",
+            Self::IdempotencyKeyReused => "idempotency-key-reused",
+            Self::InProgress => "in-progress",
+            Self::NotCancellable { .. } => "not-cancellable",
+            Self::NotClosable { .. } => "not-closable",
+            Self::ExecutorUnavailable { .. } => "executor-unavailable",
+            Self::PreconditionRequired => "precondition-required",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::AlreadyExists(_) => "already-exists",
+            Self::Busy => "too-many-requests",
+            Self::StateNotInLog { .. } => "state-not-in-log",
+            Self::AuditUnavailable(_) => "audit-unavailable",
+            Self::OutcomeUnknown { .. } => "outcome-unknown",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    /// Tells a database that cannot be used now from a fault. True only before a commit was sent;
+    /// `Store::commit` judges commits.
+    fn from(error: sqlx::Error) -> Self {
+        if is_unavailable(&error) { Self::AuditUnavailable(Some(error)) } else { Self::internal(error) }
+    }
+}
+
+fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_unavailable_state(&code)),
+        _ => false,
+    }
+}
+
+/// Classes 08 (connection), 53 (resources), 57 (cancelled, shut down), 58 (system); read-only; a lock
+/// or a serialisation that was not had in time.
+fn is_unavailable_state(code: &str) -> bool {
+    ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+        || ["25006", "40001", "40P01", "55P03"].contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_away_is_told_from_a_broken_statement() {
+        for code in ["08006", "53300", "53100", "57014", "57P01", "58030", "25006", "40P01", "55P03"] {
+            assert!(is_unavailable_state(code), "{code}");
+        }
+        for code in ["23505", "42501", "42P01", "22P02"] {
+            assert!(!is_unavailable_state(code), "{code}");
+        }
+        assert!(is_unavailable(&sqlx::Error::PoolTimedOut));
+        assert!(!is_unavailable(&sqlx::Error::RowNotFound));
+    }
+
+    #[test]
+    fn a_policy_is_unsupported_only_if_nothing_else_is_wrong_with_it() {
+        let problem =
+            |code: &str| FieldError { pointer: String::new(), code: code.to_owned(), message: String::new() };
+        let code =
+            |codes: &[&str]| Error::PolicyInvalid(codes.iter().map(|code| problem(code)).collect()).code();
+        assert_eq!(code(&["unsupported", "unsupported"]), "unsupported");
+        assert_eq!(code(&["unsupported", "unknown-field"]), "policy-invalid");
+    }
+}

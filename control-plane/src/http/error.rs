@@ -1,0 +1,208 @@
+//! Errors of use cases as HTTP answers: the one map, and it is exhaustive.
+
+use aegis_contract::problem::Problem;
+use aegis_runtime::http::ProblemResponse;
+use axum::response::{IntoResponse, Response};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+
+/// An error on its way out.
+#[derive(Debug)]
+pub(super) struct Failure(pub(super) Error);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        log(&self.0);
+        let status = status(&self.0);
+        let mut response = ProblemResponse(problem(self.0)).into_response();
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Signature"));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// Faults of ours, once; what callers did wrong is in the request's own line.
+fn log(error: &Error) {
+    let source = error as &dyn std::error::Error;
+    match error {
+        Error::Internal(_) => tracing::error!(error = source, "a request failed"),
+        Error::AuditUnavailable(_) | Error::OutcomeUnknown { .. } => {
+            tracing::warn!(error = source, "the database did not take a request");
+        }
+        _ => {}
+    }
+}
+
+fn status(error: &Error) -> StatusCode {
+    match error {
+        Error::Invalid(_) | Error::Parameter { .. } | Error::IdempotencyKeyRequired => {
+            StatusCode::BAD_REQUEST
+        }
+        Error::Unauthenticated | Error::SignInFailed | Error::SignatureInvalid { .. } => {
+            StatusCode::UNAUTHORIZED
+        }
+        Error::Forbidden { .. } | Error::PolicyDenied { .. } => StatusCode::FORBIDDEN,
+        Error::NotFound { .. } => StatusCode::NOT_FOUND,
+        Error::NonceReplayed
+        | Error::IdempotencyKeyReused
+        | Error::InProgress
+        | Error::NotCancellable { .. }
+        | Error::NotClosable { .. }
+        | Error::AlreadyExists(_) => StatusCode::CONFLICT,
+        Error::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Error::PolicyInvalid(_) | Error::TargetKind(_) | Error::UnknownCluster(_) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        Error::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+        Error::Busy => StatusCode::TOO_MANY_REQUESTS,
+        Error::ExecutorUnavailable { .. }
+        | Error::StateNotInLog { .. }
+        | Error::AuditUnavailable(_)
+        | Error::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn problem(error: Error) -> Problem {
+    let mut problem = Problem::new(status(&error), error.code());
+    // The text of `Internal` is ours alone.
+    if !matches!(error, Error::Internal(_)) {
+        problem.detail = Some(error.to_string());
+    }
+    problem.extensions = extensions(&error);
+    if let Error::Invalid(errors) | Error::PolicyInvalid(errors) = error {
+        problem.errors = errors;
+    }
+    problem
+}
+
+fn extensions(error: &Error) -> Map<String, Value> {
+    let members = match error {
+        Error::PolicyDenied { action_id, decision_id, reason } => {
+            json!({ "actionId": action_id, "decisionId": decision_id, "reason": reason })
+        }
+        Error::SignatureInvalid { server_time: Some(time) } => json!({ "serverTime": time }),
+        Error::OutcomeUnknown { action_id: Some(id) } => json!({ "actionId": id }),
+        Error::NotCancellable { state } | Error::NotClosable { state } => json!({ "state": state }),
+        _ => json!({}),
+    };
+    match members {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_contract::action::ActionState;
+    use aegis_contract::ids::{ActionId, DecisionId};
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn all() -> Vec<Error> {
+        let text = || "x".to_owned();
+        vec![
+            Error::Invalid(vec![]),
+            Error::Parameter { name: "limit", message: text() },
+            Error::TooLarge,
+            Error::PolicyInvalid(vec![]),
+            Error::TargetKind(text()),
+            Error::UnknownCluster(text()),
+            Error::Unauthenticated,
+            Error::SignInFailed,
+            Error::SignatureInvalid { server_time: Some(Timestamp::UNIX_EPOCH) },
+            Error::Forbidden { permission: "read-audit" },
+            Error::NotFound { what: "action" },
+            Error::PolicyDenied {
+                action_id: ActionId(Uuid::nil()),
+                decision_id: DecisionId(Uuid::nil()),
+                reason: text(),
+            },
+            Error::NonceReplayed,
+            Error::IdempotencyKeyRequired,
+            Error::IdempotencyKeyReused,
+            Error::InProgress,
+            Error::NotCancellable { state: ActionState::Running },
+            Error::NotClosable { state: ActionState::Running },
+            Error::ExecutorUnavailable { cluster: text() },
+            Error::PreconditionRequired,
+            Error::PreconditionFailed,
+            Error::AlreadyExists(text()),
+            Error::Busy,
+            Error::StateNotInLog { policy: text() },
+            Error::AuditUnavailable(None),
+            Error::OutcomeUnknown { action_id: Some(ActionId(Uuid::nil())) },
+            Error::Internal(anyhow::anyhow!("secret")),
+        ]
+    }
+
+    /// Codes and statuses are a contract with callers. To change one, change this table with it.
+    const TABLE: &str = "
+400 invalid
+400 invalid-parameter
+413 too-large
+422 unsupported
+422 target-kind
+422 unknown-cluster
+401 unauthenticated
+401 sign-in-failed
+401 signature-invalid serverTime
+403 forbidden
+404 not-found
+403 policy-denied actionId decisionId reason
+409 nonce-replayed
+400 idempotency-key-required
+409 idempotency-key-reused
+409 in-progress
+409 not-cancellable state
+409 not-closable state
+503 executor-unavailable
+428 precondition-required
+412 precondition-failed
+409 already-exists
+429 too-many-requests
+503 state-not-in-log
+503 audit-unavailable
+503 outcome-unknown actionId
+500 internal
+";
+
+    #[test]
+    fn every_error_has_the_status_code_and_members_of_the_table() {
+        let lines: Vec<String> = all()
+            .into_iter()
+            .map(|error| {
+                let problem = problem(error);
+                let members: Vec<&str> = problem.extensions.keys().map(String::as_str).collect();
+                format!("{} {} {}", problem.status, problem.code, members.join(" ")).trim_end().to_owned()
+            })
+            .collect();
+        assert_eq!(lines, TABLE.trim().lines().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_text_of_a_fault_of_ours_is_not_shown() {
+        let problem = problem(Error::Internal(anyhow::anyhow!("secret")));
+        assert!(!serde_json::to_string(&problem).unwrap().contains("secret"));
+    }
+}

@@ -1,0 +1,125 @@
+//! The HTTP API: routes, what they take and what they answer. Knows use cases, never the store.
+
+mod actions;
+mod audit_entries;
+mod auth;
+mod call;
+mod decisions;
+mod error;
+mod etag;
+mod health;
+mod page;
+mod policies;
+
+use std::sync::Arc;
+
+use aegis_contract::strict::Limits;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi as _};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::service::Services;
+
+/// Handlers take the services from here.
+type Shared = Arc<Services>;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Aegis control plane",
+        description = "Changes to production only as far as written policy allows, with evidence. \
+                       Errors are RFC 9457 problems with a stable `code`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "actions", description = "Ask for a change to one workload, and learn what became of it"),
+        (name = "policies", description = "What may be done: documents, versions, what is active"),
+        (name = "decisions", description = "What policy said, and why"),
+        (name = "audit", description = "Everything that happened"),
+        (name = "sign-in", description = "Who is calling"),
+        (name = "health", description = "Whether it works"),
+    ),
+    security(("token" = []), ("signature" = [])),
+    modifiers(&Security),
+)]
+struct Description;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, openapi: &mut OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+        let signature = ApiKeyValue::with_description(
+            "Signature",
+            "HTTP Message Signatures (RFC 9421): one signature labelled `aegis` over @method, @authority, @path, \
+             @query, content-digest and, when sent, idempotency-key.",
+        );
+        components.add_security_scheme("signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
+    }
+}
+
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(actions::request, actions::list))
+        .routes(routes!(actions::find))
+        .routes(routes!(actions::cancel))
+        .routes(routes!(actions::close))
+        .routes(routes!(policies::list))
+        .routes(routes!(policies::find_version))
+        .routes(routes!(policies::activate))
+        .routes(routes!(policies::deactivate))
+        .routes(routes!(decisions::evaluate))
+        .routes(routes!(decisions::find))
+        .routes(routes!(audit_entries::list))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::whoami))
+        .routes(routes!(health::look))
+        .routes(routes!(health::ping))
+        .routes(routes!(health::ready))
+        .layer(DefaultBodyLimit::max(Limits::WIRE.bytes_max))
+        .merge(large_routes())
+}
+
+/// Routes that take whole policies.
+fn large_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default()
+        .routes(routes!(policies::store, policies::find))
+        .routes(routes!(policies::validate))
+        .layer(DefaultBodyLimit::max(Limits::POLICY.bytes_max))
+}
+
+/// The description of the API.
+pub fn description() -> OpenApi {
+    routes().into_openapi()
+}
+
+/// All routes with what they work with.
+pub fn router(services: Shared) -> Router {
+    let (router, description) = routes().split_for_parts();
+    let text = serde_json::to_string(&description).expect("a description is plain JSON");
+    router
+        .route("/api/v1/openapi.json", get(|| async move { ([(CONTENT_TYPE, "application/json")], text) }))
+        .with_state(services)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To renew it: `cargo run -p aegis-control-plane -- openapi > docs/api/openapi.json`
+    #[test]
+    fn the_published_description_is_the_present_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api/openapi.json");
+        let published = std::fs::read_to_string(path).unwrap();
+        let published: serde_json::Value = serde_json::from_str(&published).unwrap();
+        assert_eq!(serde_json::to_value(description()).unwrap(), published, "renew it as said above");
+    }
+}

@@ -1,0 +1,104 @@
+//! What the control plane counts, besides what every HTTP service does.
+
+use aegis_contract::action::{ActionState, ActionType};
+use aegis_policy::Effect;
+use aegis_runtime::metrics::Metrics;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// Counters of the use cases. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct ControlPlaneMetrics {
+    signature_refusals: Family<ReasonLabels, Counter>,
+    token_refusals: Family<ReasonLabels, Counter>,
+    sign_ins: Family<ResultLabels, Counter>,
+    decisions: Family<EffectLabels, Counter>,
+    actions_requested: Family<TypeLabels, Counter>,
+    actions_open: Family<StateLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EffectLabels {
+    effect: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TypeLabels {
+    r#type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+impl ControlPlaneMetrics {
+    /// Makes them part of `metrics`.
+    pub fn register(&self, metrics: &Metrics) {
+        let Self { signature_refusals, token_refusals, sign_ins, decisions, actions_requested, actions_open } =
+            self;
+        metrics.register(
+            "signature_refusals",
+            "Signed requests refused, by precise reason",
+            signature_refusals.clone(),
+        );
+        metrics.register(
+            "token_refusals",
+            "Access tokens refused, by precise reason",
+            token_refusals.clone(),
+        );
+        metrics.register("sign_ins", "Attempts to sign in, by result", sign_ins.clone());
+        metrics.register("decisions", "Decisions recorded, by effect", decisions.clone());
+        metrics.register(
+            "actions_requested",
+            "Actions recorded, by type, denied ones included",
+            actions_requested.clone(),
+        );
+        metrics.register("actions_open", "Actions that have not ended, by state", actions_open.clone());
+    }
+
+    /// A signed request was refused.
+    pub fn count_signature_refusal(&self, reason: &'static str) {
+        self.signature_refusals.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// An access token was refused.
+    pub fn count_token_refusal(&self, reason: &'static str) {
+        self.token_refusals.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Somebody tried to sign in.
+    pub fn count_sign_in(&self, result: &'static str) {
+        self.sign_ins.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// A decision was recorded.
+    pub fn count_decision(&self, effect: Effect) {
+        self.decisions.get_or_create(&EffectLabels { effect: effect.as_str() }).inc();
+    }
+
+    /// An action was recorded.
+    pub fn count_action(&self, action_type: ActionType) {
+        self.actions_requested.get_or_create(&TypeLabels { r#type: action_type.as_str() }).inc();
+    }
+
+    /// How many actions are open now, by state; states that are not listed have none.
+    pub fn set_open_actions(&self, counts: &[(ActionState, i64)]) {
+        for state in ActionState::ALL.into_iter().filter(|state| !state.is_final()) {
+            let count = counts.iter().find(|(counted, _)| *counted == state).map_or(0, |(_, count)| *count);
+            self.actions_open.get_or_create(&StateLabels { state: state.as_str() }).set(count);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What callers may do. Roles give permissions; roles that are not listed here mean something to
+//! policies only.
+
+use std::collections::BTreeSet;
+
+use crate::principal::Principal;
+
+/// One thing a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Permission {
+    /// Ask for an action.
+    RequestActions,
+    /// See the actions one asked for oneself, and their decisions.
+    ReadOwnActions,
+    /// See all actions and decisions.
+    ReadActions,
+    /// Withdraw an action one asked for oneself.
+    CancelOwnActions,
+    /// Withdraw any action.
+    CancelActions,
+    /// Be one of the two people who close an action nobody can resolve.
+    CloseActions,
+    /// Ask what policy would say to oneself.
+    EvaluatePolicy,
+    /// Ask what policy would say to anybody.
+    EvaluatePolicyForOthers,
+    /// See policies and have drafts checked.
+    ReadPolicies,
+    /// Store policy versions, and activate and deactivate policies.
+    WritePolicies,
+    /// Read the audit log.
+    ReadAudit,
+}
+
+impl Permission {
+    /// All permissions, in the order they are documented.
+    pub const ALL: [Self; 11] = [
+        Self::RequestActions,
+        Self::ReadOwnActions,
+        Self::ReadActions,
+        Self::CancelOwnActions,
+        Self::CancelActions,
+        Self::CloseActions,
+        Self::EvaluatePolicy,
+        Self::EvaluatePolicyForOthers,
+        Self::ReadPolicies,
+        Self::WritePolicies,
+        Self::ReadAudit,
+    ];
+
+    /// The name shown to callers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestActions => "request-actions",
+            Self::ReadOwnActions => "read-own-actions",
+            Self::ReadActions => "read-actions",
+            Self::CancelOwnActions => "cancel-own-actions",
+            Self::CancelActions => "cancel-actions",
+            Self::CloseActions => "close-actions",
+            Self::EvaluatePolicy => "evaluate-policy",
+            Self::EvaluatePolicyForOthers => "evaluate-policy-for-others",
+            Self::ReadPolicies => "read-policies",
+            Self::WritePolicies => "write-policies",
+            Self::ReadAudit => "read-audit",
+        }
+    }
+}
+
+/// What every client may do; policy decides about the actions it asks for.
+const CLIENT: &[Permission] = &[
+    Permission::RequestActions,
+    Permission::ReadOwnActions,
+    Permission::CancelOwnActions,
+    Permission::EvaluatePolicy,
+];
+
+/// The permissions of a role; none for roles that only policies know.
+fn role_permissions(role: &str) -> &'static [Permission] {
+    match role {
+        "admin" => &Permission::ALL,
+        "user" => &[
+            Permission::RequestActions,
+            Permission::ReadOwnActions,
+            Permission::ReadActions,
+            Permission::CancelOwnActions,
+            Permission::CancelActions,
+            Permission::EvaluatePolicy,
+            Permission::ReadPolicies,
+        ],
+        "auditor" => &[
+            Permission::ReadOwnActions,
+            Permission::ReadActions,
+            Permission::ReadPolicies,
+            Permission::ReadAudit,
+        ],
+        _ => &[],
+    }
+}
+
+/// Everything a caller may do.
+pub fn permissions_of(principal: &Principal, roles: &[String]) -> BTreeSet<Permission> {
+    match principal {
+        Principal::Client(_) => CLIENT.iter().copied().collect(),
+        Principal::User(_) => roles.iter().flat_map(|role| role_permissions(role)).copied().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_contract::ids::UserId;
+
+    use super::*;
+
+    /// To change a permission, change this table with it.
+    const MATRIX: &str = "
+                             admin user auditor sre-lead client
+request-actions              x     x    -       -        x
+read-own-actions             x     x    x       -        x
+read-actions                 x     x    x       -        -
+cancel-own-actions           x     x    -       -        x
+cancel-actions               x     x    -       -        -
+close-actions                x     -    -       -        -
+evaluate-policy              x     x    -       -        x
+evaluate-policy-for-others   x     -    -       -        -
+read-policies                x     x    x       -        -
+write-policies               x     -    -       -        -
+read-audit                   x     -    x       -        -
+";
+
+    #[test]
+    fn every_role_has_exactly_the_permissions_of_the_table() {
+        let user = Principal::User(UserId(uuid::Uuid::nil()));
+        let client = Principal::Client("bot".to_owned());
+        let columns: Vec<BTreeSet<Permission>> = ["admin", "user", "auditor", "sre-lead"]
+            .iter()
+            .map(|role| permissions_of(&user, &[(*role).to_owned()]))
+            // A role in a client's name gives a client nothing more.
+            .chain([permissions_of(&client, &["admin".to_owned()])])
+            .collect();
+        let rows: Vec<Vec<String>> = Permission::ALL
+            .iter()
+            .map(|permission| {
+                let marks = columns.iter().map(|held| if held.contains(permission) { "x" } else { "-" });
+                std::iter::once(permission.as_str()).chain(marks).map(str::to_owned).collect()
+            })
+            .collect();
+        let expected: Vec<Vec<String>> =
+            MATRIX.lines().skip(2).map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn several_roles_give_the_permissions_of_all() {
+        let user = Principal::User(UserId(uuid::Uuid::nil()));
+        let held = permissions_of(&user, &["auditor".to_owned(), "user".to_owned()]);
+        assert!(held.contains(&Permission::ReadAudit) && held.contains(&Permission::RequestActions));
+    }
+}

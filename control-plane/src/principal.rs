@@ -1,0 +1,73 @@
+//! Who is calling, once proven.
+
+use std::fmt;
+
+use aegis_contract::ids::UserId;
+use jiff::Timestamp;
+
+use crate::error::Error;
+use crate::permission::{Permission, permissions_of};
+
+/// A person or a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// A signed-in person.
+    User(UserId),
+    /// Automation, by its unique name.
+    Client(String),
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => write!(f, "user:{id}"),
+            Self::Client(name) => write!(f, "client:{name}"),
+        }
+    }
+}
+
+/// A nonce to be spent by the first thing a signed request records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nonce {
+    /// The key that signed.
+    pub key_id: String,
+    /// Its nonce.
+    pub nonce: String,
+    /// Until when it has to be remembered.
+    pub keep_until: Timestamp,
+}
+
+/// A proven caller and what they may do.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who.
+    pub principal: Principal,
+    /// The same as text: what entries, decisions and actions say.
+    pub name: String,
+    /// The roles they hold, sorted. Clients have none.
+    pub roles: Vec<String>,
+    /// The nonce to spend; absent for people and for requests that only read.
+    pub nonce: Option<Nonce>,
+    /// Names the request.
+    pub request_id: String,
+}
+
+impl Caller {
+    /// Whether the caller has a permission.
+    pub fn may(&self, permission: Permission) -> bool {
+        permissions_of(&self.principal, &self.roles).contains(&permission)
+    }
+
+    /// The first line of a use case.
+    ///
+    /// # Errors
+    /// `Forbidden` without the permission.
+    pub fn require(&self, permission: Permission) -> Result<(), Error> {
+        if self.may(permission) { Ok(()) } else { Err(Error::Forbidden { permission: permission.as_str() }) }
+    }
+
+    /// Whether this is a person, as some things only people may do.
+    pub fn is_user(&self) -> bool {
+        matches!(self.principal, Principal::User(_))
+    }
+}

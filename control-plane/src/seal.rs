@@ -1,0 +1,162 @@
+//! What the master key protects: stored secrets (XChaCha20-Poly1305) and the hashes by which audit
+//! entries name free text. Each use has a key of its own, derived from the master key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aegis_contract::key::{SharedSecret, hmac_sha256};
+use aegis_contract::strict::base64_decode;
+use aegis_runtime::clock;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use secrecy::zeroize::Zeroizing;
+
+use crate::error::Error;
+
+/// Bytes of a master key.
+pub const MASTER_KEY_BYTES: usize = 32;
+const NONCE_BYTES: usize = 24;
+/// First byte of everything sealed, so that the layout can change.
+const LAYOUT: u8 = 1;
+
+/// What a sealed secret is for. One sealed for another purpose does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A client's secret or public key.
+    ClientKey,
+    /// A cluster's order key.
+    OrderKey,
+}
+
+impl Purpose {
+    fn as_bytes(self) -> &'static [u8] {
+        match self {
+            Self::ClientKey => b"client-key",
+            Self::OrderKey => b"order-key",
+        }
+    }
+}
+
+/// The keys derived from the master key. Clones share them; never printed.
+#[derive(Clone)]
+pub struct Keyring(Arc<Keys>);
+
+struct Keys {
+    cipher: XChaCha20Poly1305,
+    texts: Zeroizing<[u8; 32]>,
+}
+
+/// The text is not standard base64 of 32 bytes.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("must be standard base64 of {MASTER_KEY_BYTES} bytes")]
+pub struct MasterKeyError;
+
+impl Keyring {
+    /// Reads a master key from base64.
+    pub fn from_base64(text: &str) -> Result<Self, MasterKeyError> {
+        let master = Zeroizing::new(base64_decode(text.trim()).map_err(|_| MasterKeyError)?);
+        if master.len() != MASTER_KEY_BYTES {
+            return Err(MasterKeyError);
+        }
+        let secrets = Zeroizing::new(hmac_sha256(&master, b"aegis stored secrets v1"));
+        Ok(Self(Arc::new(Keys {
+            cipher: XChaCha20Poly1305::new(&Key::from(*secrets)),
+            texts: Zeroizing::new(hmac_sha256(&master, b"aegis text hashes v1")),
+        })))
+    }
+
+    /// Encrypts a secret for storing.
+    pub fn seal(&self, purpose: Purpose, secret: &[u8]) -> Vec<u8> {
+        let nonce: [u8; NONCE_BYTES] = clock::random_bytes();
+        let payload = Payload { msg: secret, aad: purpose.as_bytes() };
+        let encrypted = self
+            .0
+            .cipher
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("secrets are far below the size limit");
+        [&[LAYOUT], &nonce[..], &encrypted].concat()
+    }
+
+    /// Decrypts what [`Keyring::seal`] made for the same purpose.
+    ///
+    /// # Errors
+    /// When it was sealed under another master key or for another purpose, or was changed.
+    pub fn open(&self, purpose: Purpose, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let unreadable = || {
+            Error::internal(anyhow::anyhow!(
+                "a stored secret does not open: is MASTER_KEY the one it was stored with?"
+            ))
+        };
+        let Some((&LAYOUT, rest)) = sealed.split_first() else { return Err(unreadable()) };
+        let Some((nonce, encrypted)) = rest.split_first_chunk::<NONCE_BYTES>() else {
+            return Err(unreadable());
+        };
+        let payload = Payload { msg: encrypted, aad: purpose.as_bytes() };
+        let secret = self.0.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| unreadable())?;
+        Ok(Zeroizing::new(secret))
+    }
+
+    /// Decrypts a secret that is a MAC key.
+    ///
+    /// # Errors
+    /// Those of [`Keyring::open`], and when the secret is too short to be one.
+    pub fn open_shared_secret(&self, purpose: Purpose, sealed: &[u8]) -> Result<SharedSecret, Error> {
+        SharedSecret::from_bytes(&self.open(purpose, sealed)?).map_err(Error::internal)
+    }
+
+    /// The keyed hash by which an audit entry names a text.
+    pub fn text_hash(&self, text: &str) -> String {
+        let hash = hmac_sha256(self.0.texts.as_slice(), text.as_bytes());
+        let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("hmac-sha256:{digits}")
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keyring(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_contract::strict::base64_encode;
+
+    use super::*;
+
+    fn keyring(byte: u8) -> Keyring {
+        Keyring::from_base64(&base64_encode(&[byte; 32])).unwrap()
+    }
+
+    #[test]
+    fn a_secret_opens_only_with_its_master_key_and_for_its_purpose() {
+        let sealed = keyring(1).seal(Purpose::OrderKey, b"secret");
+        assert_eq!(keyring(1).open(Purpose::OrderKey, &sealed).unwrap().as_slice(), b"secret");
+        assert!(keyring(1).open(Purpose::ClientKey, &sealed).is_err());
+        assert!(keyring(2).open(Purpose::OrderKey, &sealed).is_err());
+        for index in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[index] ^= 1;
+            assert!(keyring(1).open(Purpose::OrderKey, &changed).is_err(), "byte {index}");
+            assert!(keyring(1).open(Purpose::OrderKey, &sealed[..index]).is_err(), "first {index} bytes");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_sealed_differently_each_time() {
+        assert_ne!(keyring(1).seal(Purpose::ClientKey, b"s"), keyring(1).seal(Purpose::ClientKey, b"s"));
+    }
+
+    #[test]
+    fn a_text_hash_depends_on_the_master_key() {
+        assert_eq!(keyring(1).text_hash("why"), keyring(1).text_hash("why"));
+        assert_ne!(keyring(1).text_hash("why"), keyring(2).text_hash("why"));
+    }
+
+    #[test]
+    fn a_master_key_has_exactly_32_bytes() {
+        for text in ["", "c2hvcnQ=", &base64_encode(&[0; 33]), "not base64"] {
+            assert!(Keyring::from_base64(text).is_err(), "{text}");
+        }
+    }
+}

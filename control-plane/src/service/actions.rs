@@ -1,0 +1,212 @@
+//! Asking for actions, looking at them, withdrawing and closing them.
+
+mod request;
+mod validate;
+
+use std::time::Duration;
+
+use aegis_contract::action::ActionState;
+use aegis_contract::code::OutcomeCode;
+use aegis_contract::ids::ActionId;
+use aegis_runtime::clock;
+use serde_json::json;
+use sqlx::PgConnection;
+use tokio::time::Instant;
+
+pub use request::{Request, request_action};
+pub use validate::{ActionRequest, TargetRequest};
+
+use super::dispatch::{Ending, Outcome, end_action};
+use super::{Services, noting_replay, spend_nonce};
+use crate::audit::{self, Kind, Record};
+use crate::error::Error;
+use crate::permission::Permission;
+use crate::principal::Caller;
+use crate::store::actions;
+pub use crate::store::actions::{Action, Filter};
+use crate::store::dispatch::{self, OpenAction};
+use crate::store::{ANSWER_WITHIN, commit, within};
+
+/// How often a waiting request looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// People it takes to close an action.
+const CLOSERS: i64 = 2;
+
+/// One action, if the caller may see it.
+///
+/// # Errors
+/// `NotFound` when there is none, or it is somebody else's and the caller sees only their own.
+pub async fn find(services: &Services, caller: &Caller, id: ActionId) -> Result<Action, Error> {
+    caller.require(Permission::ReadOwnActions)?;
+    let found =
+        within(ANSWER_WITHIN, async { actions::find(&mut *services.store.acquire().await?, id).await })
+            .await?;
+    found.filter(|action| sees(caller, &action.requested_by)).ok_or_else(not_found)
+}
+
+/// Actions, the newest first, those after `before` left out; only the caller's own, when they may
+/// see no others.
+///
+/// # Errors
+/// `Forbidden`.
+pub async fn list(
+    services: &Services,
+    caller: &Caller,
+    mut filter: Filter,
+    before: Option<ActionId>,
+    limit: u32,
+) -> Result<Vec<Action>, Error> {
+    caller.require(Permission::ReadOwnActions)?;
+    if !caller.may(Permission::ReadActions) {
+        if filter.requested_by.as_ref().is_some_and(|principal| *principal != caller.name) {
+            return Ok(Vec::new());
+        }
+        filter.requested_by = Some(caller.name.clone());
+    }
+    within(ANSWER_WITHIN, async {
+        actions::list(&mut *services.store.acquire().await?, &filter, before, limit.into()).await
+    })
+    .await
+}
+
+/// Waits until an action has ended, the time is over, or the process ends; answers with the action
+/// as it then is. Trouble with the database ends the waiting, not the answer.
+pub async fn wait(services: &Services, action: Action, time: Duration) -> Action {
+    let until = Instant::now() + time;
+    let mut newest = action;
+    while !newest.state.is_final() && Instant::now() < until && !services.shutdown.is_triggered() {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY.min(until.duration_since(Instant::now()))) => {}
+            () = services.shutdown.wait() => {}
+        }
+        let looked = within(ANSWER_WITHIN, async {
+            actions::find(&mut *services.store.acquire().await?, newest.id).await
+        });
+        if let Ok(Some(found)) = looked.await {
+            newest = found;
+        }
+    }
+    newest
+}
+
+/// Withdraws an action that is not yet ordered. Withdrawing it again is the same.
+///
+/// # Errors
+/// `NotFound`; `NotCancellable` once it was ordered or has ended.
+pub async fn cancel(services: &Services, caller: &Caller, id: ActionId) -> Result<Action, Error> {
+    caller.require(Permission::CancelOwnActions)?;
+    let result = record_cancel(services, caller, id).await;
+    noting_replay(services, caller, result).await
+}
+
+async fn record_cancel(services: &Services, caller: &Caller, id: ActionId) -> Result<Action, Error> {
+    let (tx, action) = within(ANSWER_WITHIN, async {
+        let mut tx = services.store.begin().await?;
+        spend_nonce(&mut tx, caller).await?;
+        let action = lock_visible(&mut tx, caller, id).await?;
+        if action.requested_by != caller.name {
+            caller.require(Permission::CancelActions)?;
+        }
+        match action.state {
+            ActionState::Queued => {
+                let outcome = Outcome::without_receipt(
+                    OutcomeCode::Cancelled,
+                    "withdrawn before it was ordered; nothing was done",
+                );
+                end(&mut tx, caller, id, ActionState::Queued, ActionState::Cancelled, &outcome).await?;
+            }
+            ActionState::Cancelled => {}
+            state => return Err(Error::NotCancellable { state }),
+        }
+        let action = actions::find(&mut tx, id).await?.ok_or_else(not_found)?;
+        Ok((tx, action))
+    })
+    .await?;
+    commit(tx, Some(id)).await?;
+    // The next in line on the same target may begin.
+    services.nudge.ring();
+    Ok(action)
+}
+
+/// Declares that nobody will ever know what became of an action. The second person who does so ends
+/// it as `failed`; the first one doing it again changes nothing.
+///
+/// # Errors
+/// `NotFound`; `NotClosable` unless it stands in `unknown`.
+pub async fn close(services: &Services, caller: &Caller, id: ActionId) -> Result<Action, Error> {
+    caller.require(Permission::CloseActions)?;
+    let (tx, action) = within(ANSWER_WITHIN, async {
+        let mut tx = services.store.begin().await?;
+        let action = lock_visible(&mut tx, caller, id).await?;
+        if action.state != ActionState::Unknown {
+            return Err(Error::NotClosable { state: action.state });
+        }
+        if actions::insert_closure(&mut tx, id, &caller.name, clock::now()).await? {
+            record_closure(&mut tx, caller, id).await?;
+        }
+        let action = actions::find(&mut tx, id).await?.ok_or_else(not_found)?;
+        Ok((tx, action))
+    })
+    .await?;
+    commit(tx, Some(id)).await?;
+    services.nudge.ring();
+    Ok(action)
+}
+
+async fn record_closure(conn: &mut PgConnection, caller: &Caller, id: ActionId) -> Result<(), Error> {
+    let people = actions::count_closures(conn, id).await?;
+    let record = Record {
+        kind: Kind::ActionCloseRequested,
+        principal: &caller.name,
+        action_id: Some(id),
+        request_id: Some(&caller.request_id),
+        data: json!({ "people": people, "needed": CLOSERS }),
+    };
+    audit::append(conn, record).await?;
+    if people >= CLOSERS {
+        let outcome = Outcome::without_receipt(
+            OutcomeCode::Unresolved,
+            "closed by two people; whether the change was made is not known",
+        );
+        end(conn, caller, id, ActionState::Unknown, ActionState::Failed, &outcome).await?;
+    }
+    Ok(())
+}
+
+async fn end(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    action_id: ActionId,
+    from: ActionState,
+    to: ActionState,
+    outcome: &Outcome,
+) -> Result<(), Error> {
+    let ending = Ending {
+        action_id,
+        from: &[from],
+        to,
+        principal: &caller.name,
+        on_behalf_of: None,
+        request_id: Some(&caller.request_id),
+        outcome,
+    };
+    if end_action(conn, ending).await? {
+        Ok(())
+    } else {
+        Err(Error::internal(anyhow::anyhow!("action {action_id} moved while it was locked")))
+    }
+}
+
+/// The action, locked until the end of the transaction, if the caller may see it.
+async fn lock_visible(conn: &mut PgConnection, caller: &Caller, id: ActionId) -> Result<OpenAction, Error> {
+    let action = dispatch::lock(conn, id).await?;
+    action.filter(|action| sees(caller, &action.requested_by)).ok_or_else(not_found)
+}
+
+fn sees(caller: &Caller, requested_by: &str) -> bool {
+    caller.may(Permission::ReadActions) || requested_by == caller.name
+}
+
+fn not_found() -> Error {
+    Error::NotFound { what: "action" }
+}

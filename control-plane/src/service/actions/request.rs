@@ -1,0 +1,303 @@
+//! One request for an action: asked once, decided once, recorded once, however often it is sent.
+
+use std::time::Duration;
+
+use aegis_contract::action::ActionState;
+use aegis_contract::code::{OutcomeCode, RefusalCode};
+use aegis_contract::digest::Digest;
+use aegis_contract::ids::{ActionId, DecisionId};
+use aegis_policy::Effect;
+use aegis_runtime::clock;
+use aegis_runtime::trace_context::TraceContext;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use sqlx::{PgConnection, Postgres, Transaction};
+use tracing::info;
+use uuid::Uuid;
+
+use super::validate::{Valid, validate};
+use super::{ActionRequest, end, not_found};
+use crate::audit::{self, Kind, Record, TextRef};
+use crate::client::executor::Observed;
+use crate::error::Error;
+use crate::permission::Permission;
+use crate::principal::Caller;
+use crate::service::decide::{Decided, decide};
+use crate::service::dispatch::{NewIntent, Outcome, write_intent};
+use crate::service::{Services, noting_replay, spend_nonce};
+use crate::store::actions::{self, Action, NewAction};
+use crate::store::idempotency::{self, Known};
+use crate::store::{ANSWER_WITHIN, clusters, commit, decisions, dispatch, nonces, within};
+
+/// How long an executor may take to say what the target looks like.
+const FACTS_WITHIN: Duration = Duration::from_secs(1);
+/// How long a key and its first answer are kept.
+const KEY_KEPT: SignedDuration = SignedDuration::from_hours(24);
+/// Status of an accepted action.
+const ACCEPTED: i16 = 202;
+/// Status of an action that policy denied.
+const DENIED: i16 = 403;
+
+/// A request for an action, as it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its body.
+    pub body: ActionRequest,
+    /// Its `Idempotency-Key`.
+    pub key: String,
+    /// Digest of method, path, query without `wait`, and body.
+    pub fingerprint: Digest,
+    /// The hop it is.
+    pub trace: TraceContext,
+}
+
+/// Asks for an action: observes the target, decides, and queues it or not, all recorded together.
+/// The same request again is answered as the first time, with the action as it is now.
+///
+/// # Errors
+/// `PolicyDenied` when policy says no, and the action stands denied; others when nothing was
+/// recorded.
+pub async fn request_action(services: &Services, caller: &Caller, request: Request) -> Result<Action, Error> {
+    caller.require(Permission::RequestActions)?;
+    let result = asked_once(services, caller, request).await;
+    noting_replay(services, caller, result).await
+}
+
+async fn asked_once(services: &Services, caller: &Caller, request: Request) -> Result<Action, Error> {
+    let valid = validate(request.body.clone(), caller)?;
+    if let Some(answer) = replay(services, caller, &request).await? {
+        return answer.into_result();
+    }
+    let observed = observe(services, &valid, &request).await?;
+    let id = ActionId(clock::new_uuid());
+    let recorded = within(ANSWER_WITHIN, record(services, caller, &request, &valid, &observed, id)).await?;
+    let Some((tx, answer)) = recorded else {
+        // Somebody else was first with this key, and has committed.
+        return replay(services, caller, &request).await?.ok_or(Error::InProgress)?.into_result();
+    };
+    commit(tx, Some(id)).await?;
+    services.nudge.ring();
+    services.metrics.count_action(valid.change.action_type());
+    services.metrics.count_decision(if answer.status == DENIED { Effect::Deny } else { Effect::Allow });
+    info!(actionId = %id, decisionId = %answer.decision_id, state = %answer.action.state, "action recorded");
+    answer.into_result()
+}
+
+/// What a request is answered.
+struct Answer {
+    status: i16,
+    decision_id: DecisionId,
+    /// Why it was denied.
+    reason: String,
+    action: Action,
+}
+
+impl Answer {
+    fn into_result(self) -> Result<Action, Error> {
+        if self.status == DENIED {
+            let Self { decision_id, reason, action, .. } = self;
+            Err(Error::PolicyDenied { action_id: action.id, decision_id, reason })
+        } else {
+            Ok(self.action)
+        }
+    }
+}
+
+/// The first answer to the same request, with the present action, if there was one. Uses up the
+/// nonce, since the answer counts as given.
+async fn replay(services: &Services, caller: &Caller, request: &Request) -> Result<Option<Answer>, Error> {
+    let found = within(ANSWER_WITHIN, async {
+        let mut tx = services.store.begin().await?;
+        if let Some(nonce) = &caller.nonce
+            && nonces::is_spent(&mut tx, nonce).await?
+        {
+            return Err(Error::NonceReplayed);
+        }
+        let Some(known) = idempotency::find(&mut tx, &caller.name, &request.key, clock::now()).await? else {
+            return Ok(None);
+        };
+        if known.fingerprint != request.fingerprint {
+            return Err(Error::IdempotencyKeyReused);
+        }
+        spend_nonce(&mut tx, caller).await?;
+        let answer = first_answer(&mut tx, known).await?;
+        Ok(Some((tx, answer)))
+    });
+    let Some((tx, answer)) = found.await? else { return Ok(None) };
+    commit(tx, Some(answer.action.id)).await?;
+    Ok(Some(answer))
+}
+
+async fn first_answer(conn: &mut PgConnection, known: Known) -> Result<Answer, Error> {
+    let action = actions::find(conn, known.action_id).await?.ok_or_else(not_found)?;
+    let decision = decisions::find(conn, known.decision_id).await?.ok_or_else(not_found)?;
+    let body: Value = serde_json::from_slice(&decision.body).map_err(Error::internal)?;
+    let reason = body["reason"].as_str().unwrap_or_default().to_owned();
+    Ok(Answer { status: known.status, decision_id: known.decision_id, reason, action })
+}
+
+async fn observe(services: &Services, valid: &Valid, request: &Request) -> Result<Observed, Error> {
+    let cluster = within(ANSWER_WITHIN, async {
+        clusters::find(&mut *services.store.acquire().await?, &valid.target.cluster).await
+    });
+    if cluster.await?.is_none() {
+        return Err(Error::UnknownCluster(valid.target.cluster.clone()));
+    }
+    services.executors.observe(&valid.target, request.trace, FACTS_WITHIN).await
+}
+
+/// Everything in one transaction, not yet committed; `None` when the key was taken meanwhile.
+async fn record(
+    services: &Services,
+    caller: &Caller,
+    request: &Request,
+    valid: &Valid,
+    observed: &Observed,
+    id: ActionId,
+) -> Result<Option<(Transaction<'static, Postgres>, Answer)>, Error> {
+    let mut tx = services.store.begin().await?;
+    spend_nonce(&mut tx, caller).await?;
+    if !claim_key(&mut tx, caller, request, id).await? {
+        return Ok(None);
+    }
+    let reason = match &valid.reason {
+        Some(text) => Some(audit::store_text(&mut tx, &services.keyring, text).await?),
+        None => None,
+    };
+    append_requested(&mut tx, caller, request, valid, reason.as_ref(), id).await?;
+    let by = Some(caller.request_id.as_str());
+    let decided = decide(&mut tx, &caller.name, &valid.asked, Some(observed), Some(id), by).await?;
+    insert_action(&mut tx, caller, request, valid, observed, &decided, reason.map(|text| text.text_id), id)
+        .await?;
+    let status = follow(&mut tx, caller, valid, observed, &decided, id).await?;
+    idempotency::complete(&mut tx, &caller.name, &request.key, status, decided.decision_id).await?;
+    let action = actions::find(&mut tx, id).await?.ok_or_else(not_found)?;
+    let answer = Answer { status, decision_id: decided.decision_id, reason: decided.reason, action };
+    Ok(Some((tx, answer)))
+}
+
+/// Takes the idempotency key, waiting for a duplicate in flight.
+async fn claim_key(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    request: &Request,
+    action_id: ActionId,
+) -> Result<bool, Error> {
+    let now = clock::now();
+    // Status and decision are not known yet and are set before the commit.
+    let known = Known {
+        fingerprint: request.fingerprint,
+        action_id,
+        status: ACCEPTED,
+        decision_id: DecisionId(Uuid::nil()),
+    };
+    match idempotency::claim(conn, &caller.name, &request.key, known, now, now + KEY_KEPT).await {
+        Err(error) if error.is_lock_timeout() => Err(Error::InProgress),
+        claimed => claimed,
+    }
+}
+
+async fn append_requested(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    request: &Request,
+    valid: &Valid,
+    reason: Option<&TextRef>,
+    id: ActionId,
+) -> Result<(), Error> {
+    let record = Record {
+        kind: Kind::ActionRequested,
+        principal: &caller.name,
+        action_id: Some(id),
+        request_id: Some(&caller.request_id),
+        data: json!({
+            "type": valid.change.action_type(),
+            "target": valid.target,
+            "params": valid.change.params(),
+            "reason": reason,
+            "metadata": valid.metadata,
+            "dryRun": valid.dry_run,
+            "deadlineSeconds": valid.deadline_seconds,
+            "roles": caller.roles,
+            "keyId": caller.nonce.as_ref().map(|nonce| &nonce.key_id),
+            "idempotencyKey": request.key,
+        }),
+    };
+    audit::append(conn, record).await.map(drop)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one row, put together in one place")]
+async fn insert_action(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    request: &Request,
+    valid: &Valid,
+    observed: &Observed,
+    decided: &Decided,
+    reason_id: Option<Uuid>,
+    id: ActionId,
+) -> Result<(), Error> {
+    let at: Timestamp = dispatch::clock(conn).await?;
+    let target_uid = match observed {
+        Observed::Present(facts) => Some(facts.uid.as_str()),
+        Observed::Absent | Observed::Refused { .. } => None,
+    };
+    let new = NewAction {
+        id,
+        target: &valid.target,
+        change: &valid.change,
+        reason_id,
+        metadata: &valid.metadata,
+        dry_run: valid.dry_run,
+        requested_by: &caller.name,
+        requester_roles: &caller.roles,
+        decision_id: decided.decision_id,
+        target_uid,
+        deadline_seconds: valid.deadline_seconds,
+        deadline_at: at + SignedDuration::from_secs(valid.deadline_seconds.into()),
+        at,
+        traceparent: &request.trace.to_string(),
+    };
+    actions::insert(conn, new).await
+}
+
+/// What follows from the decision: an intent, or the end. Answers with the status.
+async fn follow(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    valid: &Valid,
+    observed: &Observed,
+    decided: &Decided,
+    id: ActionId,
+) -> Result<i16, Error> {
+    let (to, outcome) = match (decided.effect, observed) {
+        (Effect::Deny, _) => {
+            let outcome = Outcome::without_receipt(OutcomeCode::PolicyDenied, decided.reason.clone());
+            (ActionState::Denied, outcome)
+        }
+        (Effect::Allow, Observed::Absent) => {
+            let message = format!("there is no {}", valid.target);
+            (ActionState::Refused, Outcome::without_receipt(RefusalCode::TargetAbsent, message))
+        }
+        (Effect::Allow, Observed::Refused { code, message }) => {
+            (ActionState::Refused, Outcome::without_receipt(code, message.clone()))
+        }
+        (Effect::Allow, Observed::Present(facts)) => {
+            let new = NewIntent {
+                action_id: id,
+                attempt: 1,
+                principal: &caller.name,
+                request_id: Some(&caller.request_id),
+                target: &valid.target,
+                change: &valid.change,
+                dry_run: valid.dry_run,
+                decided,
+                facts,
+            };
+            write_intent(conn, new).await?;
+            return Ok(ACCEPTED);
+        }
+    };
+    end(conn, caller, id, ActionState::Queued, to, &outcome).await?;
+    Ok(if to == ActionState::Denied { DENIED } else { ACCEPTED })
+}

@@ -1,0 +1,152 @@
+//! Who is calling: a signed request of a client, or the token of a person. The caller of a refused
+//! request learns one public reason; the precise one is counted, and recorded once a minute.
+
+use aegis_contract::http_signature::{self, Presented, Refusal, Request, Verified, VerifyingKey};
+use aegis_runtime::clock;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tracing::warn;
+
+use super::Services;
+use crate::audit::{self, ANONYMOUS, Kind, Record};
+use crate::error::Error;
+use crate::principal::{Caller, Nonce, Principal};
+use crate::seal::Purpose;
+use crate::store::clients::{self, ClientKey};
+use crate::store::{ANSWER_WITHIN, commit, refusals, users, within};
+
+/// How much longer than its signature a nonce is remembered: clocks differ.
+const NONCE_KEPT_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// Proves a signed request. `reads` when it changes nothing and spends no nonce.
+///
+/// # Errors
+/// `SignatureInvalid`, whatever is wrong.
+pub async fn by_signature(
+    services: &Services,
+    request: &Request<'_>,
+    request_id: &str,
+    reads: bool,
+) -> Result<Caller, Error> {
+    let presented = match http_signature::parse(request) {
+        Ok(presented) => presented,
+        Err(refusal) => return Err(refuse(services, refusal, None, request_id).await),
+    };
+    let key = within(ANSWER_WITHIN, async {
+        clients::find_key(&mut *services.store.acquire().await?, presented.key_id()).await
+    })
+    .await?;
+    let Some(key) = key else {
+        return Err(refuse(services, Refusal::KeyUnknown, None, request_id).await);
+    };
+    match verify(services, &presented, &key)? {
+        Ok(verified) => Ok(caller_of(key.client, verified, request_id, reads)),
+        Err(refusal) => Err(refuse(services, refusal, Some(presented.key_id()), request_id).await),
+    }
+}
+
+fn verify(
+    services: &Services,
+    presented: &Presented,
+    key: &ClientKey,
+) -> Result<Result<Verified, Refusal>, Error> {
+    if key.revoked {
+        return Ok(Err(Refusal::KeyRevoked));
+    }
+    let verifying = match key.algorithm.as_str() {
+        "hmac-sha256" => VerifyingKey::hmac_sha256(
+            services.keyring.open_shared_secret(Purpose::ClientKey, &key.sealed_key)?,
+        ),
+        "ed25519" => {
+            let pem = services.keyring.open(Purpose::ClientKey, &key.sealed_key)?;
+            let pem = str::from_utf8(&pem).map_err(Error::internal)?;
+            VerifyingKey::ed25519_public_pem(pem).map_err(Error::internal)?
+        }
+        other => return Err(Error::internal(anyhow::anyhow!("a key of unknown algorithm {other}"))),
+    };
+    Ok(presented.verify(&verifying, clock::now(), &services.authorities))
+}
+
+fn caller_of(client: String, verified: Verified, request_id: &str, reads: bool) -> Caller {
+    let nonce = (!reads).then(|| Nonce {
+        key_id: verified.key_id,
+        nonce: verified.nonce,
+        keep_until: verified.expires + NONCE_KEPT_AFTER,
+    });
+    let principal = Principal::Client(client);
+    let name = principal.to_string();
+    Caller { principal, name, roles: Vec::new(), nonce, request_id: request_id.to_owned() }
+}
+
+/// Proves the token of a person who may still sign in, with the roles they hold now.
+///
+/// # Errors
+/// `Unauthenticated`, whatever is wrong.
+pub async fn by_token(services: &Services, token: &str, request_id: &str) -> Result<Caller, Error> {
+    let user = match services.tokens.verify(token) {
+        Ok(user) => user,
+        Err(reason) => return Err(refuse_token(services, reason, request_id).await),
+    };
+    let roles =
+        within(ANSWER_WITHIN, async { users::roles(&mut *services.store.acquire().await?, user).await })
+            .await?;
+    let Some(roles) = roles else {
+        return Err(refuse_token(services, "token-user-gone", request_id).await);
+    };
+    let principal = Principal::User(user);
+    let name = principal.to_string();
+    Ok(Caller { principal, name, roles, nonce: None, request_id: request_id.to_owned() })
+}
+
+/// Refuses a request that presents a signature and a token: whose it is would be chance.
+pub async fn refuse_both(services: &Services, request_id: &str) -> Error {
+    refuse_token(services, "signature-and-token", request_id).await
+}
+
+async fn refuse_token(services: &Services, reason: &'static str, request_id: &str) -> Error {
+    services.metrics.count_token_refusal(reason);
+    note(services, reason, None, request_id).await;
+    Error::Unauthenticated
+}
+
+async fn refuse(services: &Services, refusal: Refusal, key_id: Option<&str>, request_id: &str) -> Error {
+    services.metrics.count_signature_refusal(refusal.code());
+    note(services, refusal.code(), key_id, request_id).await;
+    Error::SignatureInvalid { server_time: refusal.is_time().then(clock::now) }
+}
+
+/// Records that a nonce came twice.
+pub async fn note_replay(services: &Services, key_id: &str, request_id: &str) {
+    const REASON: &str = "nonce-replayed";
+    services.metrics.count_signature_refusal(REASON);
+    note(services, REASON, Some(key_id), request_id).await;
+}
+
+/// Records the first refusal of its reason, key and minute. That it cannot be recorded does not let
+/// anybody in.
+async fn note(services: &Services, reason: &'static str, key_id: Option<&str>, request_id: &str) {
+    let recorded = within(ANSWER_WITHIN, async {
+        let mut tx = services.store.begin().await?;
+        if refusals::note(&mut tx, reason, key_id.unwrap_or_default(), this_minute()).await? {
+            let record = Record {
+                kind: Kind::RequestRefused,
+                principal: ANONYMOUS,
+                action_id: None,
+                request_id: Some(request_id),
+                data: json!({ "reason": reason, "keyId": key_id }),
+            };
+            audit::append(&mut tx, record).await?;
+            commit(tx, None).await?;
+        }
+        Ok(())
+    });
+    if let Err(error) = recorded.await {
+        warn!(error = &error as &dyn std::error::Error, reason, "a refusal was not recorded");
+    }
+}
+
+/// The present time, cut to the minute.
+pub fn this_minute() -> Timestamp {
+    let now = clock::now();
+    Timestamp::from_second(now.as_second() - now.as_second().rem_euclid(60)).unwrap_or(now)
+}

@@ -1,0 +1,231 @@
+//! Registering clusters and their keys.
+
+use aegis_contract::dsse::{OrderKey, ReceiptVerifier};
+use aegis_contract::key::SharedSecret;
+use aegis_contract::strict::base64_decode;
+use aegis_contract::target::is_dns_label;
+use aegis_runtime::clock;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::audit::{self, Kind, OPERATOR, Record};
+use crate::error::Error;
+use crate::seal::{Keyring, Purpose};
+use crate::store::{Store, clients, clusters, commit};
+
+/// Live order keys of one cluster: the old and the new one while they are rotated.
+const ORDER_KEYS_MAX: usize = 2;
+
+/// A cluster to register.
+pub struct NewCluster<'a> {
+    /// Its name, the audience of its orders.
+    pub name: &'a str,
+    /// Base URL of its executor.
+    pub executor_url: &'a str,
+    /// Id of its order key.
+    pub order_key_id: &'a str,
+    /// Its order key in standard base64.
+    pub order_key: &'a SecretString,
+    /// Its executor's public receipt key in PEM.
+    pub receipt_public_key: &'a str,
+}
+
+/// Registers a cluster; the id of its receipt key.
+///
+/// # Errors
+/// `Parameter` for an unusable part; `AlreadyExists`.
+pub async fn create(store: &Store, keyring: &Keyring, new: NewCluster<'_>) -> Result<String, Error> {
+    if !is_dns_label(new.name) {
+        let message = format!(
+            "`{}` must be 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit",
+            new.name
+        );
+        return Err(Error::Parameter { name: "name", message });
+    }
+    check_url(new.executor_url)?;
+    let order_key = read_order_key(new.order_key_id, new.order_key)?;
+    let receipt_key_id = read_receipt_key(new.receipt_public_key)?;
+    let at = clock::now();
+    let mut tx = store.begin().await?;
+    refuse_known_secret(&mut tx, keyring, order_key.secret()).await?;
+    if !clusters::insert(&mut tx, new.name, new.executor_url, at).await? {
+        return Err(Error::AlreadyExists(format!("a cluster named {}", new.name)));
+    }
+    insert_order_key(&mut tx, keyring, new.name, new.order_key_id, new.order_key).await?;
+    clusters::insert_receipt_key(&mut tx, new.name, &receipt_key_id, new.receipt_public_key, at).await?;
+    let data = json!({
+        "cluster": new.name,
+        "executorUrl": new.executor_url,
+        "orderKeyId": new.order_key_id,
+        "receiptKeyId": receipt_key_id,
+    });
+    append(&mut tx, Kind::ClusterRegistered, data).await?;
+    commit(tx, None).await?;
+    Ok(receipt_key_id)
+}
+
+/// Gives a cluster another order key; orders are signed with the newest from then on.
+///
+/// # Errors
+/// `Parameter`; `NotFound`; `AlreadyExists` when it has two.
+pub async fn add_order_key(
+    store: &Store,
+    keyring: &Keyring,
+    cluster: &str,
+    key_id: &str,
+    key: &SecretString,
+) -> Result<(), Error> {
+    let order_key = read_order_key(key_id, key)?;
+    let mut tx = store.begin().await?;
+    clusters::find(&mut tx, cluster).await?.ok_or(Error::NotFound { what: "cluster" })?;
+    refuse_known_secret(&mut tx, keyring, order_key.secret()).await?;
+    if clusters::order_keys(&mut tx, cluster).await?.len() >= ORDER_KEYS_MAX {
+        return Err(Error::AlreadyExists(format!("a second order key of {cluster} (retire one first); it")));
+    }
+    insert_order_key(&mut tx, keyring, cluster, key_id, key).await?;
+    append(&mut tx, Kind::ClusterChanged, json!({ "cluster": cluster, "orderKeyId": key_id })).await?;
+    commit(tx, None).await
+}
+
+/// Moves a cluster's executor to another address.
+///
+/// # Errors
+/// `Parameter`; `NotFound`.
+pub async fn set_executor_url(store: &Store, cluster: &str, executor_url: &str) -> Result<(), Error> {
+    check_url(executor_url)?;
+    let mut tx = store.begin().await?;
+    if !clusters::set_executor_url(&mut tx, cluster, executor_url).await? {
+        return Err(Error::NotFound { what: "cluster" });
+    }
+    append(&mut tx, Kind::ClusterChanged, json!({ "cluster": cluster, "executorUrl": executor_url })).await?;
+    commit(tx, None).await
+}
+
+/// Refuses to start when the secret of access tokens is also an order key or a client's secret.
+///
+/// # Errors
+/// A sentence for the operator.
+pub async fn check_purposes(
+    store: &Store,
+    keyring: &Keyring,
+    jwt_secret: &SecretString,
+    master_key: &SecretString,
+) -> Result<(), Error> {
+    let mut conn = store.acquire().await?;
+    let mut secrets = Vec::new();
+    for cluster in clusters::list(&mut conn).await? {
+        for key in clusters::order_keys(&mut conn, &cluster.name).await? {
+            let secret = keyring.open_shared_secret(Purpose::OrderKey, &key.key)?;
+            secrets.push((format!("order key {} of cluster {}", key.id, cluster.name), secret));
+        }
+    }
+    for sealed in clients::sealed_secrets(&mut conn).await? {
+        secrets
+            .push(("a client's secret".to_owned(), keyring.open_shared_secret(Purpose::ClientKey, &sealed)?));
+    }
+    for (name, setting) in [("JWT_SECRET", jwt_secret), ("MASTER_KEY", master_key)] {
+        let text = setting.expose_secret();
+        let decoded = Zeroizing::new(base64_decode(text.trim()).unwrap_or_default());
+        for (what, secret) in &secrets {
+            if secret.is(text.as_bytes()) || secret.is(&decoded) {
+                let message = format!("is the same as {what}: one key has one purpose");
+                return Err(Error::Parameter { name, message });
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn refuse_known_secret(
+    conn: &mut PgConnection,
+    keyring: &Keyring,
+    secret: &SharedSecret,
+) -> Result<(), Error> {
+    let taken = |what: String| Error::Parameter {
+        name: "order-key-file",
+        message: format!("is {what} already: each cluster has an order key of its own"),
+    };
+    for cluster in clusters::list(conn).await? {
+        for key in clusters::order_keys(conn, &cluster.name).await? {
+            if secret.is(&keyring.open(Purpose::OrderKey, &key.key)?) {
+                return Err(taken(format!("order key {} of cluster {}", key.id, cluster.name)));
+            }
+        }
+    }
+    for sealed in clients::sealed_secrets(conn).await? {
+        if secret.is(&keyring.open(Purpose::ClientKey, &sealed)?) {
+            return Err(taken("a client's secret".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+async fn insert_order_key(
+    conn: &mut PgConnection,
+    keyring: &Keyring,
+    cluster: &str,
+    key_id: &str,
+    key: &SecretString,
+) -> Result<(), Error> {
+    let bytes = Zeroizing::new(base64_decode(key.expose_secret().trim()).map_err(Error::internal)?);
+    let sealed = keyring.seal(Purpose::OrderKey, &bytes);
+    if clusters::insert_order_key(conn, cluster, key_id, &sealed, clock::now()).await? {
+        Ok(())
+    } else {
+        Err(Error::AlreadyExists(format!("an order key {key_id} of {cluster}")))
+    }
+}
+
+fn read_order_key(id: &str, key: &SecretString) -> Result<OrderKey, Error> {
+    SharedSecret::from_base64(key.expose_secret())
+        .and_then(|secret| OrderKey::new(id, secret))
+        .map_err(|error| Error::Parameter { name: "order-key", message: error.to_string() })
+}
+
+fn read_receipt_key(pem: &str) -> Result<String, Error> {
+    let refuse = |message: String| Error::Parameter { name: "receipt-public-key-file", message };
+    let verifier = ReceiptVerifier::from_public_pem(pem).map_err(|error| refuse(error.to_string()))?;
+    verifier.key_ids().next().map(str::to_owned).ok_or_else(|| refuse("holds no key".to_owned()))
+}
+
+fn check_url(url: &str) -> Result<(), Error> {
+    let refuse = || Error::Parameter {
+        name: "executor-url",
+        message: format!(
+            "`{url}` must be http://HOST:PORT or https://HOST:PORT, without path, query or credentials"
+        ),
+    };
+    let parsed = reqwest::Url::parse(url).map_err(|_| refuse())?;
+    let plain = matches!(parsed.scheme(), "http" | "https")
+        && parsed.has_host()
+        && matches!(parsed.path(), "" | "/")
+        && parsed.query().is_none()
+        && parsed.fragment().is_none()
+        && parsed.username().is_empty()
+        && parsed.password().is_none();
+    if plain { Ok(()) } else { Err(refuse()) }
+}
+
+async fn append(conn: &mut PgConnection, kind: Kind, data: serde_json::Value) -> Result<(), Error> {
+    let record = Record { kind, principal: OPERATOR, action_id: None, request_id: None, data };
+    audit::append(conn, record).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executor_is_named_by_scheme_host_and_port_alone() {
+        for url in ["http://127.0.0.1:4000", "https://executor.aegis.svc/", "http://[::1]:4000"] {
+            assert!(check_url(url).is_ok(), "{url}");
+        }
+        for url in
+            ["", "127.0.0.1:4000", "ftp://x", "http://u:p@x", "http://x/path", "http://x?q", "http://x#f"]
+        {
+            assert!(check_url(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Bare questions to the policies, and decisions that were taken.
+
+use aegis_contract::ids::DecisionId;
+use serde_json::Value;
+
+use super::decide::{Asked, Decided, decide};
+use super::{Services, noting_replay, spend_nonce};
+use crate::error::Error;
+use crate::permission::Permission;
+use crate::principal::Caller;
+use crate::store::{ANSWER_WITHIN, commit, decisions, within};
+
+/// A question; what is left out is the caller's own.
+#[derive(Clone, Debug)]
+pub struct BareQuestion {
+    /// Who would ask.
+    pub principal: Option<String>,
+    /// The roles they would hold.
+    pub roles: Option<Vec<String>>,
+    /// What they would do.
+    pub action: String,
+    /// To which resource.
+    pub resource: String,
+    /// With which parameters.
+    pub params: Value,
+    /// What they would state about the case.
+    pub metadata: Value,
+}
+
+/// Asks what policy says, without facts of the target and without any action.
+///
+/// # Errors
+/// `Forbidden` when the question is about anybody else; `Invalid` when it makes no sense.
+pub async fn evaluate(
+    services: &Services,
+    caller: &Caller,
+    question: BareQuestion,
+) -> Result<Decided, Error> {
+    caller.require(Permission::EvaluatePolicy)?;
+    let principal = question.principal.unwrap_or_else(|| caller.name.clone());
+    let is_self = principal == caller.name;
+    let roles = question.roles.unwrap_or_else(|| if is_self { caller.roles.clone() } else { Vec::new() });
+    if !is_self || !same_roles(&roles, &caller.roles) {
+        caller.require(Permission::EvaluatePolicyForOthers)?;
+    }
+    let asked = Asked {
+        principal,
+        roles,
+        action: question.action,
+        resource: question.resource,
+        params: question.params,
+        metadata: question.metadata,
+    };
+    let result = record(services, caller, &asked).await;
+    let decided = noting_replay(services, caller, result).await?;
+    services.metrics.count_decision(decided.effect);
+    Ok(decided)
+}
+
+async fn record(services: &Services, caller: &Caller, asked: &Asked) -> Result<Decided, Error> {
+    let (tx, decided) = within(ANSWER_WITHIN, async {
+        let mut tx = services.store.begin().await?;
+        spend_nonce(&mut tx, caller).await?;
+        let decided = decide(&mut tx, &caller.name, asked, None, None, Some(&caller.request_id)).await?;
+        Ok((tx, decided))
+    })
+    .await?;
+    commit(tx, None).await?;
+    Ok(decided)
+}
+
+fn same_roles(asked: &[String], held: &[String]) -> bool {
+    let sorted = |roles: &[String]| {
+        let mut roles = roles.to_vec();
+        roles.sort();
+        roles.dedup();
+        roles
+    };
+    sorted(asked) == sorted(held)
+}
+
+/// A decision with everything it was given, as canonical JSON.
+///
+/// # Errors
+/// `NotFound` when there is none, or it is somebody else's and the caller sees only their own.
+pub async fn find(services: &Services, caller: &Caller, id: DecisionId) -> Result<Vec<u8>, Error> {
+    caller.require(Permission::ReadOwnActions)?;
+    let found =
+        within(ANSWER_WITHIN, async { decisions::find(&mut *services.store.acquire().await?, id).await })
+            .await?;
+    found
+        .filter(|decision| caller.may(Permission::ReadActions) || decision.principal == caller.name)
+        .map(|decision| decision.body)
+        .ok_or(Error::NotFound { what: "decision" })
+}

@@ -1,0 +1,156 @@
+//! The claim: `queued → running`, the moment an order exists.
+
+use aegis_contract::action::ActionState;
+use aegis_contract::ids::ActionId;
+use aegis_contract::order::{Act, Instruction};
+use aegis_contract::strict;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use sqlx::PgConnection;
+
+use super::{DISPATCHER, expire};
+use crate::audit::{self, Kind, Record};
+use crate::client::executor::{Link, SignedOrder};
+use crate::error::Error;
+use crate::store::attempts::{self, Attempt};
+use crate::store::dispatch::{self, OpenAction};
+use crate::store::intents::{self, Intent};
+use crate::store::{Store, commit, policies};
+
+/// Oldest decision an order may stand on.
+const DECISION_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
+
+/// What came of trying to claim an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// An order was signed and stored; the action runs.
+    Ordered,
+    /// It must be decided again first.
+    Stale,
+    /// Another action is at work on the target.
+    TargetBusy,
+    /// It is not queued any more.
+    NotQueued,
+}
+
+/// Signs the order of the next attempt, if the newest intent still stands on the active policy set
+/// and on a fresh decision, and nobody else is at work on the target.
+pub async fn claim(
+    store: &Store,
+    link: &Link,
+    lifetime: SignedDuration,
+    id: ActionId,
+) -> Result<Claim, Error> {
+    let mut tx = store.begin().await?;
+    let Some(action) = dispatch::lock(&mut tx, id).await? else { return Ok(Claim::NotQueued) };
+    if action.state != ActionState::Queued {
+        return Ok(Claim::NotQueued);
+    }
+    let now = dispatch::clock(&mut tx).await?;
+    if now >= action.deadline_at {
+        expire(&mut tx, id, ActionState::Queued, &action.requested_by).await?;
+        commit(tx, Some(id)).await?;
+        return Ok(Claim::NotQueued);
+    }
+    let Some((intent, intent_bytes)) = valid_intent(&mut tx, id, now).await? else {
+        return Ok(Claim::Stale);
+    };
+    let signed = SignedAttempt::new(link, &action, &intent, &intent_bytes, now, lifetime)?;
+    attempts::insert(&mut tx, id, &signed.attempt(&intent, link)).await?;
+    if !dispatch::start(&mut tx, id).await? {
+        return Ok(Claim::TargetBusy);
+    }
+    append_order_signed(&mut tx, &action, &intent, &signed).await?;
+    commit(tx, Some(id)).await?;
+    Ok(Claim::Ordered)
+}
+
+/// The newest intent with its bytes, unless it is for another attempt, of another policy set, or
+/// decided too long ago. Holds off activations until the end of the transaction.
+async fn valid_intent(
+    conn: &mut PgConnection,
+    id: ActionId,
+    now: Timestamp,
+) -> Result<Option<(Intent, Vec<u8>)>, Error> {
+    let next = attempts::newest(conn, id).await?.map_or(1, |attempt| attempt.number + 1);
+    let active = policies::active_digest_for_share(conn).await?;
+    let newest = intents::newest(conn, id).await?;
+    Ok(newest.filter(|(intent, _)| {
+        intent.attempt == next
+            && intent.policy_digest == active
+            && now.duration_since(intent.decided_at) <= DECISION_AGE_MAX
+    }))
+}
+
+struct SignedAttempt {
+    order: SignedOrder,
+    issued_at: Timestamp,
+    not_after: Timestamp,
+}
+
+impl SignedAttempt {
+    fn new(
+        link: &Link,
+        action: &OpenAction,
+        intent: &Intent,
+        intent_bytes: &[u8],
+        now: Timestamp,
+        lifetime: SignedDuration,
+    ) -> Result<Self, Error> {
+        let not_after = (now + lifetime).min(action.deadline_at);
+        let act = Act {
+            action_id: action.id,
+            attempt: intent.attempt,
+            target: action.target.clone(),
+            change: action.change.clone(),
+            preconditions: intent.preconditions.clone(),
+            watch_seconds: action.deadline_seconds,
+            dry_run: action.dry_run,
+            decision_id: intent.decision_id,
+            policy_digest: intent.policy_digest.parse().map_err(Error::internal)?,
+            intent: strict::base64_encode(intent_bytes),
+        };
+        let order = link.sign(Instruction::Act(Box::new(act)), now, not_after)?;
+        Ok(Self { order, issued_at: now, not_after })
+    }
+
+    fn attempt(&self, intent: &Intent, link: &Link) -> Attempt {
+        Attempt {
+            number: intent.attempt,
+            intent_entry_id: intent.entry_id,
+            order_digest: self.order.digest,
+            envelope: self.order.envelope.clone(),
+            issued_at: self.issued_at,
+            not_after: self.not_after,
+            ledger_id: link.ledger.map(|ledger| ledger.id),
+            accepted: false,
+            closed: false,
+        }
+    }
+}
+
+async fn append_order_signed(
+    conn: &mut PgConnection,
+    action: &OpenAction,
+    intent: &Intent,
+    signed: &SignedAttempt,
+) -> Result<(), Error> {
+    audit::append(
+        conn,
+        Record {
+            kind: Kind::OrderSigned,
+            principal: DISPATCHER,
+            action_id: Some(action.id),
+            request_id: None,
+            data: json!({
+                "attempt": intent.attempt,
+                "intentEntryId": intent.entry_id,
+                "orderDigest": signed.order.digest,
+                "notAfter": signed.not_after,
+                "onBehalfOf": action.requested_by,
+            }),
+        },
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! The one way an action gets its outcome.
+
+use aegis_contract::action::ActionState;
+use aegis_contract::code::OutcomeCode;
+use aegis_contract::dsse::Envelope;
+use aegis_contract::ids::ActionId;
+use aegis_contract::receipt::Step;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::PgConnection;
+
+use super::DISPATCHER;
+use crate::audit::{self, Kind, Record};
+use crate::error::Error;
+use crate::store::dispatch;
+
+/// How an action ended, as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Default))]
+pub struct Outcome {
+    /// Stable: an outcome or a refusal code of the contract.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// What the executor did, in order.
+    pub steps: Vec<Step>,
+    /// The executor's signed word for it; absent when it was never asked.
+    pub receipt: Option<Envelope>,
+}
+
+impl Outcome {
+    /// An outcome that no executor had a part in.
+    pub fn without_receipt(code: impl ToString, message: impl Into<String>) -> Self {
+        Self { code: code.to_string(), message: message.into(), steps: Vec::new(), receipt: None }
+    }
+}
+
+/// The end of an action.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a> {
+    /// The action.
+    pub action_id: ActionId,
+    /// The states it may end from; in another one it is left alone.
+    pub from: &'a [ActionState],
+    /// The final state.
+    pub to: ActionState,
+    /// Who ends it.
+    pub principal: &'a str,
+    /// For whom, when an engine ends it.
+    pub on_behalf_of: Option<&'a str>,
+    /// The request that caused it.
+    pub request_id: Option<&'a str>,
+    /// How it ended.
+    pub outcome: &'a Outcome,
+}
+
+/// Ends an action and appends its `action.ended` entry; false when it was in none of `from`.
+pub async fn end_action(conn: &mut PgConnection, ending: Ending<'_>) -> Result<bool, Error> {
+    let outcome = serde_json::to_value(ending.outcome).map_err(Error::internal)?;
+    if !dispatch::end(conn, ending.action_id, ending.from, ending.to, &outcome).await? {
+        return Ok(false);
+    }
+    audit::append(
+        conn,
+        Record {
+            kind: Kind::ActionEnded,
+            principal: ending.principal,
+            action_id: Some(ending.action_id),
+            request_id: ending.request_id,
+            data: json!({
+                "state": ending.to,
+                "code": ending.outcome.code,
+                "message": ending.outcome.message,
+                "onBehalfOf": ending.on_behalf_of,
+            }),
+        },
+    )
+    .await?;
+    Ok(true)
+}
+
+/// Ends an action whose time to start is over and which certainly was not begun.
+pub async fn expire(
+    conn: &mut PgConnection,
+    action_id: ActionId,
+    from: ActionState,
+    on_behalf_of: &str,
+) -> Result<bool, Error> {
+    let outcome = Outcome::without_receipt(
+        OutcomeCode::DeadlinePassed,
+        "the action could not be started before its deadline; nothing was written",
+    );
+    end_action(
+        conn,
+        Ending {
+            action_id,
+            from: &[from],
+            to: ActionState::Expired,
+            principal: DISPATCHER,
+            on_behalf_of: Some(on_behalf_of),
+            request_id: None,
+            outcome: &outcome,
+        },
+    )
+    .await
+}

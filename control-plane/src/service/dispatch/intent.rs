@@ -1,0 +1,76 @@
+//! Writing down what will be ordered.
+
+use aegis_contract::action::Change;
+use aegis_contract::facts::Facts;
+use aegis_contract::ids::ActionId;
+use aegis_contract::intent::Intent;
+use aegis_contract::order::Preconditions;
+use aegis_contract::target::Target;
+use sqlx::PgConnection;
+
+use crate::audit::{self, Kind, Record};
+use crate::error::Error;
+use crate::service::decide::Decided;
+use crate::store::intents;
+
+/// An intent to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewIntent<'a> {
+    /// The action it belongs to.
+    pub action_id: ActionId,
+    /// The attempt it is for, from 1.
+    pub attempt: u32,
+    /// Who intends it: the requester, or the dispatcher that decided again.
+    pub principal: &'a str,
+    /// The request that caused it.
+    pub request_id: Option<&'a str>,
+    /// What will be changed.
+    pub target: &'a Target,
+    /// How.
+    pub change: &'a Change,
+    /// Whether nothing shall be written in the end.
+    pub dry_run: bool,
+    /// The decision that allowed it.
+    pub decided: &'a Decided,
+    /// What that decision saw.
+    pub facts: &'a Facts,
+}
+
+/// Appends the `action.intent` entry, whose bytes the order will carry, and supersedes earlier ones.
+pub async fn write_intent(conn: &mut PgConnection, new: NewIntent<'_>) -> Result<(), Error> {
+    let preconditions = Preconditions::of(new.change, new.facts).ok_or_else(|| {
+        Error::internal(anyhow::anyhow!(
+            "the executor's facts of {} lack what {} writes",
+            new.target,
+            new.change.action_type()
+        ))
+    })?;
+    let data = Intent {
+        attempt: new.attempt,
+        target: new.target.clone(),
+        change: new.change.clone(),
+        dry_run: new.dry_run,
+        decision_id: new.decided.decision_id,
+        policy_digest: new.decided.policy_digest,
+    };
+    let entry = audit::append(
+        conn,
+        Record {
+            kind: Kind::ActionIntent,
+            principal: new.principal,
+            action_id: Some(new.action_id),
+            request_id: new.request_id,
+            data,
+        },
+    )
+    .await?;
+    let intent = intents::Intent {
+        attempt: new.attempt,
+        entry_id: entry.id,
+        decision_id: new.decided.decision_id,
+        policy_digest: new.decided.policy_digest.to_string(),
+        decided_at: new.decided.decided_at,
+        preconditions,
+    };
+    intents::insert(conn, new.action_id, &intent).await
+}

@@ -1,0 +1,232 @@
+//! What an executor's answers mean for an action.
+
+use aegis_contract::action::ActionState;
+use aegis_contract::digest::Digest;
+use aegis_contract::dsse::Envelope;
+use aegis_contract::ids::ActionId;
+use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, Stage};
+use serde_json::json;
+use sqlx::PgConnection;
+
+use super::{DISPATCHER, Ending, Outcome, end_action, expire};
+use crate::audit::{self, Kind, Record};
+use crate::client::executor::Answer;
+use crate::error::Error;
+use crate::store::attempts::{self, Attempt};
+use crate::store::dispatch::{self, OpenAction};
+use crate::store::receipts::{self, ReceiptName};
+use crate::store::{Store, clusters, commit};
+
+/// The states in which a receipt can still change something.
+const OPEN: [ActionState; 2] = [ActionState::Running, ActionState::Unknown];
+
+/// Where an action stands after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// The executor is at it; ask again.
+    AtWork,
+    /// It never began: queued again, for another attempt.
+    Requeued,
+    /// It has ended.
+    Over,
+    /// Neither this executor nor this ledger can say what happened; people must look.
+    InDoubt,
+}
+
+/// Takes down an answer and moves the action accordingly. The same answer again changes nothing.
+pub async fn record_answer(store: &Store, id: ActionId, answer: &Answer) -> Result<Recorded, Error> {
+    let mut tx = store.begin().await?;
+    let Some(action) = dispatch::lock(&mut tx, id).await? else { return Ok(Recorded::Over) };
+    let Some(attempt) = attempts::newest(&mut tx, id).await? else { return Ok(Recorded::Over) };
+    keep(&mut tx, &action, answer).await?;
+    let recorded = if action.state.is_final() {
+        Recorded::Over
+    } else {
+        apply(&mut tx, &action, &attempt, answer).await?
+    };
+    commit(tx, Some(id)).await?;
+    Ok(recorded)
+}
+
+/// Moves an action whose order's time is over without any receipt to `unknown`.
+pub async fn mark_unknown(store: &Store, id: ActionId) -> Result<(), Error> {
+    let mut tx = store.begin().await?;
+    let Some(action) = dispatch::lock(&mut tx, id).await? else { return Ok(()) };
+    if become_unknown(&mut tx, &action, "the order's time is over and no receipt came").await? {
+        commit(tx, Some(id)).await?;
+    }
+    Ok(())
+}
+
+async fn become_unknown(conn: &mut PgConnection, action: &OpenAction, message: &str) -> Result<bool, Error> {
+    if !dispatch::move_state(conn, action.id, ActionState::Running, ActionState::Unknown).await? {
+        return Ok(false);
+    }
+    audit::append(
+        conn,
+        Record {
+            kind: Kind::ActionUnknown,
+            principal: DISPATCHER,
+            action_id: Some(action.id),
+            request_id: None,
+            data: json!({ "message": message, "onBehalfOf": action.requested_by }),
+        },
+    )
+    .await?;
+    Ok(true)
+}
+
+/// Keeps the first receipt of each stage, with its entry.
+async fn keep(conn: &mut PgConnection, action: &OpenAction, answer: &Answer) -> Result<(), Error> {
+    let Some(named) = answer.receipt.attempt else { return Ok(()) };
+    let stage = stage_name(&answer.receipt.stage);
+    let name = ReceiptName { action_id: action.id, attempt: named.attempt, stage };
+    if receipts::exists(conn, name).await? {
+        return Ok(());
+    }
+    let entry = audit::append(
+        conn,
+        Record {
+            kind: Kind::ReceiptReceived,
+            principal: DISPATCHER,
+            action_id: Some(action.id),
+            request_id: None,
+            data: json!({
+                "attempt": named.attempt,
+                "stage": stage,
+                "orderDigest": answer.receipt.order_digest,
+                "receiptDigest": Digest::of(&answer.envelope),
+                "ledger": answer.receipt.ledger,
+                "onBehalfOf": action.requested_by,
+            }),
+        },
+    )
+    .await?;
+    receipts::insert(conn, name, answer.receipt.order_digest, &answer.envelope, entry.id, entry.at).await
+}
+
+fn stage_name(stage: &Stage) -> &'static str {
+    match stage {
+        Stage::Observed { .. } | Stage::ObservationRefused { .. } => "observed",
+        Stage::Running { .. } => "running",
+        Stage::Closed => "closed",
+        Stage::Refused { .. } => "refused",
+        Stage::Finished { .. } => "finished",
+    }
+}
+
+async fn apply(
+    conn: &mut PgConnection,
+    action: &OpenAction,
+    attempt: &Attempt,
+    answer: &Answer,
+) -> Result<Recorded, Error> {
+    match &answer.receipt.stage {
+        Stage::Running { .. } => {
+            note_ledger(conn, action, answer).await?;
+            attempts::set_accepted(conn, action.id, attempt.number).await?;
+            dispatch::move_state(conn, action.id, ActionState::Unknown, ActionState::Running).await?;
+            Ok(Recorded::AtWork)
+        }
+        Stage::Closed => {
+            note_ledger(conn, action, answer).await?;
+            close_attempt(conn, action, attempt, answer).await
+        }
+        Stage::Refused { code, message } => {
+            end(conn, action, ActionState::Refused, refused(code.as_str(), message, answer)?).await
+        }
+        Stage::Finished { result } => finish(conn, action, result, answer).await,
+        Stage::Observed { .. } | Stage::ObservationRefused { .. } => {
+            Err(Error::internal(anyhow::anyhow!("an acting order was answered with an observation")))
+        }
+    }
+}
+
+async fn note_ledger(conn: &mut PgConnection, action: &OpenAction, answer: &Answer) -> Result<(), Error> {
+    let at = dispatch::clock(conn).await?;
+    clusters::note_ledger(conn, &action.target.cluster, answer.receipt.ledger, answer.row_before, at).await
+}
+
+/// `closed` counts only from the ledger that would hold the attempt, and only if that ledger has
+/// never fallen back: one restored from a backup may have forgotten that it began.
+async fn close_attempt(
+    conn: &mut PgConnection,
+    action: &OpenAction,
+    attempt: &Attempt,
+    answer: &Answer,
+) -> Result<Recorded, Error> {
+    let ledger = clusters::newest_ledger(conn, &action.target.cluster).await?;
+    let trusted = ledger.is_some_and(|ledger| {
+        !ledger.regressed
+            && ledger.id == answer.receipt.ledger.id
+            && attempt.ledger_id.is_none_or(|expected| expected == ledger.id)
+    });
+    if !trusted || attempt.accepted {
+        become_unknown(conn, action, "the executor's ledger may have forgotten the attempt").await?;
+        return Ok(Recorded::InDoubt);
+    }
+    attempts::set_closed(conn, action.id, attempt.number).await?;
+    if dispatch::clock(conn).await? >= action.deadline_at {
+        expire(conn, action.id, action.state, &action.requested_by).await?;
+        return Ok(Recorded::Over);
+    }
+    dispatch::move_state(conn, action.id, action.state, ActionState::Queued).await?;
+    Ok(Recorded::Requeued)
+}
+
+async fn finish(
+    conn: &mut PgConnection,
+    action: &OpenAction,
+    result: &ExecutionResult,
+    answer: &Answer,
+) -> Result<Recorded, Error> {
+    let to = match result.status {
+        ExecutionStatus::Succeeded => ActionState::Succeeded,
+        ExecutionStatus::Failed => ActionState::Failed,
+        ExecutionStatus::Refused => ActionState::Refused,
+        ExecutionStatus::Expired => ActionState::Expired,
+        ExecutionStatus::Unknown => {
+            become_unknown(conn, action, &result.message).await?;
+            return Ok(Recorded::InDoubt);
+        }
+    };
+    let outcome = Outcome {
+        code: result.code.to_string(),
+        message: result.message.clone(),
+        steps: result.steps.clone(),
+        receipt: Some(envelope(answer)?),
+    };
+    end(conn, action, to, outcome).await
+}
+
+fn refused(code: &str, message: &str, answer: &Answer) -> Result<Outcome, Error> {
+    Ok(Outcome {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        steps: Vec::new(),
+        receipt: Some(envelope(answer)?),
+    })
+}
+
+fn envelope(answer: &Answer) -> Result<Envelope, Error> {
+    Envelope::from_slice(&answer.envelope).map_err(Error::internal)
+}
+
+async fn end(
+    conn: &mut PgConnection,
+    action: &OpenAction,
+    to: ActionState,
+    outcome: Outcome,
+) -> Result<Recorded, Error> {
+    let ending = Ending {
+        action_id: action.id,
+        from: &OPEN,
+        to,
+        principal: DISPATCHER,
+        on_behalf_of: Some(&action.requested_by),
+        request_id: None,
+        outcome: &outcome,
+    };
+    end_action(conn, ending).await?;
+    Ok(Recorded::Over)
+}

@@ -1,0 +1,103 @@
+//! The use cases. One function is one use case, one transaction, and its audit entries; its first
+//! line says which permission it needs.
+
+pub mod actions;
+pub mod authenticate;
+pub mod clients;
+pub mod clusters;
+pub mod decide;
+pub mod decisions;
+pub mod dispatch;
+pub mod entries;
+pub mod health;
+pub mod passwords;
+pub mod policies;
+pub mod policy_set;
+pub mod retention;
+pub mod sign_in;
+pub mod tokens;
+pub mod users;
+
+use aegis_contract::problem::FieldError;
+use aegis_policy::Problem;
+use aegis_runtime::shutdown::Shutdown;
+use sqlx::PgConnection;
+
+use crate::client::executor::ExecutorClient;
+use crate::error::Error;
+use crate::metrics::ControlPlaneMetrics;
+use crate::principal::Caller;
+use crate::seal::Keyring;
+use crate::store::{Store, nonces};
+use dispatch::Nudge;
+use passwords::Passwords;
+use tokens::Tokens;
+
+/// What the use cases work with.
+pub struct Services {
+    /// The database.
+    pub store: Store,
+    /// The keys derived from the master key.
+    pub keyring: Keyring,
+    /// The executors.
+    pub executors: ExecutorClient,
+    /// Wakes the dispatcher.
+    pub nudge: Nudge,
+    /// What is counted.
+    pub metrics: ControlPlaneMetrics,
+    /// Access tokens of people.
+    pub tokens: Tokens,
+    /// Passwords of people.
+    pub passwords: Passwords,
+    /// Host and port as callers name this control plane.
+    pub authorities: Vec<String>,
+    /// Ends what waits.
+    pub shutdown: Shutdown,
+}
+
+/// Uses up the nonce of a signed request, in the transaction of its first record.
+///
+/// # Errors
+/// `NonceReplayed` when it was used before; `InProgress` while a request with the same one is in
+/// flight for too long.
+async fn spend_nonce(conn: &mut PgConnection, caller: &Caller) -> Result<(), Error> {
+    let Some(nonce) = &caller.nonce else { return Ok(()) };
+    match nonces::spend(conn, nonce).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::NonceReplayed),
+        Err(error) if error.is_lock_timeout() => Err(Error::InProgress),
+        Err(error) => Err(error),
+    }
+}
+
+/// Records a replayed nonce when that is why `result` failed, and passes `result` on.
+async fn noting_replay<T>(
+    services: &Services,
+    caller: &Caller,
+    result: Result<T, Error>,
+) -> Result<T, Error> {
+    if let (Err(Error::NonceReplayed), Some(nonce)) = (&result, &caller.nonce) {
+        authenticate::note_replay(services, &nonce.key_id, &caller.request_id).await;
+    }
+    result
+}
+
+/// The policy crate's findings as errors of a body.
+fn field_errors(problems: &[Problem]) -> Vec<FieldError> {
+    problems
+        .iter()
+        .map(|problem| {
+            let mut message = problem.message.clone();
+            if let Some(expected) = &problem.expected {
+                message.push_str(&format!("; expected {expected}"));
+            }
+            if let Some(suggestion) = &problem.suggestion {
+                message.push_str(&format!("; did you mean `{suggestion}`?"));
+            }
+            if let (Some(line), Some(column)) = (problem.line, problem.column) {
+                message.push_str(&format!(" (line {line}, column {column})"));
+            }
+            FieldError { pointer: problem.pointer.clone(), code: problem.code.to_owned(), message }
+        })
+        .collect()
+}

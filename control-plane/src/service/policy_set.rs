@@ -1,0 +1,92 @@
+//! The active policies, read from the database and held against the audit log.
+
+use aegis_contract::digest::Digest;
+use aegis_contract::intent::Entry;
+use aegis_policy::{Policy, PolicySet, document};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use crate::audit::Kind;
+use crate::error::Error;
+use crate::store::policies::{self, ActiveVersion};
+
+/// What the entry of a stored version says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VersionStored {
+    /// The policy.
+    pub name: String,
+    /// Its new version.
+    pub version: u32,
+    /// Digest of the document.
+    pub digest: Digest,
+}
+
+/// Reads every active version. Each must be, byte for byte, what its audit entry recorded.
+///
+/// # Errors
+/// `StateNotInLog` when one is not.
+pub async fn load(conn: &mut PgConnection) -> Result<PolicySet, Error> {
+    let versions = policies::active_versions(conn).await?;
+    let mut members = Vec::with_capacity(versions.len());
+    for stored in versions {
+        members.push(checked(stored)?);
+    }
+    PolicySet::new(members).map_err(Error::internal)
+}
+
+/// The same, held against the digest that `policy_set` names.
+///
+/// # Errors
+/// `StateNotInLog` when the active versions are not those that were activated.
+pub async fn load_active(conn: &mut PgConnection) -> Result<PolicySet, Error> {
+    // Taken first: no activation can come between the digest and the versions.
+    let digest = policies::active_digest_for_share(conn).await?;
+    let set = load(conn).await?;
+    if set.digest().to_string() == digest {
+        Ok(set)
+    } else {
+        tracing::error!(expected = digest, found = %set.digest(), "the active policies are not those activated");
+        Err(Error::StateNotInLog { policy: "set".to_owned() })
+    }
+}
+
+/// The members of a set as `policy_sets` keeps them.
+pub fn members(set: &PolicySet) -> Value {
+    set.policies()
+        .map(|(version, policy)| {
+            json!({ "name": policy.name(), "version": version, "digest": policy.digest() })
+        })
+        .collect()
+}
+
+fn checked(stored: ActiveVersion) -> Result<(u32, Policy), Error> {
+    let not_in_log = || {
+        tracing::error!(
+            policy = stored.name,
+            version = stored.version,
+            "a policy version is not as recorded"
+        );
+        Error::StateNotInLog { policy: stored.name.clone() }
+    };
+    let entry: Entry<VersionStored> = serde_json::from_slice(&stored.entry).map_err(|_| not_in_log())?;
+    let digest = Digest::of(stored.document.as_bytes());
+    let recorded = entry.kind == Kind::PolicyVersionStored.as_str()
+        && entry.data.name == stored.name
+        && entry.data.version == stored.version.cast_unsigned()
+        && entry.data.digest == digest
+        && stored.digest == digest.to_string();
+    if !recorded {
+        return Err(not_in_log());
+    }
+    // It was accepted when it was stored; a release that cannot read it any more must not decide.
+    let policy = document::parse(stored.document.as_bytes()).map_err(|problems| {
+        tracing::error!(policy = stored.name, problems = problems.len(), "an active policy cannot be read");
+        Error::PolicyInvalid(super::field_errors(&problems))
+    })?;
+    if policy.name() != stored.name {
+        return Err(not_in_log());
+    }
+    Ok((stored.version.cast_unsigned(), policy))
+}

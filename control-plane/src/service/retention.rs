@@ -1,0 +1,42 @@
+//! Forgetting what can have no effect any more, and counting what is open.
+
+use std::time::Duration;
+
+use aegis_runtime::clock;
+use aegis_runtime::shutdown::Shutdown;
+use jiff::SignedDuration;
+use tracing::warn;
+
+use crate::error::Error;
+use crate::metrics::ControlPlaneMetrics;
+use crate::store::{Store, actions, idempotency, nonces, refusals};
+
+/// How often. Nothing depends on it: expired rows have no effect while they are still there.
+const PERIOD: Duration = Duration::from_secs(15);
+/// How long a noted minute is kept after it: clocks of replicas differ.
+const MINUTES_KEPT: SignedDuration = SignedDuration::from_mins(10);
+
+/// Runs until shutdown. Any number of replicas may do so.
+pub async fn run(store: Store, metrics: ControlPlaneMetrics, shutdown: Shutdown) {
+    while !shutdown.is_triggered() {
+        if let Err(error) = sweep(&store, &metrics).await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "expired rows were not removed; trying again later"
+            );
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            () = shutdown.wait() => {}
+        }
+    }
+}
+
+async fn sweep(store: &Store, metrics: &ControlPlaneMetrics) -> Result<(), Error> {
+    let now = clock::now();
+    let mut conn = store.acquire().await?;
+    metrics.set_open_actions(&actions::count_open(&mut conn).await?);
+    nonces::forget(&mut conn, now).await?;
+    idempotency::forget(&mut conn, now).await?;
+    refusals::forget(&mut conn, now - MINUTES_KEPT).await
+}

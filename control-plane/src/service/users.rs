@@ -1,0 +1,97 @@
+//! Adding people.
+
+use aegis_contract::ids::UserId;
+use aegis_runtime::clock;
+use serde_json::json;
+
+use super::passwords::{self, PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN};
+use crate::audit::{self, Kind, OPERATOR, Record};
+use crate::error::Error;
+use crate::store::{Store, commit, users};
+
+/// Longest role; policies read roles of up to this length.
+const ROLE_LENGTH_MAX: usize = 63;
+
+/// Adds a person who can sign in.
+///
+/// # Errors
+/// `Parameter` for an unusable address, role or password; `AlreadyExists`.
+pub async fn create(store: &Store, email: &str, roles: &[String], password: &str) -> Result<UserId, Error> {
+    check_email(email)?;
+    for role in roles {
+        check_role(role)?;
+    }
+    if password.chars().count() < PASSWORD_LENGTH_MIN || password.len() > PASSWORD_LENGTH_MAX {
+        let message = format!(
+            "must have at least {PASSWORD_LENGTH_MIN} characters and at most {PASSWORD_LENGTH_MAX} bytes"
+        );
+        return Err(Error::Parameter { name: "password", message });
+    }
+    let password_hash = passwords::hash(password)?;
+    let id = UserId(clock::new_uuid());
+    let mut tx = store.begin().await?;
+    if !users::insert(&mut tx, id, email, &password_hash, clock::now()).await? {
+        return Err(Error::AlreadyExists(format!("a user with e-mail address {email}")));
+    }
+    for role in roles {
+        users::insert_role(&mut tx, id, role).await?;
+    }
+    let record = Record {
+        kind: Kind::UserCreated,
+        principal: OPERATOR,
+        action_id: None,
+        request_id: None,
+        // The address is personal; the log knows people by their id.
+        data: json!({ "user": format!("user:{id}"), "roles": roles }),
+    };
+    audit::append(&mut tx, record).await?;
+    commit(tx, None).await?;
+    Ok(id)
+}
+
+fn check_email(email: &str) -> Result<(), Error> {
+    let plausible = email.len() <= 254
+        && !email.chars().any(|character| character.is_whitespace() || character.is_control())
+        && email
+            .split_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
+    if plausible {
+        Ok(())
+    } else {
+        Err(Error::Parameter { name: "email", message: format!("`{email}` is not an e-mail address") })
+    }
+}
+
+fn check_role(role: &str) -> Result<(), Error> {
+    let fits = (1..=ROLE_LENGTH_MAX).contains(&role.len())
+        && role.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if fits {
+        Ok(())
+    } else {
+        let message = format!("`{role}` must be 1 to {ROLE_LENGTH_MAX} of a-z, 0-9 and '-'");
+        Err(Error::Parameter { name: "role", message })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_person_and_a_place() {
+        for email in ["a@b", "alice+x@example.org"] {
+            assert!(check_email(email).is_ok(), "{email}");
+        }
+        for email in ["", "alice", "@b", "a@", "a b@c", "a@b@c", "a@b\n"] {
+            assert!(check_email(email).is_err(), "{email}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_a_plain_name() {
+        assert!(check_role("sre-lead").is_ok());
+        for role in ["", "SRE", "a b", "*", &"x".repeat(64)] {
+            assert!(check_role(role).is_err(), "{role}");
+        }
+    }
+}

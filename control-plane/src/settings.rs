@@ -1,0 +1,217 @@
+//! What the control plane reads from its environment. Each name may instead name a file: `NAME_FILE`.
+
+use std::net::SocketAddr;
+
+use aegis_contract::order::ORDER_LIFETIME_SECONDS_MAX;
+use aegis_runtime::settings::{SettingsError, Source};
+use jiff::SignedDuration;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::seal::Keyring;
+
+/// Fewest bytes of `JWT_SECRET`: the output of its MAC.
+const JWT_SECRET_BYTES_MIN: usize = 32;
+const ORDER_LIFETIME_SECONDS: u32 = 30;
+
+/// Settings of `serve`.
+pub struct ServeSettings {
+    /// `LISTEN_ADDRESS`: where to serve. Default 127.0.0.1:3000.
+    pub listen_address: SocketAddr,
+    /// `DATABASE_URL`: Postgres, as the application's role.
+    pub database: PgConnectOptions,
+    /// `MASTER_KEY`: standard base64 of 32 bytes; what stored secrets are encrypted under.
+    pub master_key: SecretString,
+    /// The keys derived from it.
+    pub keyring: Keyring,
+    /// `JWT_SECRET`: at least 32 bytes; what access tokens are signed with.
+    pub jwt_secret: SecretString,
+    /// `PUBLIC_AUTHORITIES`: host and port as callers name them, separated by commas. Default: the
+    /// listening address, and `localhost` when that is a loopback address.
+    pub public_authorities: Vec<String>,
+    /// `ORDER_LIFETIME_SECONDS`: how long an order may be begun, 1 to 60. Default 30.
+    pub order_lifetime: SignedDuration,
+    /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
+    pub log_level: String,
+}
+
+/// Settings of the commands that write into the database and leave.
+pub struct CommandSettings {
+    /// `DATABASE_URL`: Postgres, as the application's role.
+    pub database: PgConnectOptions,
+    /// `MASTER_KEY`: standard base64 of 32 bytes.
+    pub keyring: Keyring,
+}
+
+impl ServeSettings {
+    /// Reads and checks all of them.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn read(mut source: Source) -> Result<Self, SettingsError> {
+        let listen_address = source.or("LISTEN_ADDRESS", SocketAddr::from(([127, 0, 0, 1], 3000)));
+        let database = database(&mut source, "DATABASE_URL");
+        let master_key = source.secret("MASTER_KEY");
+        let keyring = keyring(&mut source, master_key.as_ref());
+        let jwt_secret = jwt_secret(&mut source, master_key.as_ref());
+        let public_authorities = match source.list("PUBLIC_AUTHORITIES") {
+            listed if listed.is_empty() => default_authorities(listen_address),
+            listed => listed,
+        };
+        let order_lifetime = order_lifetime(&mut source);
+        let log_level = source.or("LOG_LEVEL", "info".to_owned());
+        let settings = (|| {
+            Some(Self {
+                listen_address,
+                database: database?,
+                master_key: master_key?,
+                keyring: keyring?,
+                jwt_secret: jwt_secret?,
+                public_authorities,
+                order_lifetime: order_lifetime?,
+                log_level,
+            })
+        })();
+        source.finish(settings)
+    }
+}
+
+impl CommandSettings {
+    /// Reads and checks all of them.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn read(mut source: Source) -> Result<Self, SettingsError> {
+        let database = database(&mut source, "DATABASE_URL");
+        let master_key = source.secret("MASTER_KEY");
+        let keyring = keyring(&mut source, master_key.as_ref());
+        let settings = database.zip(keyring).map(|(database, keyring)| Self { database, keyring });
+        source.finish(settings)
+    }
+}
+
+/// `DATABASE_URL` alone, for commands that need no secret.
+///
+/// # Errors
+/// When it is missing or unusable.
+pub fn read_database(mut source: Source) -> Result<PgConnectOptions, SettingsError> {
+    let database = database(&mut source, "DATABASE_URL");
+    source.finish(database)
+}
+
+/// `DATABASE_OWNER_URL`: Postgres, as the owner of the database; only for migrations.
+///
+/// # Errors
+/// When it is missing or unusable.
+pub fn read_database_owner(mut source: Source) -> Result<PgConnectOptions, SettingsError> {
+    let database = database(&mut source, "DATABASE_OWNER_URL");
+    source.finish(database)
+}
+
+fn database(source: &mut Source, name: &str) -> Option<PgConnectOptions> {
+    let url = source.secret(name)?;
+    match url.expose_secret().parse() {
+        Ok(options) => Some(options),
+        // The parser's message may repeat the address with its password.
+        Err(_) => {
+            source.problem(name, "is not of the form postgres://ROLE:PASSWORD@HOST:PORT/DATABASE");
+            None
+        }
+    }
+}
+
+fn keyring(source: &mut Source, master_key: Option<&SecretString>) -> Option<Keyring> {
+    match Keyring::from_base64(master_key?.expose_secret()) {
+        Ok(keyring) => Some(keyring),
+        Err(error) => {
+            source.problem("MASTER_KEY", error);
+            None
+        }
+    }
+}
+
+fn jwt_secret(source: &mut Source, master_key: Option<&SecretString>) -> Option<SecretString> {
+    let secret = source.secret("JWT_SECRET")?;
+    if secret.expose_secret().len() < JWT_SECRET_BYTES_MIN {
+        source.problem("JWT_SECRET", format!("must have at least {JWT_SECRET_BYTES_MIN} bytes"));
+        return None;
+    }
+    if master_key.is_some_and(|key| key.expose_secret().trim() == secret.expose_secret().trim()) {
+        source.problem("JWT_SECRET", "must not be the same as MASTER_KEY: one key has one purpose");
+        return None;
+    }
+    Some(secret)
+}
+
+fn order_lifetime(source: &mut Source) -> Option<SignedDuration> {
+    let seconds = source.or("ORDER_LIFETIME_SECONDS", ORDER_LIFETIME_SECONDS);
+    if (1..=ORDER_LIFETIME_SECONDS_MAX).contains(&seconds) {
+        Some(SignedDuration::from_secs(seconds.into()))
+    } else {
+        source.problem(
+            "ORDER_LIFETIME_SECONDS",
+            format!("must be 1 to {ORDER_LIFETIME_SECONDS_MAX}, not {seconds}"),
+        );
+        None
+    }
+}
+
+fn default_authorities(address: SocketAddr) -> Vec<String> {
+    let mut authorities = vec![address.to_string()];
+    if address.ip().is_loopback() {
+        authorities.push(format!("localhost:{}", address.port()));
+    }
+    authorities
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    const URL: &str = "postgres://aegis_control_plane:hunter2@localhost/aegis";
+
+    fn read(changes: &[(&str, &str)]) -> Result<ServeSettings, SettingsError> {
+        let mut pairs = vec![
+            ("DATABASE_URL", URL),
+            ("MASTER_KEY", KEY),
+            ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ];
+        pairs.extend(changes);
+        let pairs: std::collections::BTreeMap<_, _> = pairs.into_iter().collect();
+        ServeSettings::read(Source::from_pairs(
+            pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())),
+        ))
+    }
+
+    #[test]
+    fn the_defaults_serve_on_loopback_under_both_of_its_names() {
+        let settings = read(&[]).map_err(|error| error.to_string()).ok().unwrap();
+        assert_eq!(settings.public_authorities, ["127.0.0.1:3000", "localhost:3000"]);
+        assert_eq!(settings.order_lifetime, SignedDuration::from_secs(30));
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_and_without_any_secret() {
+        let error = read(&[
+            ("DATABASE_URL", "postgres://u:hunter2@[/x"),
+            ("MASTER_KEY", "c2hvcnQ="),
+            ("JWT_SECRET", "short-secret"),
+            ("ORDER_LIFETIME_SECONDS", "61"),
+        ])
+        .err()
+        .unwrap()
+        .to_string();
+        for name in ["DATABASE_URL", "MASTER_KEY", "JWT_SECRET", "ORDER_LIFETIME_SECONDS"] {
+            assert!(error.contains(name), "{error}");
+        }
+        for secret in ["hunter2", "c2hvcnQ=", "short-secret"] {
+            assert!(!error.contains(secret), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_key_may_not_have_two_purposes() {
+        assert!(read(&[("JWT_SECRET", KEY)]).err().unwrap().to_string().contains("JWT_SECRET"));
+    }
+}

@@ -1,0 +1,191 @@
+//! Clusters, the keys both sides sign with, and the executor ledgers seen.
+
+use aegis_contract::ids::LedgerId;
+use aegis_contract::receipt::LedgerPosition;
+use jiff::Timestamp;
+use sqlx::PgConnection;
+
+use super::Stored;
+use crate::error::Error;
+
+/// A cluster as registered.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its name, which is the audience of its orders.
+    pub name: String,
+    /// Base URL of its executor.
+    pub executor_url: String,
+}
+
+/// A key of a cluster: an order key's sealed secret, or a receipt key's public PEM.
+#[derive(Clone, Debug)]
+pub struct ClusterKey<T> {
+    /// Key id as it stands in envelopes.
+    pub id: String,
+    /// The key.
+    pub key: T,
+}
+
+/// What is remembered of one executor ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenLedger {
+    /// The ledger.
+    pub id: LedgerId,
+    /// The highest row any receipt of it named.
+    pub row_seen: u64,
+    /// Whether it once named a lower row than it had before, as one restored from a backup does.
+    pub regressed: bool,
+}
+
+/// Registers a cluster; false when the name is taken.
+pub async fn insert(
+    conn: &mut PgConnection,
+    name: &str,
+    executor_url: &str,
+    at: Timestamp,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "insert into clusters (name, executor_url, created_at) values ($1, $2, $3) on conflict do nothing",
+        name,
+        executor_url,
+        Stored::from(at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Moves a cluster's executor to another address; false when there is no such cluster.
+pub async fn set_executor_url(
+    conn: &mut PgConnection,
+    name: &str,
+    executor_url: &str,
+) -> Result<bool, Error> {
+    let done = sqlx::query!("update clusters set executor_url = $2 where name = $1", name, executor_url)
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// All clusters by name.
+pub async fn list(conn: &mut PgConnection) -> Result<Vec<Cluster>, Error> {
+    Ok(sqlx::query_as!(Cluster, "select name, executor_url from clusters order by name")
+        .fetch_all(conn)
+        .await?)
+}
+
+/// One cluster.
+pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Option<Cluster>, Error> {
+    Ok(sqlx::query_as!(Cluster, "select name, executor_url from clusters where name = $1", name)
+        .fetch_optional(conn)
+        .await?)
+}
+
+/// Adds an order key; false when the id is taken.
+pub async fn insert_order_key(
+    conn: &mut PgConnection,
+    cluster: &str,
+    id: &str,
+    sealed_secret: &[u8],
+    at: Timestamp,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "insert into cluster_order_keys (cluster, id, sealed_secret, created_at) values ($1, $2, $3, $4) \
+         on conflict do nothing",
+        cluster,
+        id,
+        sealed_secret,
+        Stored::from(at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Live order keys, the newest first: orders are signed with the first.
+pub async fn order_keys(conn: &mut PgConnection, cluster: &str) -> Result<Vec<ClusterKey<Vec<u8>>>, Error> {
+    Ok(sqlx::query_as!(
+        ClusterKey,
+        "select id, sealed_secret as key from cluster_order_keys \
+         where cluster = $1 and retired_at is null order by created_at desc, id",
+        cluster
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Adds a receipt key; false when the id is taken.
+pub async fn insert_receipt_key(
+    conn: &mut PgConnection,
+    cluster: &str,
+    id: &str,
+    public_key: &str,
+    at: Timestamp,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "insert into cluster_receipt_keys (cluster, id, public_key, created_at) values ($1, $2, $3, $4) \
+         on conflict do nothing",
+        cluster,
+        id,
+        public_key,
+        Stored::from(at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Live receipt keys as PEM.
+pub async fn receipt_keys(conn: &mut PgConnection, cluster: &str) -> Result<Vec<ClusterKey<String>>, Error> {
+    Ok(sqlx::query_as!(
+        ClusterKey,
+        "select id, public_key as key from cluster_receipt_keys \
+         where cluster = $1 and retired_at is null order by created_at desc, id",
+        cluster
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// The ledger that the cluster's executor was last seen to begin using.
+pub async fn newest_ledger(conn: &mut PgConnection, cluster: &str) -> Result<Option<SeenLedger>, Error> {
+    let row = sqlx::query!(
+        "select id, row_seen, regressed_at is not null as \"regressed!\" from ledgers \
+         where cluster = $1 order by first_seen_at desc, id desc limit 1",
+        cluster
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| SeenLedger {
+        id: LedgerId(row.id),
+        row_seen: row.row_seen.cast_unsigned(),
+        regressed: row.regressed,
+    }))
+}
+
+/// Remembers a position. `row_before` is the highest row known before the receipt was asked for: a
+/// lower one marks the ledger as regressed for ever.
+pub async fn note_ledger(
+    conn: &mut PgConnection,
+    cluster: &str,
+    position: LedgerPosition,
+    row_before: u64,
+    at: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into ledgers (cluster, id, row_seen, first_seen_at) values ($1, $2, $3, $5) \
+         on conflict (cluster, id) do update set \
+             row_seen = greatest(ledgers.row_seen, excluded.row_seen), \
+             regressed_at = case when $3 < $4::bigint then coalesce(ledgers.regressed_at, $5) \
+                                 else ledgers.regressed_at end \
+         where ledgers.row_seen < $3 or $3 < $4",
+        cluster,
+        position.id.0,
+        position.row.cast_signed(),
+        row_before.cast_signed(),
+        Stored::from(at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

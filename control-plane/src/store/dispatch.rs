@@ -1,0 +1,254 @@
+//! Actions as the dispatcher sees them: leases, locks and guarded moves of state.
+
+use aegis_contract::action::{ActionState, Change};
+use aegis_contract::ids::ActionId;
+use aegis_contract::target::Target;
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Stored;
+use crate::error::Error;
+
+/// Constraint that holds all other actions of a target off while one is at work.
+const ONE_PER_TARGET: &str = "actions_one_per_target_key";
+
+/// An action with all that is needed to bring it to its end.
+#[derive(Clone, Debug)]
+pub struct OpenAction {
+    /// Its id.
+    pub id: ActionId,
+    /// What it changes.
+    pub target: Target,
+    /// How.
+    pub change: Change,
+    /// Whether nothing shall be written in the end.
+    pub dry_run: bool,
+    /// The principal who asked.
+    pub requested_by: String,
+    /// The roles they held when they asked.
+    pub requester_roles: Vec<String>,
+    /// What they said about the occasion.
+    pub metadata: Value,
+    /// Where it stands.
+    pub state: ActionState,
+    /// uid of the object the first decision saw.
+    pub target_uid: Option<String>,
+    /// Span in which it may start, and again be watched.
+    pub deadline_seconds: u32,
+    /// When it may not start any more.
+    pub deadline_at: Timestamp,
+    /// Trace context of the request.
+    pub traceparent: String,
+}
+
+struct Row {
+    id: Uuid,
+    r#type: String,
+    cluster: String,
+    namespace: String,
+    kind: String,
+    name: String,
+    params: Value,
+    dry_run: bool,
+    requested_by: String,
+    requester_roles: Vec<String>,
+    metadata: Value,
+    state: String,
+    target_uid: Option<String>,
+    deadline_seconds: i32,
+    deadline_at: Stored,
+    traceparent: String,
+}
+
+impl TryFrom<Row> for OpenAction {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let kind = row.kind.parse().map_err(Error::internal)?;
+        let action_type = row.r#type.parse().map_err(Error::internal)?;
+        Ok(Self {
+            id: ActionId(row.id),
+            target: Target { cluster: row.cluster, namespace: row.namespace, kind, name: row.name },
+            change: Change::new(action_type, row.params, kind).map_err(Error::internal)?,
+            dry_run: row.dry_run,
+            requested_by: row.requested_by,
+            requester_roles: row.requester_roles,
+            metadata: row.metadata,
+            state: row.state.parse().map_err(Error::internal)?,
+            target_uid: row.target_uid,
+            deadline_seconds: row.deadline_seconds.cast_unsigned(),
+            deadline_at: row.deadline_at.to_jiff(),
+            traceparent: row.traceparent,
+        })
+    }
+}
+
+/// Postgres' clock: what every replica agrees on.
+pub async fn clock(conn: &mut PgConnection) -> Result<Timestamp, Error> {
+    let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!: Stored""#).fetch_one(conn).await?;
+    Ok(now.to_jiff())
+}
+
+/// Takes up to `limit` open actions that nobody drives, oldest first, for `seconds`. A queued action
+/// is taken only when it is the first in line of its target.
+pub async fn lease(
+    conn: &mut PgConnection,
+    driver: Uuid,
+    seconds: f64,
+    limit: i64,
+) -> Result<Vec<ActionId>, Error> {
+    let ids = sqlx::query_scalar!(
+        "update actions set driver = $1, driver_until = clock_timestamp() + make_interval(secs => $2) \
+         where id in ( \
+             select a.id from actions a \
+             where a.state in ('queued', 'running', 'unknown') \
+               and (a.driver_until is null or a.driver_until < clock_timestamp()) \
+               and (a.state <> 'queued' or a.deadline_at < clock_timestamp() or not exists ( \
+                   select 1 from actions b \
+                   where (b.cluster, b.namespace, b.kind, b.name) = (a.cluster, a.namespace, a.kind, a.name) \
+                     and (b.state in ('running', 'unknown') or (b.state = 'queued' and b.id < a.id)))) \
+             order by a.id limit $3 for update skip locked) \
+         returning id",
+        driver,
+        seconds,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(ActionId).collect())
+}
+
+/// Keeps a lease for another `seconds`; false when another replica has taken over.
+pub async fn renew_lease(
+    conn: &mut PgConnection,
+    id: ActionId,
+    driver: Uuid,
+    seconds: f64,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update actions set driver_until = clock_timestamp() + make_interval(secs => $3) \
+         where id = $1 and driver = $2",
+        id.0,
+        driver,
+        seconds,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Gives up every lease of a replica that ends.
+pub async fn release_leases(conn: &mut PgConnection, driver: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "update actions set driver = null, driver_until = null \
+         where driver = $1 and state in ('queued', 'running', 'unknown')",
+        driver
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// An action as it is, or none of that id.
+pub async fn find(conn: &mut PgConnection, id: ActionId) -> Result<Option<OpenAction>, Error> {
+    sqlx::query_as!(
+        Row,
+        r#"select id, type, cluster, namespace, kind, name, params, dry_run, requested_by, requester_roles,
+                  metadata, state, target_uid, deadline_seconds, deadline_at as "deadline_at: Stored", traceparent
+           from actions where id = $1"#,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .map(OpenAction::try_from)
+    .transpose()
+}
+
+/// The same, locked until the end of the transaction.
+pub async fn lock(conn: &mut PgConnection, id: ActionId) -> Result<Option<OpenAction>, Error> {
+    sqlx::query_as!(
+        Row,
+        r#"select id, type, cluster, namespace, kind, name, params, dry_run, requested_by, requester_roles,
+                  metadata, state, target_uid, deadline_seconds, deadline_at as "deadline_at: Stored", traceparent
+           from actions where id = $1 for update"#,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .map(OpenAction::try_from)
+    .transpose()
+}
+
+/// Moves an action between two states that are not final; false when it stood in another one.
+pub async fn move_state(
+    conn: &mut PgConnection,
+    id: ActionId,
+    from: ActionState,
+    to: ActionState,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update actions set state = $3, updated_at = clock_timestamp() where id = $1 and state = $2",
+        id.0,
+        from.as_str(),
+        to.as_str(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Moves a locked action from `queued` to `running`; false, and the transaction is lost, when another
+/// action is at work on its target.
+pub async fn start(conn: &mut PgConnection, id: ActionId) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update actions set state = 'running', updated_at = clock_timestamp() where id = $1 and state = 'queued'",
+        id.0
+    )
+    .execute(conn)
+    .await;
+    match done {
+        Err(sqlx::Error::Database(error)) if error.constraint() == Some(ONE_PER_TARGET) => Ok(false),
+        done => Ok(done?.rows_affected() == 1),
+    }
+}
+
+/// Moves an action to a final state with its outcome; false when it stood in none of `from`.
+pub async fn end(
+    conn: &mut PgConnection,
+    id: ActionId,
+    from: &[ActionState],
+    to: ActionState,
+    outcome: &Value,
+) -> Result<bool, Error> {
+    let from: Vec<String> = from.iter().map(|state| state.as_str().to_owned()).collect();
+    let done = sqlx::query!(
+        "update actions set state = $3, outcome = $4, updated_at = clock_timestamp(), \
+             driver = null, driver_until = null \
+         where id = $1 and state = any($2)",
+        id.0,
+        &from,
+        to.as_str(),
+        outcome,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Names the decision an action stands on now.
+pub async fn set_decision(
+    conn: &mut PgConnection,
+    id: ActionId,
+    decision_id: aegis_contract::ids::DecisionId,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update actions set decision_id = $2, updated_at = clock_timestamp() where id = $1",
+        id.0,
+        decision_id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

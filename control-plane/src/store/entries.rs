@@ -1,0 +1,119 @@
+//! The audit entries and the texts beside them. Only `audit::append` writes here.
+
+use aegis_contract::ids::{ActionId, EntryId};
+use jiff::Timestamp;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Stored;
+use crate::error::Error;
+
+/// An entry to insert.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEntry<'a> {
+    /// Its id.
+    pub id: EntryId,
+    /// What happened.
+    pub kind: &'a str,
+    /// When.
+    pub at: Timestamp,
+    /// Who did it.
+    pub principal: &'a str,
+    /// The action it belongs to.
+    pub action_id: Option<ActionId>,
+    /// The request that caused it.
+    pub request_id: Option<&'a str>,
+    /// The canonical bytes of the whole entry.
+    pub body: &'a [u8],
+}
+
+/// Inserts one entry.
+pub async fn insert(conn: &mut PgConnection, entry: NewEntry<'_>) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into audit.entries (id, kind, at, principal, action_id, request_id, body) \
+         values ($1, $2, $3, $4, $5, $6, $7)",
+        entry.id.0,
+        entry.kind,
+        Stored::from(entry.at) as _,
+        entry.principal,
+        entry.action_id.map(|id| id.0),
+        entry.request_id,
+        entry.body,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Stores a text from a person.
+pub async fn insert_text(conn: &mut PgConnection, id: Uuid, text: &str) -> Result<(), Error> {
+    sqlx::query!("insert into audit.texts (id, body) values ($1, $2)", id, text).execute(conn).await?;
+    Ok(())
+}
+
+/// A text from a person, unless it was erased.
+pub async fn find_text(conn: &mut PgConnection, id: Uuid) -> Result<Option<String>, Error> {
+    Ok(sqlx::query_scalar!("select body from audit.texts where id = $1", id).fetch_optional(conn).await?)
+}
+
+/// What to look for in the log.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Entries of this action.
+    pub action_id: Option<ActionId>,
+    /// Entries of this kind.
+    pub kind: Option<&'static str>,
+    /// Entries of this principal.
+    pub principal: Option<String>,
+    /// Entries caused by this request.
+    pub request_id: Option<String>,
+    /// Entries at or after this time.
+    pub from: Option<Timestamp>,
+    /// Entries before this time.
+    pub to: Option<Timestamp>,
+}
+
+/// An entry as stored.
+#[derive(Clone, Debug)]
+pub struct StoredEntry {
+    /// Its id.
+    pub id: EntryId,
+    /// Its canonical bytes.
+    pub body: Vec<u8>,
+}
+
+/// The newest entries first, those after `before` left out.
+pub async fn list(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    before: Option<EntryId>,
+    limit: i64,
+) -> Result<Vec<StoredEntry>, Error> {
+    let rows = sqlx::query!(
+        "select id, body from audit.entries \
+         where ($1::uuid is null or action_id = $1) \
+           and ($2::text is null or kind = $2) \
+           and ($3::text is null or principal = $3) \
+           and ($4::text is null or request_id = $4) \
+           and ($5::timestamptz is null or at >= $5) \
+           and ($6::timestamptz is null or at < $6) \
+           and ($7::uuid is null or id < $7) \
+         order by id desc limit $8",
+        filter.action_id.map(|id| id.0),
+        filter.kind,
+        filter.principal.as_deref(),
+        filter.request_id.as_deref(),
+        filter.from.map(Stored::from) as _,
+        filter.to.map(Stored::from) as _,
+        before.map(|id| id.0),
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| StoredEntry { id: EntryId(row.id), body: row.body }).collect())
+}
+
+/// One entry's bytes.
+pub async fn find(conn: &mut PgConnection, id: EntryId) -> Result<Option<Vec<u8>>, Error> {
+    Ok(sqlx::query_scalar!("select body from audit.entries where id = $1", id.0).fetch_optional(conn).await?)
+}

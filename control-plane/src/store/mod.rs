@@ -1,0 +1,166 @@
+//! All SQL, one file per table or use. Functions take the connection or transaction they work in;
+//! "not found" is `None`, a move that was not possible is `false`.
+
+pub mod actions;
+pub mod attempts;
+pub mod clients;
+pub mod clusters;
+pub mod decisions;
+pub mod dispatch;
+pub mod entries;
+pub mod idempotency;
+pub mod intents;
+pub mod nonces;
+pub mod policies;
+pub mod receipts;
+pub mod refusals;
+pub mod users;
+
+use std::future::Future;
+use std::time::Duration;
+
+use aegis_contract::ids::ActionId;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
+
+use crate::error::Error;
+
+/// A time as Postgres stores it.
+pub type Stored = jiff_sqlx::Timestamp;
+
+/// Most connections of one process: several replicas fit into Postgres' default of 100.
+const CONNECTIONS_MAX: u32 = 24;
+/// Longest wait for a connection: without one in this time the caller is told so.
+const ACQUIRE_WITHIN: Duration = Duration::from_millis(1_500);
+/// Longest time of one statement, judged by Postgres.
+const STATEMENT_TIMEOUT: &str = "2s";
+/// Longest wait for a row or for a duplicate in flight, judged by Postgres. Below
+/// [`ANSWER_WITHIN`], so that a lock is told from a database that is away.
+const LOCK_TIMEOUT: &str = "1900ms";
+/// A transaction whose client fell silent must not hold its locks for long.
+const IDLE_IN_TRANSACTION_TIMEOUT: &str = "10s";
+/// Longest time the database has for one use case before its commit, judged here because a stopped
+/// or unreachable Postgres judges nothing.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(2_200);
+/// Longest wait for the answer to a commit; after that its outcome is in doubt.
+const COMMIT_WITHIN: Duration = Duration::from_secs(2);
+
+/// The control plane's database. Clones share one pool.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    /// A pool that connects when it is first used.
+    pub fn new(options: PgConnectOptions) -> Self {
+        let options = options.application_name("aegis-control-plane").options([
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("lock_timeout", LOCK_TIMEOUT),
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(ACQUIRE_WITHIN)
+            .connect_lazy_with(options);
+        Self { pool }
+    }
+
+    /// A connection for reading, or for a single statement.
+    ///
+    /// # Errors
+    /// `AuditUnavailable` when there is none in time.
+    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// A new transaction; rolled back unless it is given to [`commit`].
+    ///
+    /// # Errors
+    /// `AuditUnavailable` when there is no connection in time.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        Ok(self.pool.begin().await?)
+    }
+
+    /// Whether the database answers, and with the tables this binary needs.
+    ///
+    /// # Errors
+    /// Those of the connection, or of the tables.
+    pub async fn ping(&self) -> Result<(), Error> {
+        within(ANSWER_WITHIN, async {
+            let mut conn = self.acquire().await?;
+            sqlx::query_scalar!("select count(*) as \"count!\" from policy_set")
+                .fetch_one(&mut *conn)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether this role could change what is recorded; then it is not the application's role.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn may_change_entries(&self) -> Result<bool, Error> {
+        let mut conn = self.acquire().await?;
+        Ok(sqlx::query_scalar!(
+            "select has_table_privilege('audit.entries', 'update') or has_table_privilege('audit.entries', 'delete') \
+                 or has_table_privilege('audit.entries', 'truncate') as \"may!\""
+        )
+        .fetch_one(&mut *conn)
+        .await?)
+    }
+}
+
+/// Gives database work that long. When the time is over nothing was committed, because the work does
+/// not contain a commit.
+///
+/// # Errors
+/// Those of `work`, and `AuditUnavailable` when the time is over.
+pub async fn within<T>(time: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(time, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::AuditUnavailable(None)),
+    }
+}
+
+/// Commits. `action_id` is what the caller is told when the outcome of the commit is in doubt.
+///
+/// # Errors
+/// `OutcomeUnknown` when Postgres did not say whether it committed; others when it said that it did
+/// not.
+pub async fn commit(
+    transaction: Transaction<'static, Postgres>,
+    action_id: Option<ActionId>,
+) -> Result<(), Error> {
+    match tokio::time::timeout(COMMIT_WITHIN, transaction.commit()).await {
+        Ok(Ok(())) => Ok(()),
+        // An answer of Postgres to the commit itself: it was rolled back. A server that is being shut
+        // down may say so after it committed.
+        Ok(Err(sqlx::Error::Database(error)))
+            if !error.code().is_some_and(|code| code.starts_with("57P")) =>
+        {
+            Err(sqlx::Error::Database(error).into())
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the outcome of a commit is in doubt");
+            Err(Error::OutcomeUnknown { action_id })
+        }
+        Err(_) => {
+            tracing::warn!("the outcome of a commit is in doubt: no answer in time");
+            Err(Error::OutcomeUnknown { action_id })
+        }
+    }
+}
+
+/// Brings the database to the present layout, as its owner.
+///
+/// # Errors
+/// When it cannot be reached, or a migration fails; then nothing of that migration remains.
+pub async fn migrate(owner: &PgConnectOptions) -> anyhow::Result<()> {
+    let mut conn = PgConnection::connect_with(owner).await?;
+    sqlx::migrate!("../migrations/control-plane").run(&mut conn).await?;
+    conn.close().await?;
+    Ok(())
+}

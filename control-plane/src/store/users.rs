@@ -1,0 +1,71 @@
+//! People and their roles.
+
+use aegis_contract::ids::UserId;
+use jiff::Timestamp;
+use sqlx::PgConnection;
+
+use super::Stored;
+use crate::error::Error;
+
+/// A person.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Their id.
+    pub id: UserId,
+    /// Their password's hash as a PHC string.
+    pub password_hash: String,
+    /// Their roles, sorted.
+    pub roles: Vec<String>,
+}
+
+/// Adds a person; false when somebody has that e-mail address.
+pub async fn insert(
+    conn: &mut PgConnection,
+    id: UserId,
+    email: &str,
+    password_hash: &str,
+    at: Timestamp,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "insert into users (id, email, password_hash, created_at) values ($1, $2, $3, $4) on conflict do nothing",
+        id.0,
+        email,
+        password_hash,
+        Stored::from(at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Gives a person a role; again is the same.
+pub async fn insert_role(conn: &mut PgConnection, id: UserId, role: &str) -> Result<(), Error> {
+    sqlx::query!("insert into user_roles (user_id, role) values ($1, $2) on conflict do nothing", id.0, role)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The person of an e-mail address, if they may sign in.
+pub async fn find_by_email(conn: &mut PgConnection, email: &str) -> Result<Option<User>, Error> {
+    let row = sqlx::query!(
+        r#"select id, password_hash,
+                  array(select role from user_roles where user_id = users.id order by role) as "roles!"
+           from users where lower(email) = lower($1) and disabled_at is null"#,
+        email
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| User { id: UserId(row.id), password_hash: row.password_hash, roles: row.roles }))
+}
+
+/// The present roles of a person, unless they may not sign in any more.
+pub async fn roles(conn: &mut PgConnection, id: UserId) -> Result<Option<Vec<String>>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select array(select role from user_roles where user_id = users.id order by role) as "roles!"
+           from users where id = $1 and disabled_at is null"#,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?)
+}
