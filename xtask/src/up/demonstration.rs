@@ -36,7 +36,7 @@ pub(super) async fn claim_namespace(kubernetes: &Kubernetes, namespace: &str) ->
 
 /// Runs the demonstration in the stack's first namespace.
 pub(super) async fn run(stack: &Stack) -> Result<()> {
-    println!("\nThe main job, on {}:\n", stack.kubernetes().kubeconfig().display());
+    eprintln!("\nThe main job, on {}:\n", stack.kubernetes().kubeconfig().display());
     break_a_workload(stack).await?;
     let action = ask_for_a_rollback(stack).await?;
     show_decision(stack, &action).await?;
@@ -116,7 +116,7 @@ async fn show_outcome(stack: &Stack, action: &Value) -> Result<()> {
     .await?;
     step.done_with(&format!("3 pods of {HEALTHY_IMAGE} again"));
     for taken in action["outcome"]["steps"].as_array().into_iter().flatten() {
-        println!("    {}  {}", text(taken, "at"), text(taken, "name"));
+        eprintln!("    {}  {:12} {}", text(taken, "at"), text(taken, "name"), text(taken, "message"));
     }
     Ok(())
 }
@@ -129,8 +129,9 @@ async fn show_audit_trail(stack: &Stack, action: &Value) -> Result<()> {
     let entries = entries["items"].as_array().filter(|entries| !entries.is_empty());
     let entries = entries.context("the audit log holds no entry of the action")?;
     step.done_with(&format!("{} entries", entries.len()));
-    for entry in entries {
-        println!("    {}  {:22} {}", text(entry, "at"), text(entry, "kind"), text(entry, "principal"));
+    // The newest comes first; a story is told from its beginning.
+    for entry in entries.iter().rev() {
+        eprintln!("    {}  {:22} {}", text(entry, "at"), text(entry, "kind"), text(entry, "principal"));
     }
     Ok(())
 }
