@@ -27,6 +27,7 @@ use crate::ledger::stories::Acting;
 const JSON_PATCH: &str = "application/json-patch+json";
 /// Annotation that is written so that no older write's resourceVersion test can pass any more.
 const FENCE_ANNOTATION: &str = "aegis.dev/fence";
+const ANNOTATIONS: &str = "/metadata/annotations";
 
 /// What the live object says to a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +136,9 @@ pub(crate) fn state(act: &Act, acting: &Acting, object: Option<&Object>) -> Stat
     if now.as_ref() == Some(&acting.after) && is_ours(act, object) {
         return State::After;
     }
-    if now.as_ref() == Some(&acting.before) && object.generation() == acting.generation {
+    // The generation of a Deployment rises with its annotations too, hence with a fence of ours.
+    let is_untouched = object.generation() == acting.generation || is_fenced(act.action_id, object);
+    if now.as_ref() == Some(&acting.before) && is_untouched {
         return State::Before;
     }
     other(OutcomeCode::Contested, "somebody else changed the object")
@@ -196,8 +199,13 @@ pub(crate) fn fence(target: &Target, object: &Object, action_id: ActionId, fence
         return None;
     }
     let value = format!("{action_id}/{fence}");
-    let operations = object.annotate("/metadata/annotations", &[(FENCE_ANNOTATION, value)]);
+    let operations = object.annotate(ANNOTATIONS, &[(FENCE_ANNOTATION, value)]);
     Some(patch(path_of(target), object, operations))
+}
+
+fn is_fenced(action_id: ActionId, object: &Object) -> bool {
+    let holder = object.annotation(ANNOTATIONS, FENCE_ANNOTATION).and_then(|value| value.split_once('/'));
+    holder.is_some_and(|(fenced_by, _)| fenced_by == action_id.to_string())
 }
 
 fn patch(path: String, object: &Object, operations: Vec<Value>) -> Write {
@@ -271,6 +279,20 @@ pub(crate) mod tests {
         assert_eq!(contested(&deployment("u1", 5, 4)), OutcomeCode::Contested);
         assert_eq!(contested(&deployment("u2", 4, 3)), OutcomeCode::TargetReplaced);
         assert!(matches!(state(&act, &acting, None), State::Other { code: OutcomeCode::TargetGone, .. }));
+    }
+
+    #[test]
+    fn an_own_fence_does_not_make_an_object_contested_but_a_foreign_one_does() {
+        let act = scale_to(5);
+        let acting = acting(WrittenFields::Scale { replicas: 3 }, WrittenFields::Scale { replicas: 5 });
+        let fenced_by = |id: &str| {
+            Object::new(json!({
+                "metadata": { "uid": "u1", "generation": 5, "annotations": { FENCE_ANNOTATION: format!("{id}/2") } },
+                "spec": { "replicas": 3 },
+            }))
+        };
+        assert_eq!(state(&act, &acting, Some(&fenced_by(&act.action_id.to_string()))), State::Before);
+        assert!(matches!(state(&act, &acting, Some(&fenced_by("another"))), State::Other { .. }));
     }
 
     #[test]

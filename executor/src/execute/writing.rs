@@ -38,6 +38,12 @@ struct Writing {
     conflict: Option<(String, u32)>,
 }
 
+impl Writing {
+    fn is_fenced(&self) -> bool {
+        self.withdrawn.is_some() && !self.in_doubt
+    }
+}
+
 enum Next {
     /// The action ends like this.
     End(Ending),
@@ -76,6 +82,10 @@ impl Worker<'_> {
             };
             let next = match (action::state(&self.act, acting, object.as_ref()), object) {
                 (State::After, _) => return self.watch(acting, acting.at).await,
+                // The fence proved that nothing was written before it; what others did since is theirs.
+                (_, _) if writing.is_fenced() => {
+                    Next::End(writing.withdrawn.clone().unwrap_or_else(Ending::expired))
+                }
                 (State::Other { code, message }, _) => Next::End(other_ending(&writing, code, message)),
                 (State::Before, Some(object)) => self.write_once(acting, &object, &mut writing).await,
                 (State::Before, None) => Next::Again,

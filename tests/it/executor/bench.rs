@@ -80,7 +80,11 @@ impl Bench {
     }
 
     /// Starts executors on a database server of the test's own, with further settings.
-    pub(crate) async fn start_on(server: &Server, replicas: usize, settings: &[(&str, &str)]) -> Result<Self> {
+    pub(crate) async fn start_on(
+        server: &Server,
+        replicas: usize,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let cluster = Cluster::shared().await?;
         let database = server.fresh(Service::Executor).await?;
         let folder = RunFolder::create("executor")?;
@@ -259,7 +263,8 @@ impl Bench {
 
     /// How many ledger rows of each kind an action has.
     pub(crate) async fn rows(&self, action_id: ActionId) -> Result<BTreeMap<String, i64>> {
-        let sql = format!("select kind, count(*) from ledger.rows where action_id = '{action_id}' group by kind");
+        let sql =
+            format!("select kind, count(*) from ledger.rows where action_id = '{action_id}' group by kind");
         let mut connection = PgConnection::connect(&self.database.superuser_url).await?;
         let rows = raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await?;
         connection.close().await?;
