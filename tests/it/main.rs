@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod executor;
 mod fault_proxy;
 mod peers;
 mod testbed;
