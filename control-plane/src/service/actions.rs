@@ -110,7 +110,7 @@ async fn record_cancel(services: &Services, caller: &Caller, id: ActionId) -> Re
         match action.state {
             ActionState::Queued => {
                 let outcome = Outcome::without_receipt(
-                    OutcomeCode::Cancelled,
+                    OutcomeCode::Cancelled.as_str(),
                     "withdrawn before it was ordered; nothing was done",
                 );
                 end(&mut tx, caller, id, ActionState::Queued, ActionState::Cancelled, &outcome).await?;
@@ -165,7 +165,7 @@ async fn record_closure(conn: &mut PgConnection, caller: &Caller, id: ActionId) 
     audit::append(conn, record).await?;
     if people >= CLOSERS {
         let outcome = Outcome::without_receipt(
-            OutcomeCode::Unresolved,
+            OutcomeCode::Unresolved.as_str(),
             "closed by two people; whether the change was made is not known",
         );
         end(conn, caller, id, ActionState::Unknown, ActionState::Failed, &outcome).await?;

@@ -31,7 +31,7 @@ pub async fn load(conn: &mut PgConnection) -> Result<PolicySet, Error> {
     let versions = policies::active_versions(conn).await?;
     let mut members = Vec::with_capacity(versions.len());
     for stored in versions {
-        members.push(checked(stored)?);
+        members.push(checked(&stored)?);
     }
     PolicySet::new(members).map_err(Error::internal)
 }
@@ -61,7 +61,7 @@ pub fn members(set: &PolicySet) -> Value {
         .collect()
 }
 
-fn checked(stored: ActiveVersion) -> Result<(u32, Policy), Error> {
+fn checked(stored: &ActiveVersion) -> Result<(u32, Policy), Error> {
     let not_in_log = || {
         tracing::error!(
             policy = stored.name,

@@ -282,13 +282,18 @@ impl FromStr for ActionState {
     type Err = UnknownState;
 
     fn from_str(text: &str) -> Result<Self, UnknownState> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| UnknownState(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| UnknownState(text.to_owned()))
     }
 }
 
 /// The text names no [`ActionState`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("state `{0}` must be one of queued, running, unknown, succeeded, failed, denied, refused, cancelled, expired")]
+#[error(
+    "state `{0}` must be one of queued, running, unknown, succeeded, failed, denied, refused, cancelled, expired"
+)]
 pub struct UnknownState(pub String);
 
 #[cfg(test)]
@@ -334,7 +339,8 @@ mod tests {
     fn a_type_is_refused_on_a_kind_it_cannot_change() {
         for action_type in ActionType::ALL {
             for kind in Kind::ALL {
-                let params = if action_type == ActionType::Scale { json!({ "replicas": 1 }) } else { json!({}) };
+                let params =
+                    if action_type == ActionType::Scale { json!({ "replicas": 1 }) } else { json!({}) };
                 let allowed = Change::new(action_type, params, kind).is_ok();
                 assert_eq!(allowed, action_type.kinds().contains(&kind), "{action_type} on {kind}");
             }

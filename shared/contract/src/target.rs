@@ -74,13 +74,17 @@ pub enum TargetError {
     #[error("cluster `{0}` must be 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit")]
     Cluster(String),
     /// Not an RFC 1123 label.
-    #[error("namespace `{0}` must be 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit")]
+    #[error(
+        "namespace `{0}` must be 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit"
+    )]
     Namespace(String),
     /// Not one of [`Kind::ALL`].
     #[error("kind `{0}` must be one of Deployment, StatefulSet, DaemonSet, Pod")]
     Kind(String),
     /// Not an RFC 1123 subdomain.
-    #[error("name `{0}` must be 1 to 253 of a-z, 0-9, '-' and '.', each part starting and ending with a letter or digit")]
+    #[error(
+        "name `{0}` must be 1 to 253 of a-z, 0-9, '-' and '.', each part starting and ending with a letter or digit"
+    )]
     Name(String),
     /// Not three or four segments.
     #[error("`{0}` must have the form [CLUSTER/]NAMESPACE/KIND/NAME")]

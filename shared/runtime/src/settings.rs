@@ -21,9 +21,10 @@ pub struct SettingsError(pub Vec<String>);
 impl Source {
     /// The environment of this process.
     pub fn from_environment() -> Self {
-        Self::from_pairs(std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        }))
+        Self::from_pairs(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
     }
 
     /// Named values, as tests give them.

@@ -272,15 +272,16 @@ async fn follow(
 ) -> Result<i16, Error> {
     let (to, outcome) = match (decided.effect, observed) {
         (Effect::Deny, _) => {
-            let outcome = Outcome::without_receipt(OutcomeCode::PolicyDenied, decided.reason.clone());
+            let outcome =
+                Outcome::without_receipt(OutcomeCode::PolicyDenied.as_str(), decided.reason.clone());
             (ActionState::Denied, outcome)
         }
         (Effect::Allow, Observed::Absent) => {
             let message = format!("there is no {}", valid.target);
-            (ActionState::Refused, Outcome::without_receipt(RefusalCode::TargetAbsent, message))
+            (ActionState::Refused, Outcome::without_receipt(RefusalCode::TargetAbsent.as_str(), message))
         }
         (Effect::Allow, Observed::Refused { code, message }) => {
-            (ActionState::Refused, Outcome::without_receipt(code, message.clone()))
+            (ActionState::Refused, Outcome::without_receipt(code.as_str(), message.clone()))
         }
         (Effect::Allow, Observed::Present(facts)) => {
             let new = NewIntent {

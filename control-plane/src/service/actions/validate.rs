@@ -102,7 +102,7 @@ pub(super) fn validate(request: ActionRequest, caller: &Caller) -> Result<Valid,
                 errors.push(error(&format!("/params{pointer}"), "invalid-params", message));
             }
             Some(Err(other @ ChangeError::Type(_))) => {
-                errors.push(error("/type", "unknown-type", other.to_string()))
+                errors.push(error("/type", "unknown-type", other.to_string()));
             }
             Some(Ok(read)) => change = Some((read, target.clone())),
         }

@@ -16,7 +16,6 @@ use crate::store::dispatch;
 
 /// How an action ended, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(Default))]
 pub struct Outcome {
     /// Stable: an outcome or a refusal code of the contract.
     pub code: String,
@@ -30,8 +29,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// An outcome that no executor had a part in.
-    pub fn without_receipt(code: impl ToString, message: impl Into<String>) -> Self {
-        Self { code: code.to_string(), message: message.into(), steps: Vec::new(), receipt: None }
+    pub fn without_receipt(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), steps: Vec::new(), receipt: None }
     }
 }
 
@@ -87,7 +86,7 @@ pub async fn expire(
     on_behalf_of: &str,
 ) -> Result<bool, Error> {
     let outcome = Outcome::without_receipt(
-        OutcomeCode::DeadlinePassed,
+        OutcomeCode::DeadlinePassed.as_str(),
         "the action could not be started before its deadline; nothing was written",
     );
     end_action(

@@ -94,17 +94,18 @@ async fn decide_again(
 /// What stands in the way of ordering the action, if anything does.
 fn obstacle(action: &OpenAction, decided: &Decided, observed: &Observed) -> Option<(ActionState, Outcome)> {
     if decided.effect == Effect::Deny {
-        let outcome = Outcome::without_receipt(OutcomeCode::PolicyDenied, decided.reason.clone());
+        let outcome = Outcome::without_receipt(OutcomeCode::PolicyDenied.as_str(), decided.reason.clone());
         return Some((ActionState::Denied, outcome));
     }
-    let refused = |code: &dyn ToString, message: String| {
-        Some((ActionState::Refused, Outcome::without_receipt(code.to_string(), message)))
-    };
+    let refused =
+        |code: &str, message: String| Some((ActionState::Refused, Outcome::without_receipt(code, message)));
     match observed {
-        Observed::Absent => refused(&RefusalCode::TargetAbsent, format!("there is no {}", action.target)),
-        Observed::Refused { code, message } => refused(code, message.clone()),
+        Observed::Absent => {
+            refused(RefusalCode::TargetAbsent.as_str(), format!("there is no {}", action.target))
+        }
+        Observed::Refused { code, message } => refused(code.as_str(), message.clone()),
         Observed::Present(facts) if Some(&facts.uid) != action.target_uid.as_ref() => refused(
-            &OutcomeCode::TargetReplaced,
+            OutcomeCode::TargetReplaced.as_str(),
             format!("another object of the same name now stands at {}", action.target),
         ),
         Observed::Present(_) => None,
