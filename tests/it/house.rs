@@ -149,3 +149,10 @@ fn the_pure_crates_read_no_clock_and_no_environment() {
         assert_eq!(mentions(folder, &words), Vec::<String>::new());
     }
 }
+
+#[test]
+fn the_readme_shows_the_signed_request_that_the_tests_run() {
+    let read = |name: &str| std::fs::read_to_string(paths::checkout().join(name)).unwrap();
+    let script = read("docs/signed-request.sh");
+    assert!(read("README.md").contains(&format!("```bash\n{script}```")), "copy docs/signed-request.sh into README.md");
+}
