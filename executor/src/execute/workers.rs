@@ -53,8 +53,8 @@ impl Workers {
         let executor = Arc::clone(executor);
         let span = tracing::info_span!("action", actionId = %grant.action_id);
         let work = async move {
+            let _entry = Entry { workers: &executor.workers, grant };
             carry_out(&executor, grant, steps).await;
-            executor.workers.forget(grant);
         };
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
@@ -90,6 +90,18 @@ impl Workers {
         if tokio::time::timeout(HAND_OVER_MAX, all).await.is_err() {
             tracing::warn!("some workers did not let go in time; their leases run out");
         }
+    }
+}
+
+/// A worker's entry among the running ones; it goes when the worker ends, also by a panic.
+struct Entry<'a> {
+    workers: &'a Workers,
+    grant: LeaseGrant,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.workers.forget(self.grant);
     }
 }
 
