@@ -127,9 +127,14 @@ impl Stack {
     }
 
     /// Starts a stack on a cluster and a database server of its own.
-    pub async fn start_on(cluster: Arc<Cluster>, server: Arc<Server>, options: StackOptions) -> Result<Self> {
+    pub async fn start_on(
+        cluster: impl Into<Arc<Cluster>>,
+        server: impl Into<Arc<Server>>,
+        options: StackOptions,
+    ) -> Result<Self> {
+        let cluster = cluster.into();
         let kubernetes = Kubernetes::clone(&cluster);
-        Self::start_with(kubernetes, Some(cluster), server, options).await
+        Self::start_with(kubernetes, Some(cluster), server.into(), options).await
     }
 
     /// Starts a stack on any cluster.

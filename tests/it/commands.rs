@@ -5,7 +5,7 @@ use std::time::Duration;
 use aegis_tests::callers::Caller;
 use aegis_tests::cluster::{Cluster, ClusterOptions};
 use aegis_tests::eventually::until;
-use aegis_tests::paths::{binary, checkout, random_name};
+use aegis_tests::paths::{binary, checkout, random_name, state};
 use aegis_tests::process::{Launch, is_alive};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -73,6 +73,10 @@ impl Drop for BackgroundStack {
         let Ok(program) = binary("xtask") else { return };
         let mut stop = std::process::Command::new(program);
         let _ = stop.args(["stack", "stop", "--instance", &self.instance]).output();
+        for extension in ["lock", "log"] {
+            let left = state().map(|folder| folder.join(&self.instance).with_extension(extension));
+            let _ = left.map(std::fs::remove_file);
+        }
     }
 }
 
