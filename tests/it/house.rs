@@ -17,13 +17,13 @@ struct Links(BTreeMap<String, BTreeSet<String>>);
 
 impl Links {
     fn read() -> Self {
-        let output = Command::new("cargo")
-            .args(["metadata", "--format-version", "1", "--offline", "--locked"])
-            .current_dir(paths::checkout())
-            .output()
-            .expect("cargo runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let host = run("rustc", &["--print", "host-tuple"]);
+        let host = String::from_utf8(host).unwrap();
+        let metadata = run(
+            "cargo",
+            &["metadata", "--format-version=1", "--offline", "--locked", "--filter-platform", host.trim()],
+        );
+        let metadata: Value = serde_json::from_slice(&metadata).unwrap();
         let names: BTreeMap<&str, &str> = array(&metadata["packages"])
             .map(|package| (text(&package["id"]), text(&package["name"])))
             .collect();
@@ -46,6 +46,13 @@ impl Links {
     }
 }
 
+fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
+    let output =
+        Command::new(program).args(arguments).current_dir(paths::checkout()).output().expect(program);
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 fn array(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().expect("a list").iter()
 }
@@ -59,7 +66,11 @@ fn normal_dependency(dependency: &Value) -> Option<&str> {
     array(&dependency["dep_kinds"]).any(|kind| kind["kind"].is_null()).then(|| text(&dependency["pkg"]))
 }
 
-fn closure(start: &str, direct: &BTreeMap<&str, Vec<&str>>, names: &BTreeMap<&str, &str>) -> BTreeSet<String> {
+fn closure(
+    start: &str,
+    direct: &BTreeMap<&str, Vec<&str>>,
+    names: &BTreeMap<&str, &str>,
+) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     let mut open = vec![start];
     while let Some(id) = open.pop() {
@@ -96,7 +107,12 @@ fn mentions(folder: &str, words: &[&str]) -> Vec<String> {
         for (index, line) in content.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
             if words.iter().any(|word| code.contains(word)) {
-                found.push(format!("{}:{}: {}", file.strip_prefix(&root).unwrap().display(), index + 1, line.trim()));
+                found.push(format!(
+                    "{}:{}: {}",
+                    file.strip_prefix(&root).unwrap().display(),
+                    index + 1,
+                    line.trim()
+                ));
             }
         }
     }
@@ -154,5 +170,8 @@ fn the_pure_crates_read_no_clock_and_no_environment() {
 fn the_readme_shows_the_signed_request_that_the_tests_run() {
     let read = |name: &str| std::fs::read_to_string(paths::checkout().join(name)).unwrap();
     let script = read("docs/signed-request.sh");
-    assert!(read("README.md").contains(&format!("```bash\n{script}```")), "copy docs/signed-request.sh into README.md");
+    assert!(
+        read("README.md").contains(&format!("```bash\n{script}```")),
+        "copy docs/signed-request.sh into README.md"
+    );
 }
