@@ -13,6 +13,7 @@ use crate::client::executor::ExecutorClient;
 use crate::engine::dispatch::{self, Dispatcher};
 use crate::http;
 use crate::metrics::ControlPlaneMetrics;
+use crate::service::actions::InFlight;
 use crate::service::dispatch::Nudge;
 use crate::service::passwords::Passwords;
 use crate::service::tokens::Tokens;
@@ -51,6 +52,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         keyring: settings.keyring.clone(),
         executors,
         nudge,
+        in_flight: InFlight::default(),
         metrics: counters.clone(),
         tokens: Tokens::new(&settings.jwt_secret),
         passwords: Passwords::new()?,

@@ -54,6 +54,8 @@ pub enum Kind {
     ActionIntent,
     /// An order was signed.
     OrderSigned,
+    /// An executor answered an order with an error instead of a receipt.
+    OrderNotAccepted,
     /// An executor answered.
     ReceiptReceived,
     /// An order's time passed without a receipt.
@@ -68,7 +70,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserSignedIn,
@@ -85,6 +87,7 @@ impl Kind {
         Self::DecisionMade,
         Self::ActionIntent,
         Self::OrderSigned,
+        Self::OrderNotAccepted,
         Self::ReceiptReceived,
         Self::ActionUnknown,
         Self::ActionCloseRequested,
@@ -111,6 +114,7 @@ impl Kind {
             Self::DecisionMade => "decision.made",
             Self::ActionIntent => INTENT_KIND,
             Self::OrderSigned => "order.signed",
+            Self::OrderNotAccepted => "order.not-accepted",
             Self::ReceiptReceived => "receipt.received",
             Self::ActionUnknown => "action.unknown",
             Self::ActionCloseRequested => "action.close-requested",

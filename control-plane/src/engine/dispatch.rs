@@ -1,6 +1,7 @@
 //! Brings every open action to its end: claims it, sends its order, and asks until the executor has
 //! said what happened. Killed at any point, another replica continues where the database says.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use uuid::Uuid;
 use crate::client::executor::{Answer, DeliveryError, ExecutorClient, SignedOrder};
 use crate::error::Error;
 use crate::service::dispatch::{
-    Claim, Nudge, Recorded, Redecided, claim, mark_unknown, record_answer, redecide,
+    Claim, Nudge, Recorded, Redecided, claim, mark_unknown, record_answer, record_not_accepted, redecide,
 };
 use crate::store::Store;
 use crate::store::attempts::{self, Attempt};
@@ -99,6 +100,10 @@ async fn take_on(
     Ok(ids.into_iter().filter_map(|id| Some((id, Arc::clone(slots).try_acquire_owned().ok()?))).collect())
 }
 
+/// The attempts and codes of errors already recorded by one drive: the same error again is only
+/// logged, so that an executor out of order does not fill the audit log.
+type NotAccepted = HashSet<(u32, String)>;
+
 /// What to do next with an action.
 enum Next {
     /// Go on at once.
@@ -120,8 +125,9 @@ async fn drive_to_end(
 ) {
     let span = info_span!("drive", actionId = %id);
     async {
+        let mut not_accepted = NotAccepted::default();
         let pause_seconds = loop {
-            let next = match step(&dispatcher, driver, id).await {
+            let next = match step(&dispatcher, driver, id, &mut not_accepted).await {
                 Ok(next) => next,
                 Err(error) => {
                     error!(error = &error as &dyn std::error::Error, "a step of an action failed");
@@ -153,7 +159,12 @@ async fn drive_to_end(
     dispatcher.nudge.ring();
 }
 
-async fn step(dispatcher: &Dispatcher, driver: Uuid, id: ActionId) -> Result<Next, Error> {
+async fn step(
+    dispatcher: &Dispatcher,
+    driver: Uuid,
+    id: ActionId,
+    not_accepted: &mut NotAccepted,
+) -> Result<Next, Error> {
     let (action, attempt) = {
         let mut conn = dispatcher.store.acquire().await?;
         if !store::renew_lease(&mut conn, id, driver, LEASE_SECONDS).await? {
@@ -165,7 +176,7 @@ async fn step(dispatcher: &Dispatcher, driver: Uuid, id: ActionId) -> Result<Nex
     match (action.state, attempt) {
         (ActionState::Queued, _) => step_queued(dispatcher, &action).await,
         (ActionState::Running | ActionState::Unknown, Some(attempt)) => {
-            step_ordered(dispatcher, &action, &attempt).await
+            step_ordered(dispatcher, &action, &attempt, not_accepted).await
         }
         (ActionState::Running | ActionState::Unknown, None) => {
             Err(Error::internal(anyhow::anyhow!("action {id} runs without an order")))
@@ -194,6 +205,7 @@ async fn step_ordered(
     dispatcher: &Dispatcher,
     action: &OpenAction,
     attempt: &Attempt,
+    not_accepted: &mut NotAccepted,
 ) -> Result<Next, Error> {
     let now = store::clock(&mut *dispatcher.store.acquire().await?).await?;
     let in_time = now < attempt.not_after;
@@ -215,6 +227,11 @@ async fn step_ordered(
         Err(DeliveryError::Internal(error)) => Err(*error),
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, inTime = in_time, "no receipt");
+            if let DeliveryError::Refused { status, code } = &error
+                && not_accepted.insert((attempt.number, code.clone()))
+            {
+                record_not_accepted(&dispatcher.store, action, attempt.number, *status, code).await?;
+            }
             Ok(Next::AfterPause)
         }
     }

@@ -1,5 +1,6 @@
 //! Asking for actions, looking at them, withdrawing and closing them.
 
+mod in_flight;
 mod request;
 mod validate;
 
@@ -13,6 +14,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
+pub use in_flight::InFlight;
 pub use request::{Request, request_action};
 pub use validate::{ActionRequest, TargetRequest};
 

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 pub use claim::{Claim, claim};
 pub use ending::{Ending, Outcome, end_action, expire};
 pub use intent::{NewIntent, write_intent};
-pub use receipt::{Recorded, mark_unknown, record_answer};
+pub use receipt::{Recorded, mark_unknown, record_answer, record_not_accepted};
 pub use redecide::{Redecided, redecide};
 
 /// The principal of entries that the dispatcher writes; each names whom it acts for.

@@ -29,6 +29,7 @@ use crate::metrics::ControlPlaneMetrics;
 use crate::principal::Caller;
 use crate::seal::Keyring;
 use crate::store::{Store, nonces};
+use actions::InFlight;
 use dispatch::Nudge;
 use passwords::Passwords;
 use tokens::Tokens;
@@ -43,6 +44,8 @@ pub struct Services {
     pub executors: ExecutorClient,
     /// Wakes the dispatcher.
     pub nudge: Nudge,
+    /// The requests for actions that this process is working on.
+    pub in_flight: InFlight,
     /// What is counted.
     pub metrics: ControlPlaneMetrics,
     /// Access tokens of people.

@@ -12,9 +12,11 @@ use aegis_runtime::trace_context::TraceContext;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, Transaction};
+use tokio::time::Instant;
 use tracing::info;
 use uuid::Uuid;
 
+use super::in_flight::Place;
 use super::validate::{Valid, validate};
 use super::{ActionRequest, end, not_found};
 use crate::audit::{self, Kind, Record, TextRef};
@@ -31,6 +33,8 @@ use crate::store::{ANSWER_WITHIN, clusters, commit, decisions, dispatch, nonces,
 
 /// How long an executor may take to say what the target looks like.
 const FACTS_WITHIN: Duration = Duration::from_secs(1);
+/// How long a copy waits for the one that is worked on.
+const COPY_WITHIN: Duration = Duration::from_secs(2);
 /// How long a key and its first answer are kept.
 const KEY_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// Status of an accepted action.
@@ -65,14 +69,23 @@ pub async fn request_action(services: &Services, caller: &Caller, request: Reque
 
 async fn asked_once(services: &Services, caller: &Caller, request: Request) -> Result<Action, Error> {
     let valid = validate(request.body.clone(), caller)?;
-    if let Some(answer) = replay(services, caller, &request).await? {
-        return answer.into_result();
-    }
+    let until = Instant::now() + COPY_WITHIN;
+    let _turn = loop {
+        if let Some(answer) = replay(services, caller, &request).await? {
+            return answer.into_result();
+        }
+        match services.in_flight.enter(&caller.name, &request.key) {
+            Place::First(turn) => break turn,
+            Place::Behind(ahead) => {
+                tokio::time::timeout_at(until, ahead.done()).await.map_err(|_| Error::InProgress)?;
+            }
+        }
+    };
     let observed = observe(services, &valid, &request).await?;
     let id = ActionId(clock::new_uuid());
     let recorded = within(ANSWER_WITHIN, record(services, caller, &request, &valid, &observed, id)).await?;
     let Some((tx, answer)) = recorded else {
-        // Somebody else was first with this key, and has committed.
+        // A copy at another replica was first, and has committed.
         return replay(services, caller, &request).await?.ok_or(Error::InProgress)?.into_result();
     };
     commit(tx, Some(id)).await?;

@@ -48,6 +48,29 @@ pub async fn record_answer(store: &Store, id: ActionId, answer: &Answer) -> Resu
     Ok(recorded)
 }
 
+/// Takes down that an executor answered an attempt's order with an error. The action stays where it
+/// is: such an answer is not signed, and proves nothing.
+pub async fn record_not_accepted(
+    store: &Store,
+    action: &OpenAction,
+    attempt: u32,
+    status: u16,
+    code: &str,
+) -> Result<(), Error> {
+    let mut tx = store.begin().await?;
+    let record = Record {
+        kind: Kind::OrderNotAccepted,
+        principal: DISPATCHER,
+        action_id: Some(action.id),
+        request_id: None,
+        data: json!({
+            "attempt": attempt, "status": status, "code": code, "onBehalfOf": action.requested_by,
+        }),
+    };
+    audit::append(&mut tx, record).await?;
+    commit(tx, Some(action.id)).await
+}
+
 /// Moves an action whose order's time is over without any receipt to `unknown`.
 pub async fn mark_unknown(store: &Store, id: ActionId) -> Result<(), Error> {
     let mut tx = store.begin().await?;
