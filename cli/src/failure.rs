@@ -10,6 +10,9 @@ use aegis_contract::problem::Problem;
 use crate::exit::Exit;
 use crate::output::printable;
 
+/// Ends a hint where a closer look is worth it.
+pub(crate) const DOCTOR: &str = "; `aegisctl doctor` looks closer";
+
 /// Why a command ended without doing what was asked.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -137,7 +140,7 @@ impl Failure {
         let text = match &self.cause {
             Cause::Problem(problem) => return problem_hint(problem),
             Cause::Unreachable { .. } => {
-                "is the control plane running, and is --url (AEGIS_URL) right? `aegisctl doctor` looks closer"
+                return Some(format!("is the control plane running, and is --url (AEGIS_URL) right{DOCTOR}"));
             }
             Cause::Unanswered { .. } => {
                 "whether the request was carried out is not known; look before you repeat it"
@@ -160,9 +163,11 @@ fn problem_hint(problem: &Problem) -> Option<String> {
         "signature-invalid" => {
             return Some(match text_of("serverTime") {
                 Some(time) => format!("the server's clock says {time}; set yours, then try again"),
-                None => "check key id and secret, and that --url is a name the server accepts as its own; \
-                         `aegisctl doctor` looks closer"
-                    .to_owned(),
+                None => {
+                    format!(
+                        "check key id and secret, and that --url is a name the server accepts as its own{DOCTOR}"
+                    )
+                }
             });
         }
         "unauthenticated" => {

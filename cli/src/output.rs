@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 /// Longest text in a table cell; signed receipts and the like are for programs.
 const CELL_CHARACTERS_MAX: usize = 160;
 
+/// What names the items of lists inside documents stands first.
+const FIRST_IN_LISTS: [&str; 4] = ["at", "policy", "id", "name"];
+
 /// How data is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -116,7 +119,7 @@ fn flatten<'v>(
     lists: &mut Vec<(String, &'v [Value])>,
 ) {
     match value {
-        Value::Object(object) if target_text(object).is_none() && !object.is_empty() => {
+        Value::Object(object) if target_text(object).is_none() => {
             for (name, member) in object {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 flatten(&path, member, members, lists);
@@ -124,13 +127,15 @@ fn flatten<'v>(
         }
         Value::Array(items) if items.iter().any(Value::is_object) => lists.push((path.to_owned(), items)),
         Value::Null => {}
+        Value::Array(items) if items.is_empty() => {}
         _ => members.push((path.to_owned(), cell(value))),
     }
 }
 
 /// A table of objects with a column for each member that any of them has.
 fn items_text(items: &[Value]) -> String {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: Vec<&str> =
+        FIRST_IN_LISTS.into_iter().filter(|name| items.iter().any(|item| item.get(name).is_some())).collect();
     for name in items.iter().filter_map(Value::as_object).flat_map(Map::keys) {
         if !names.contains(&name.as_str()) {
             names.push(name);
@@ -167,7 +172,7 @@ fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Object(object) => target_text(object).unwrap_or_else(|| value.to_string()),
         Value::Array(items) if items.iter().all(|item| item.is_string() || item.is_number()) => {
-            items.iter().map(cell).collect::<Vec<_>>().join(", ")
+            return items.iter().map(cell).collect::<Vec<_>>().join(", ");
         }
         Value::Bool(_) | Value::Number(_) | Value::Array(_) => value.to_string(),
     };
@@ -198,7 +203,7 @@ mod tests {
         let target = json!({ "cluster": "local", "namespace": "shop", "kind": "Deployment", "name": "web" });
         let action = json!({
             "createdAt": "2026-11-20T12:00:00Z", "id": "a-1", "state": "failed", "target": target, "reason": null,
-            "outcome": { "code": "rollout-failed", "steps": [
+            "metadata": {}, "outcome": { "code": "rollout-failed", "steps": [
                 { "at": "12:00:01", "name": "accepted" }, { "at": "12:00:02", "name": "written" } ] },
         });
         let expected = "\

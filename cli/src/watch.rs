@@ -8,12 +8,15 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::client::Client;
+use crate::exit::Exit;
 use crate::failure::{Cause, Failure};
 use crate::progress::Progress;
 
-/// How long one question waits on the server. The server allows 60 s, but it answers only at the end, and
-/// people want to see `queued` become `running`.
-const ROUND: Duration = Duration::from_secs(5);
+/// How long the first question waits on the server: it answers only at the end, and people want to see
+/// `queued` become `running`. Each further question waits twice as long.
+const ROUND_MIN: Duration = Duration::from_secs(1);
+/// How long any question waits; the server allows 60 s, but proxies cut off what is silent for long.
+const ROUND_MAX: Duration = Duration::from_secs(16);
 /// Least time between two questions, whatever makes the server answer early.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -29,7 +32,14 @@ pub(crate) fn id(action: &Value) -> &str {
     action.get("id").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Asks until `action` is over and returns it as it is then. Outages of the control plane within the time
+/// How a command ends that has waited `within` for an action.
+pub(crate) fn exit(action: &Value, within: Duration) -> Result<Exit, Failure> {
+    let state = state(action)?;
+    Exit::of_state(state)
+        .ok_or_else(|| Cause::NotFinal { id: id(action).to_owned(), state, seconds: within.as_secs() }.into())
+}
+
+/// Asks until `action` is over, at most for `within`, and returns it as it is then. Outages of the control plane within the time
 /// given are waited out: the action goes on whether we look or not.
 pub(crate) async fn until_final(
     client: &Client,
@@ -39,20 +49,24 @@ pub(crate) async fn until_final(
 ) -> Result<Value, Failure> {
     let id = id(&action).to_owned();
     let end = Instant::now() + within;
-    loop {
-        let state = state(&action)?;
-        progress.show(&format!("action {id} is {state}"));
-        if state.is_final() {
-            return Ok(action);
-        }
+    let mut round = ROUND_MIN;
+    let mut state = state(&action)?;
+    progress.show(&format!("action {id} is {state}"));
+    while !state.is_final() {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Cause::NotFinal { id, state, seconds: within.as_secs() }.into());
+            break;
         }
-        let asked_at = Instant::now();
-        let round = ROUND.min(left).max(Duration::from_secs(1));
-        match client.send(&client.api(Method::GET, &["actions", &id]).wait(round)).await {
-            Ok(answer) => action = answer.body,
+        let next_at = (Instant::now() + PAUSE).min(end);
+        match client
+            .send(&client.api(Method::GET, &["actions", &id]).wait(round.min(left).max(ROUND_MIN)))
+            .await
+        {
+            Ok(answer) => {
+                action = answer.body;
+                state = self::state(&action)?;
+                progress.show(&format!("action {id} is {state}"));
+            }
             Err(failure) if failure.is_passing() => {
                 progress.show(&format!("action {id} was {state}; {}; trying again", failure.cause));
             }
@@ -60,8 +74,10 @@ pub(crate) async fn until_final(
                 return Err(failure.with_note(format!("the action goes on: `aegisctl action watch {id}`")));
             }
         }
-        if !self::state(&action)?.is_final() {
-            tokio::time::sleep_until((asked_at + PAUSE).min(end)).await;
+        round = (round * 2).min(ROUND_MAX);
+        if !state.is_final() {
+            tokio::time::sleep_until(next_at).await;
         }
     }
+    Ok(action)
 }

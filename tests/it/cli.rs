@@ -1,11 +1,13 @@
 //! `aegisctl`, and the snippet that does without it, against a whole stack: what scripts rely on.
 
 use std::process::Output;
+use std::time::Duration;
 
+use aegis_tests::eventually::eventually;
 use aegis_tests::paths::{binary, checkout};
 use aegis_tests::process::Launch;
 use aegis_tests::stack::{Stack, StackOptions};
-use aegis_tests::workload::deployment;
+use aegis_tests::workload::{deployment, with_pod_annotation};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -167,6 +169,37 @@ async fn a_target_that_is_not_there_exits_as_refused_and_a_repeated_key_finds_th
     assert_eq!(nobody.code, Some(5), "{}", nobody.stderr);
     let unknown = client.run(&["action", "get", "019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90"]).await?;
     assert_eq!(unknown.code, Some(6), "{}", unknown.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn waiting_outlives_a_control_plane_that_dies_and_comes_back() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    stack.allow_everything().await?;
+    let slow = with_pod_annotation(deployment("web", "app:1", 1), "sim.aegis.dev/ready-after", "4s");
+    stack.kubernetes().apply_in(stack.namespace(), slow).await?;
+    stack.kubernetes().wait_rolled_out(stack.namespace(), "deployment/web").await?;
+
+    let client = Terminal::of_client(&stack)?;
+    let target = format!("{}/Deployment/web", stack.namespace());
+    let break_down = async {
+        eventually("the action runs", Duration::from_secs(30), async || {
+            let answer = stack.admin()?.get("/api/v1/actions?state=running").await?.expect(200)?;
+            Ok(answer.body["items"].get(0).map(|_| ()))
+        })
+        .await?;
+        stack.control_plane(0).process().restart()
+    };
+    let restart = ["heal", "restart", &target, "--wait"];
+    let (said, ()) = tokio::try_join!(client.run(&restart), break_down)?;
+    assert_eq!(said.expect(0)?["state"], "succeeded");
+    assert!(said.stderr.contains("trying again"), "{}", said.stderr);
+
+    // Who does not wait long enough still learns what to ask for later.
+    let open = client.run(&["heal", "restart", &target, "--wait=1"]).await?.expect(7)?;
+    assert!(["queued", "running"].contains(&open["state"].as_str().unwrap_or_default()), "{open}");
+    let id = open["id"].as_str().context("an action has an id")?;
+    assert_eq!(client.run(&["action", "watch", id]).await?.expect(0)?["state"], "succeeded");
     Ok(())
 }
 

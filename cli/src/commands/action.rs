@@ -157,9 +157,16 @@ pub(crate) async fn run(command: &Action, options: &Options) -> Result<Exit, Fai
     Ok(Exit::Done)
 }
 
-/// Writes one action.
+/// Writes one action. People see of its receipt who signed it; programs get it whole.
 pub(crate) fn write_action(format: Format, action: &Value) -> Result<(), Failure> {
-    Ok(format.document(action, &FIRST)?)
+    let mut action = action.clone();
+    if format == Format::Table
+        && let Some(receipt) = action.pointer_mut("/outcome/receipt")
+        && let Some(key_id) = receipt.pointer("/signatures/0/keyid").and_then(Value::as_str)
+    {
+        *receipt = format!("signed by {key_id}").into();
+    }
+    Ok(format.document(&action, &FIRST)?)
 }
 
 fn parse_state(text: &str) -> Result<ActionState, UnknownState> {

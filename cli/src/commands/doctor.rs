@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::arguments::Options;
 use crate::client::Client;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{DOCTOR, Failure};
 use crate::output::{Column, column};
 
 /// How far the server's `Date` may seem ahead or behind although the clocks agree: it has whole seconds, and
@@ -196,7 +196,8 @@ fn wrong(check: &str, exit: Exit, detail: &str, advice: &str) -> Finding {
 fn from_failure(check: &str, failure: &Failure) -> Finding {
     let mut lines = failure.lines().into_iter();
     let detail = lines.next().unwrap_or_default();
-    let advice: Vec<String> = lines.map(|line| line.trim_start_matches("hint: ").to_owned()).collect();
+    let advice: Vec<String> =
+        lines.map(|line| line.trim_start_matches("hint: ").trim_end_matches(DOCTOR).to_owned()).collect();
     wrong(check, failure.exit(), detail.trim_start_matches("error: "), &advice.join("; "))
 }
 

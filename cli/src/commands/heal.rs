@@ -109,15 +109,16 @@ pub(crate) async fn run(command: &Heal, options: &Options) -> Result<Exit, Failu
         }
         Err(failure) => return Err(failure),
     };
-    let action = match ask.wait {
-        Some(seconds) => {
-            watch::until_final(&client, action, Duration::from_secs(seconds), &mut progress).await?
-        }
-        None => action,
+    let Some(seconds) = ask.wait else {
+        drop(progress);
+        write_action(options.output, &action)?;
+        return Ok(Exit::of_state(watch::state(&action)?).unwrap_or(Exit::Done));
     };
+    let within = Duration::from_secs(seconds);
+    let action = watch::until_final(&client, action, within, &mut progress).await?;
     drop(progress);
     write_action(options.output, &action)?;
-    Ok(Exit::of_state(watch::state(&action)?).unwrap_or(Exit::Done))
+    watch::exit(&action, within)
 }
 
 /// Sends the request. A denied action exists like any other, so it is fetched and shown like any other.

@@ -106,10 +106,14 @@ pub(crate) async fn run(command: &Policy, options: &Options) -> Result<Exit, Fai
             let documents = read_documents(files)?;
             let mut applied = Vec::new();
             for (path, document) in &documents {
-                let policy = apply(&client, document, *activate)
-                    .await
-                    .map_err(|failure| failure.with_note(format!("the file is {}", path.display())))?;
-                applied.push(policy);
+                match apply(&client, document, *activate).await {
+                    Ok(policy) => applied.push(policy),
+                    Err(failure) => {
+                        options.output.list(&applied, None, &COLUMNS)?;
+                        let note = format!("{} was not applied; those before it were", path.display());
+                        return Err(if applied.is_empty() { failure } else { failure.with_note(note) });
+                    }
+                }
             }
             options.output.list(&applied, None, &COLUMNS)?;
             if !activate {
