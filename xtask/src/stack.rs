@@ -154,7 +154,8 @@ async fn start(place: &Place, json: bool, options: &Options) -> Result<()> {
 
 fn spawn_supervisor(place: &Place, options: &Options) -> Result<Child> {
     let log = File::create(place.log()?)?;
-    let spawned = std::process::Command::new(std::env::current_exe()?)
+    // Not `current_exe`: the build before may just have replaced it, and the file of that name is gone.
+    let spawned = std::process::Command::new(paths::binary("xtask")?)
         .args(["stack", "supervise", "--replicas", &options.replicas.to_string()])
         .args(["--instance", &place.stem])
         .args(["--order-lifetime-seconds", &options.order_lifetime_seconds.to_string()])
