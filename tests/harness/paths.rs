@@ -147,13 +147,19 @@ fn remove_abandoned(runs: &Path) -> Result<()> {
         let lock_path = entry?.path();
         let is_run = lock_path.extension().is_some_and(|extension| extension == "lock")
             && lock_path.file_name().is_some_and(|name| name != "all.lock");
-        if is_run && File::open(&lock_path)?.try_lock().is_ok() {
+        // An owner that ends meanwhile removes both by itself.
+        if is_run && File::open(&lock_path).is_ok_and(|lock| lock.try_lock().is_ok()) {
             let folder = lock_path.with_extension("");
             if folder.exists() {
                 fs::remove_dir_all(&folder)
                     .with_context(|| format!("cannot remove the abandoned {}", folder.display()))?;
             }
-            fs::remove_file(&lock_path)?;
+            let removed = fs::remove_file(&lock_path);
+            if let Err(error) = removed
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(error.into());
+            }
         }
     }
     Ok(())

@@ -31,6 +31,7 @@ use aegis_tests::stack::{EXECUTOR_ACCOUNT, EXECUTOR_NAMESPACE};
 use aegis_tests::workload::deployment;
 use anyhow::{Context, Result, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, raw_sql};
 use uuid::Uuid;
 
@@ -261,13 +262,19 @@ impl Bench {
         self.cluster.audit().writes_by_agent(&format!("(action {action_id})"))
     }
 
+    /// Asks the executors' database.
+    pub(crate) async fn query(&self, sql: &str) -> Result<Vec<PgRow>> {
+        let mut connection = PgConnection::connect(&self.database.superuser_url).await?;
+        let rows = raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await?;
+        connection.close().await?;
+        Ok(rows)
+    }
+
     /// How many ledger rows of each kind an action has.
     pub(crate) async fn rows(&self, action_id: ActionId) -> Result<BTreeMap<String, i64>> {
         let sql =
             format!("select kind, count(*) from ledger.rows where action_id = '{action_id}' group by kind");
-        let mut connection = PgConnection::connect(&self.database.superuser_url).await?;
-        let rows = raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await?;
-        connection.close().await?;
+        let rows = self.query(&sql).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
@@ -344,7 +351,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 async fn prepare_namespace(cluster: &Cluster) -> Result<String> {
-    let base = checkout().join("k8s/base");
+    let base = checkout().join("k8s/base/executor/account");
     // Benches that start at the same time may create the same objects; the second try finds them.
     until("the executor's service account", WITHIN, async || {
         cluster.kubectl(["apply".as_ref(), "-k".as_ref(), base.as_os_str()]).await?;
@@ -352,7 +359,7 @@ async fn prepare_namespace(cluster: &Cluster) -> Result<String> {
     })
     .await?;
     let namespace = cluster.create_namespace("shop").await?;
-    let rights = std::fs::read_to_string(checkout().join("k8s/allowed-namespace.yaml"))?;
+    let rights = std::fs::read_to_string(checkout().join("k8s/allowed-namespace/rights.yaml"))?;
     cluster.apply_text(&rights.replace("ALLOWED_NAMESPACE", &namespace)).await?;
     Ok(namespace)
 }
