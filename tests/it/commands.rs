@@ -12,13 +12,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+/// `cargo xtask` as it was built with this test. The tests say `--built`: cargo would wait for its own lock in a test.
 fn xtask() -> Result<Launch> {
     Ok(Launch::new(binary("xtask")?).inherit_environment().folder(checkout()))
 }
 
 #[tokio::test]
 async fn up_shows_the_main_job_and_ends_well_only_if_every_step_happened() -> Result<()> {
-    let said = xtask()?.args(["up", "--once"]).output_with("").await?;
+    let said = xtask()?.args(["up", "--once", "--built"]).output_with("").await?;
     let steps = String::from_utf8_lossy(&said.stderr).into_owned();
 
     ensure!(said.status.success(), "up --once ended with {}:\n{steps}", said.status);
@@ -38,7 +39,7 @@ async fn up_shows_the_main_job_and_ends_well_only_if_every_step_happened() -> Re
 #[tokio::test]
 async fn up_uses_the_cluster_of_a_given_kubeconfig_and_no_namespace_of_somebody_else() -> Result<()> {
     let cluster = Cluster::start(ClusterOptions { nodes: 1, fsync: false }).await?;
-    let up = xtask()?.args(["up", "--once", "--kubeconfig"]).arg(cluster.kubeconfig());
+    let up = xtask()?.args(["up", "--once", "--built", "--kubeconfig"]).arg(cluster.kubeconfig());
     cluster.ensure_namespace("shop").await?;
 
     let refused = up.output_with("").await?;
@@ -88,7 +89,7 @@ fn pid_of(stack: &Value, part: &str) -> Result<u32> {
 #[tokio::test]
 async fn a_background_stack_serves_outside_tools_until_it_is_stopped() -> Result<()> {
     let background = BackgroundStack { instance: format!("test-{}", random_name(8)) };
-    let stack = background.json(&["start", "--json", "--replicas", "2"]).await?;
+    let stack = background.json(&["start", "--built", "--json", "--replicas", "2"]).await?;
     for key in [
         "controlPlane",
         "executor",
@@ -119,7 +120,7 @@ async fn a_background_stack_serves_outside_tools_until_it_is_stopped() -> Result
     let client = Caller::client(url, key_id.context("keyId")?, secret.context("secret")?)?;
     client.get("/api/v1/whoami").await?.expect(200)?;
 
-    let second = background.command(&["start", "--json"])?.output_with("").await?;
+    let second = background.command(&["start", "--built", "--json"])?.output_with("").await?;
     assert!(!second.status.success());
     assert!(String::from_utf8_lossy(&second.stderr).contains("running already"));
 

@@ -40,6 +40,11 @@ pub(crate) fn build_binaries() -> Result<()> {
     run(build)
 }
 
+/// Builds binaries and tests in one go: with the same features, so that nothing is compiled twice.
+pub(crate) fn build_everything() -> Result<()> {
+    run(cargo(["build", "--workspace", "--all-targets"]))
+}
+
 /// The command line, for messages.
 pub(crate) fn line_of(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());

@@ -32,6 +32,9 @@ enum Command {
         /// End after the demonstration, with exit code 0 only if every step of it happened
         #[arg(long)]
         once: bool,
+        /// Take the binaries as they are
+        #[arg(long, hide = true)]
+        built: bool,
     },
     /// Run every check and every test
     Test {
@@ -68,7 +71,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { kubeconfig, once } => up::run(kubeconfig, once).await,
+        Command::Up { kubeconfig, once, built } => up::run(kubeconfig, once, built).await,
         Command::Test { filters, long } => test::run(&filters, long).await,
         Command::Stack(arguments) => stack::run(arguments).await,
         Command::Sqlx { check } => sqlx::run(check).await,

@@ -40,6 +40,9 @@ pub(crate) enum Command {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+        /// Take the binaries as they are
+        #[arg(long, hide = true)]
+        built: bool,
         #[command(flatten)]
         options: Options,
     },
@@ -118,7 +121,7 @@ impl Place {
 /// Runs one of the commands.
 pub(crate) async fn run(StackArguments { command, place }: StackArguments) -> Result<()> {
     match command {
-        Command::Start { json, options } => start(&place, json, &options).await,
+        Command::Start { json, built, options } => start(&place, json, built, &options).await,
         Command::Restart { name } => print(&describe(&place, &Question::Restart(name))?),
         Command::Status => print(&describe(&place, &Question::Describe)?),
         Command::Stop => stop(&place),
@@ -126,7 +129,7 @@ pub(crate) async fn run(StackArguments { command, place }: StackArguments) -> Re
     }
 }
 
-async fn start(place: &Place, json: bool, options: &Options) -> Result<()> {
+async fn start(place: &Place, json: bool, built: bool, options: &Options) -> Result<()> {
     ensure!(
         !place.is_taken()?,
         "a stack of this checkout is running already; `cargo xtask stack stop` ends it"
@@ -134,7 +137,9 @@ async fn start(place: &Place, json: bool, options: &Options) -> Result<()> {
     install::programs(&["go"]).await?;
     install::postgres().await?;
     Programs::ready().await?;
-    cargo::build_binaries()?;
+    if !built {
+        cargo::build_binaries()?;
+    }
 
     let step = progress::step("starting the stack in the background");
     let mut supervisor = spawn_supervisor(place, options)?;

@@ -7,7 +7,7 @@ use aegis_tests::programs::Programs;
 use aegis_tests::python::python_with;
 use anyhow::{Result, bail};
 
-use crate::cargo::{build_binaries, cargo, line_of, run as run_cargo, run_with_lines};
+use crate::cargo::{build_everything, cargo, line_of, run as run_cargo, run_with_lines};
 use crate::{install, sqlx};
 
 /// Runs every check and test; with filters, only the tests whose names hold one of them.
@@ -22,7 +22,7 @@ pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
     if filters.is_empty() {
         checks().await?;
     }
-    build_binaries()?;
+    build_everything()?;
     let tests = run_tests(filters, long)?;
     if filters.is_empty() {
         let mut doc = cargo(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);

@@ -23,10 +23,10 @@ use crate::{cargo, install};
 const NAMESPACE: &str = "shop";
 
 /// Starts everything, shows the main job, and stays until Ctrl-C; with `once`, ends after the demonstration.
-pub(crate) async fn run(kubeconfig: Option<PathBuf>, once: bool) -> Result<()> {
+pub(crate) async fn run(kubeconfig: Option<PathBuf>, once: bool, built: bool) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        result = start_and_show(kubeconfig, once) => result,
+        result = start_and_show(kubeconfig, once, built) => result,
         _ = tokio::signal::ctrl_c() => goodbye(),
         _ = terminated.recv() => goodbye(),
     }
@@ -38,10 +38,12 @@ fn goodbye() -> Result<()> {
     Ok(())
 }
 
-async fn start_and_show(kubeconfig: Option<PathBuf>, once: bool) -> Result<()> {
+async fn start_and_show(kubeconfig: Option<PathBuf>, once: bool, built: bool) -> Result<()> {
     install::postgres().await?;
     let home = RunFolder::create("up")?;
-    cargo::build_binaries()?;
+    if !built {
+        cargo::build_binaries()?;
+    }
     let (kubernetes, cluster) = reach_cluster(kubeconfig, &home).await?;
     if cluster.is_none() {
         demonstration::claim_namespace(&kubernetes, NAMESPACE).await?;
