@@ -33,7 +33,7 @@ const DATABASE_PAUSE: Duration = Duration::from_millis(250);
 pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     telemetry::init("aegis-control-plane", &settings.log_level)?;
     let shutdown = Shutdown::on_signals().context("cannot listen to signals")?;
-    let store = Store::new(settings.database.clone());
+    let store = Store::serving(settings.database.clone());
     check_database(&store, &settings).await?;
 
     let metrics = Metrics::new();

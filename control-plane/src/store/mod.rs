@@ -29,10 +29,13 @@ use crate::error::Error;
 /// A time as Postgres stores it.
 pub type Stored = jiff_sqlx::Timestamp;
 
-/// Most connections of one process: several replicas fit into Postgres' default of 100.
-const CONNECTIONS_MAX: u32 = 24;
-/// Longest wait for a connection: without one in this time the caller is told so.
-const ACQUIRE_WITHIN: Duration = Duration::from_millis(1_500);
+/// Connections of one process: several replicas fit into Postgres' default of 100, and statements are
+/// short.
+const CONNECTIONS_MAX: u32 = 10;
+/// All are kept open: signing in to Postgres is dear, and a burst must not wait for it.
+const CONNECTIONS_MIN: u32 = CONNECTIONS_MAX;
+/// Longest wait for a connection of those who may wait; requests give up after [`ANSWER_WITHIN`].
+const ACQUIRE_WITHIN: Duration = Duration::from_secs(10);
 /// Longest time of one statement, judged by Postgres.
 const STATEMENT_TIMEOUT: &str = "2s";
 /// Longest wait for a row or for a duplicate in flight, judged by Postgres. Below
@@ -53,8 +56,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// A pool that connects when it is first used.
+    /// A pool for serving: connected before it is used.
+    pub fn serving(options: PgConnectOptions) -> Self {
+        Self::with_connections(options, CONNECTIONS_MIN)
+    }
+
+    /// A pool for one command: connects when it is used.
     pub fn new(options: PgConnectOptions) -> Self {
+        Self::with_connections(options, 0)
+    }
+
+    fn with_connections(options: PgConnectOptions, min_connections: u32) -> Self {
         let options = options.application_name("aegis-control-plane").options([
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("lock_timeout", LOCK_TIMEOUT),
@@ -62,6 +74,7 @@ impl Store {
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
+            .min_connections(min_connections)
             .acquire_timeout(ACQUIRE_WITHIN)
             .connect_lazy_with(options);
         Self { pool }

@@ -71,16 +71,19 @@ async fn asked_once(services: &Services, caller: &Caller, request: Request) -> R
     let valid = validate(request.body.clone(), caller)?;
     let until = Instant::now() + COPY_WITHIN;
     let _turn = loop {
-        if let Some(answer) = replay(services, caller, &request).await? {
-            return answer.into_result();
-        }
         match services.in_flight.enter(&caller.name, &request.key) {
             Place::First(turn) => break turn,
             Place::Behind(ahead) => {
                 tokio::time::timeout_at(until, ahead.done()).await.map_err(|_| Error::InProgress)?;
+                if let Some(answer) = replay(services, caller, &request).await? {
+                    return answer.into_result();
+                }
             }
         }
     };
+    if let Some(answer) = replay(services, caller, &request).await? {
+        return answer.into_result();
+    }
     let observed = observe(services, &valid, &request).await?;
     let id = ActionId(clock::new_uuid());
     let recorded = within(ANSWER_WITHIN, record(services, caller, &request, &valid, &observed, id)).await?;

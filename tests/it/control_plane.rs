@@ -1,0 +1,11 @@
+//! The control plane's API on a whole stack: what callers, policies and auditors rely on.
+
+mod audit;
+mod callers;
+mod idempotency;
+mod log;
+mod outages;
+mod policies;
+mod requests;
+mod signatures;
+mod withdrawal;

@@ -1,0 +1,166 @@
+//! Who may do what: every route and every kind of caller, and how people sign in.
+
+use std::collections::BTreeSet;
+
+use aegis_tests::callers::Caller;
+use aegis_tests::stack::{Stack, StackOptions};
+use anyhow::{Context, Result};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::log::{entries, metric};
+
+const NO_ID: &str = "019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90";
+
+/// Every route with the answers to: nobody, a client, a user, an auditor, an admin, and a person with
+/// a role that only policies know. 404, 400 and 428 say that the caller was let in.
+const TABLE: &str = "
+GET  /api/v1/whoami                          401 200 200 200 200 200
+GET  /api/v1/actions                         401 200 200 200 200 403
+POST /api/v1/actions                         401 400 400 403 400 403
+GET  /api/v1/actions/{id}                    401 404 404 404 404 403
+POST /api/v1/actions/{id}/cancel             401 404 404 403 404 403
+POST /api/v1/actions/{id}/close              401 403 403 403 404 403
+GET  /api/v1/decisions/{id}                  401 404 404 404 404 403
+POST /api/v1/policy/evaluate                 401 400 400 403 400 403
+POST /api/v1/policy/validate                 401 403 422 422 422 403
+GET  /api/v1/policies                        401 403 200 200 200 403
+GET  /api/v1/policies/{name}                 401 403 404 404 404 403
+PUT  /api/v1/policies/{name}                 401 403 403 403 422 403
+GET  /api/v1/policies/{name}/versions/{version} 401 403 404 404 404 403
+POST /api/v1/policies/{name}/activate        401 403 403 403 404 403
+POST /api/v1/policies/{name}/deactivate      401 403 403 403 404 403
+GET  /api/v1/audit/entries                   401 403 403 200 200 403
+POST /api/v1/auth/login                      400 400 400 400 400 400
+GET  /api/v1/health                          200 200 200 200 200 200
+GET  /health/ping                            200 200 200 200 200 200
+GET  /health/ready                           200 200 200 200 200 200
+";
+
+fn body(path: &str) -> Value {
+    match path {
+        "/api/v1/policies/{name}/activate" => json!({ "version": 1 }),
+        "/api/v1/policy/evaluate" => json!({ "action": "restart", "resource": "nothing" }),
+        _ => json!({}),
+    }
+}
+
+async fn call(caller: &Caller, method: &str, path: &str) -> Result<u16> {
+    let concrete = path.replace("{id}", NO_ID).replace("{name}", "absent").replace("{version}", "1");
+    let draft = caller.request(method.parse()?, &concrete);
+    let draft = match method {
+        "GET" => draft,
+        "PUT" => draft.json(&body(path)).header("if-none-match", "*"),
+        _ if path == "/api/v1/actions" => draft.json(&body(path)).header("idempotency-key", "key"),
+        _ => draft.json(&body(path)),
+    };
+    Ok(draft.send().await?.status)
+}
+
+#[tokio::test]
+async fn every_route_answers_every_caller_as_the_table_says() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let callers = [
+        stack.anonymous()?,
+        stack.client()?,
+        stack.new_person("ursula", &["user"]).await?,
+        stack.new_person("otto", &["auditor"]).await?,
+        stack.admin()?,
+        stack.new_person("sigrid", &["sre-lead"]).await?,
+    ];
+    let mut listed = BTreeSet::new();
+    for line in TABLE.trim().lines() {
+        let [method, path, statuses @ ..] = &line.split_whitespace().collect::<Vec<_>>()[..] else {
+            anyhow::bail!("a line of the table is incomplete: {line}");
+        };
+        listed.insert(format!("{method} {path}"));
+        let mut found = Vec::new();
+        for caller in &callers {
+            found.push(call(caller, method, path).await?.to_string());
+        }
+        assert_eq!(found, *statuses, "{method} {path}");
+    }
+
+    let description = stack.anonymous()?.get("/api/v1/openapi.json").await?.expect(200)?.body;
+    assert_eq!(description["openapi"], "3.1.0");
+    let mut described = BTreeSet::new();
+    for (path, operations) in description["paths"].as_object().context("paths")? {
+        for method in operations.as_object().context("operations")?.keys() {
+            described.insert(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    assert_eq!(listed, described, "a route is missing in the table, or in the description");
+    Ok(())
+}
+
+#[tokio::test]
+async fn people_sign_in_with_their_password_and_with_nothing_else() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let admin = stack.admin_user();
+    let anonymous = stack.anonymous()?;
+    let sign_in = |email: &str, password: &str| {
+        let body = json!({ "email": email, "password": password });
+        let anonymous = anonymous.clone();
+        async move { anonymous.post("/api/v1/auth/login", &body).await }
+    };
+    let signed_in = sign_in(&admin.email.to_uppercase(), &admin.password).await?.expect(200)?;
+    assert_eq!(signed_in.body["expiresInSeconds"], 900);
+    assert_eq!(signed_in.headers["cache-control"], "no-store");
+
+    let wrong = sign_in(&admin.email, "wrong password").await?;
+    let unknown = sign_in("nobody@example.com", &admin.password).await?;
+    for answer in [&wrong, &unknown] {
+        assert_eq!((answer.status, answer.code()), (401, "sign-in-failed"), "{}", answer.text);
+    }
+    assert_eq!(wrong.body["detail"], unknown.body["detail"], "they do not tell who exists");
+    let failures = entries(&stack.admin()?, "kind=user.sign-in-failed").await?;
+    assert_eq!(failures.len(), 2, "one of the account, one of unknown addresses: {failures:?}");
+    assert!(!json!(failures).to_string().contains("nobody@"), "{failures:?}");
+    assert_eq!(metric(&stack, "aegis_sign_ins_total{result=\"failed\"}").await?, 2.0);
+
+    let url = stack.control_plane(0).url();
+    let mut token = admin.access_token.clone();
+    Caller::person(url, &token)?.get("/api/v1/whoami").await?.expect(200)?;
+    // The first character of the signature: all of its bits count.
+    let signature = token.rfind('.').context("a token has a signature")? + 1;
+    let other = if token[signature..].starts_with('A') { "B" } else { "A" };
+    token.replace_range(signature..=signature, other);
+    for token in [token.as_str(), "", "x.y.z", "eyJhbGciOiJub25lIn0.e30."] {
+        let refused = Caller::person(url, token)?.get("/api/v1/whoami").await?;
+        assert_eq!((refused.status, refused.code()), (401, "unauthenticated"), "{token}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_presents_a_signature_and_a_token_is_nobody() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let token = format!("Bearer {}", stack.admin_user().access_token);
+    let mut request = stack.client()?.request(Method::GET, "/api/v1/whoami").finish()?;
+    request.send().await?.expect(200)?;
+    request.headers.insert(http::header::AUTHORIZATION, token.parse()?);
+    assert_eq!(request.send().await?.expect(401)?.code(), "unauthenticated");
+    Ok(())
+}
+
+#[tokio::test]
+async fn secrets_are_neither_in_logs_nor_in_the_database_nor_in_the_log_of_entries() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let (client, admin) = (stack.registered_client(), stack.admin_user());
+    stack.client()?.get("/api/v1/whoami").await?.expect(200)?;
+    let mut texts = vec![json!(entries(&stack.admin()?, "").await?).to_string()];
+    for file in std::fs::read_dir(stack.logs())? {
+        texts.push(std::fs::read_to_string(file?.path())?);
+    }
+    for secret in [&client.secret, &admin.password, &admin.access_token] {
+        assert!(texts.iter().all(|text| !text.contains(secret.as_str())), "a secret was written down");
+    }
+    // The stored key is not the secret, in whatever form.
+    let found = format!(
+        "do $$ begin if exists (select 1 from client_keys where position(decode('{}', 'base64') in sealed_key) > 0) \
+         then raise exception 'a secret is stored in the clear'; end if; end $$",
+        client.secret
+    );
+    aegis_tests::database::execute(&stack.control_plane_database().superuser_url, found).await?;
+    Ok(())
+}

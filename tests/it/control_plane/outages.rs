@@ -1,0 +1,92 @@
+//! A database that is away or silent: the caller is told in time, and told the truth.
+
+use std::time::{Duration, Instant};
+
+use aegis_tests::callers::Answer;
+use aegis_tests::cluster::Cluster;
+use aegis_tests::database::Server;
+use aegis_tests::eventually::eventually;
+use aegis_tests::stack::{Stack, StackOptions};
+use anyhow::{Result, ensure};
+use reqwest::Method;
+use serde_json::json;
+
+use super::log::{actions, entries};
+
+/// Longest any request may take while the database does not answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// A stack whose database server nobody shares, so that it can be broken.
+async fn stack() -> Result<Stack> {
+    let stack =
+        Stack::start_on(Cluster::shared().await?, Server::start().await?, StackOptions::default()).await?;
+    stack.allow_everything().await?;
+    Ok(stack)
+}
+
+async fn is_told_in_time(stack: &Stack) -> Result<()> {
+    let (client, admin) = (stack.client()?, stack.admin()?);
+    let action = stack.action("restart", "Deployment", "absent", &json!({}));
+    let question = json!({ "action": "restart", "resource": "k8s/local/shop/Deployment/web" });
+    let requests = [
+        client
+            .request(Method::POST, "/api/v1/actions")
+            .header("idempotency-key", "away")
+            .json(&action)
+            .finish()?,
+        admin
+            .request(Method::POST, "/api/v1/actions")
+            .header("idempotency-key", "away")
+            .json(&action)
+            .finish()?,
+        client.request(Method::POST, "/api/v1/policy/evaluate").json(&question).finish()?,
+        admin.request(Method::POST, "/api/v1/policies/allow-everything/deactivate").finish()?,
+        admin.request(Method::GET, "/api/v1/actions").finish()?,
+    ];
+    for request in requests {
+        let started = Instant::now();
+        let answer: Answer = request.send().await?;
+        let url = &request.url;
+        assert_eq!((answer.status, answer.code()), (503, "audit-unavailable"), "{url}: {}", answer.text);
+        assert!(started.elapsed() < ANSWER_WITHIN, "{url} took {:?}", started.elapsed());
+    }
+    let anonymous = stack.anonymous()?;
+    anonymous.get("/health/ping").await?.expect(200)?;
+    anonymous.get("/health/ready").await?.expect(503)?;
+    let health = anonymous.get("/api/v1/health").await?.expect(503)?.body;
+    assert_eq!(health["postgres"]["status"], "down");
+    Ok(())
+}
+
+async fn works_again(stack: &Stack) -> Result<()> {
+    eventually("the control plane is ready again", Duration::from_secs(60), || async {
+        let answer = stack.anonymous()?.get("/health/ready").await?;
+        ensure!(answer.status == 200, "{}", answer.text);
+        Ok(Some(()))
+    })
+    .await?;
+    assert_eq!(actions(stack).await?, 0, "nothing was recorded while it was away");
+    assert_eq!(entries(&stack.admin()?, "kind=action.requested").await?.len(), 0);
+    let action = stack.action("restart", "Deployment", "absent", &json!({}));
+    let refused = stack.client()?.ask_with_key("away", &action, 10).await?.expect(202)?.body;
+    assert_eq!(refused["outcome"]["code"], "target-absent");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_silent_database_is_told_in_time_and_nothing_is_done() -> Result<()> {
+    let stack = stack().await?;
+    stack.server().process().stop()?;
+    is_told_in_time(&stack).await?;
+    stack.server().process().cont()?;
+    works_again(&stack).await
+}
+
+#[tokio::test]
+async fn a_killed_database_is_told_in_time_and_nothing_is_done() -> Result<()> {
+    let stack = stack().await?;
+    stack.server().process().kill()?;
+    is_told_in_time(&stack).await?;
+    stack.server().restart().await?;
+    works_again(&stack).await
+}
