@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod control_plane;
 mod executor;
 mod fault_proxy;
 mod peers;
