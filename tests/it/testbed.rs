@@ -318,7 +318,8 @@ struct Owner {
 
 impl Owner {
     fn start(test: &str, kubeconfig: &std::path::Path) -> Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
+        // Not `current_exe`: a build in the meantime may have replaced the file of that name.
+        let mut process = Command::new("/proc/self/exe")
             .args(["--ignored", "--exact", "--nocapture", test])
             .env("KUBECONFIG", kubeconfig)
             .env("RUST_BACKTRACE", "0")
