@@ -54,6 +54,8 @@ create table actions (
 create unique index actions_one_per_target_key on actions (cluster, namespace, kind, name)
     where state in ('running', 'unknown');
 create index actions_queue_idx on actions (cluster, namespace, kind, name, id) where state = 'queued';
+-- What was done to a target last.
+create index actions_target_idx on actions (cluster, namespace, kind, name, updated_at);
 create index actions_open_idx on actions (id) where state in ('queued', 'running', 'unknown');
 create index actions_requested_by_idx on actions (requested_by, id);
 create index actions_state_idx on actions (state, id);

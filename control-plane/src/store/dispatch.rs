@@ -214,6 +214,30 @@ pub async fn start(conn: &mut PgConnection, id: ActionId) -> Result<bool, Error>
     }
 }
 
+/// Whether an order of another action was carried out on the target of `action`, or may have been,
+/// and ended after `since`.
+pub async fn was_acted_on_since(
+    conn: &mut PgConnection,
+    action: &OpenAction,
+    since: Timestamp,
+) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (
+               select 1 from actions b
+               where (b.cluster, b.namespace, b.kind, b.name) = ($1, $2, $3, $4) and b.updated_at > $5
+                 and b.id <> $6 and not b.dry_run and b.state not in ('queued', 'running', 'unknown')
+                 and exists (select 1 from attempts where action_id = b.id)) as "was!""#,
+        action.target.cluster,
+        action.target.namespace,
+        action.target.kind.as_str(),
+        action.target.name,
+        Stored::from(since) as _,
+        action.id.0,
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
 /// Moves an action to a final state with its outcome; false when it stood in none of `from`.
 pub async fn end(
     conn: &mut PgConnection,

@@ -34,7 +34,7 @@ pub enum Claim {
 }
 
 /// Signs the order of the next attempt, if the newest intent still stands on the active policy set
-/// and on a fresh decision, and nobody else is at work on the target.
+/// and on a fresh decision, no other action has changed the target since, and none is at work on it.
 pub async fn claim(
     store: &Store,
     link: &Link,
@@ -59,6 +59,10 @@ pub async fn claim(
     attempts::insert(&mut tx, id, &signed.attempt(&intent, link)).await?;
     if !dispatch::start(&mut tx, id).await? {
         return Ok(Claim::TargetBusy);
+    }
+    // From here on nobody else is at work on the target; whoever was has changed what was decided on.
+    if dispatch::was_acted_on_since(&mut tx, &action, intent.decided_at).await? {
+        return Ok(Claim::Stale);
     }
     append_order_signed(&mut tx, &action, &intent, &signed).await?;
     commit(tx, Some(id)).await?;
