@@ -11,7 +11,7 @@ use aegis_contract::receipt::AttemptName;
 use aegis_runtime::clock;
 use aegis_runtime::shutdown::Shutdown;
 use aegis_runtime::trace_context::TraceContext;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tracing::{Instrument, error, info_span, warn};
@@ -213,7 +213,8 @@ async fn step_ordered(
         send(dispatcher, action, attempt, now).await
     } else {
         if action.state == ActionState::Running && !attempt.accepted {
-            mark_unknown(&dispatcher.store, action.id).await?;
+            mark_unknown(&dispatcher.store, action.id, "the order's time is over and no receipt came")
+                .await?;
         }
         resolve(dispatcher, action, attempt).await
     };
@@ -227,6 +228,10 @@ async fn step_ordered(
         Err(DeliveryError::Internal(error)) => Err(*error),
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, inTime = in_time, "no receipt");
+            if action.state == ActionState::Running && now > ended_by(action, attempt) {
+                let message = "the executor took the order and has not said how it ended";
+                mark_unknown(&dispatcher.store, action.id, message).await?;
+            }
             if let DeliveryError::Refused { status, code } = &error
                 && not_accepted.insert((attempt.number, code.clone()))
             {
@@ -237,11 +242,17 @@ async fn step_ordered(
     }
 }
 
+/// When the executor of an accepted attempt must have come to an end: it writes in the order's time
+/// and then watches for the span of the deadline.
+fn ended_by(action: &OpenAction, attempt: &Attempt) -> Timestamp {
+    attempt.not_after + SignedDuration::from_secs(action.deadline_seconds.into())
+}
+
 async fn send(
     dispatcher: &Dispatcher,
     action: &OpenAction,
     attempt: &Attempt,
-    now: jiff::Timestamp,
+    now: Timestamp,
 ) -> Result<Answer, DeliveryError> {
     let left = attempt.not_after.duration_since(now).unsigned_abs();
     let order = SignedOrder { digest: attempt.order_digest, envelope: attempt.envelope.clone() };

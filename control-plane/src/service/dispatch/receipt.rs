@@ -71,11 +71,11 @@ pub async fn record_not_accepted(
     commit(tx, Some(action.id)).await
 }
 
-/// Moves an action whose order's time is over without any receipt to `unknown`.
-pub async fn mark_unknown(store: &Store, id: ActionId) -> Result<(), Error> {
+/// Moves a running action to `unknown`: its time is over, and the executor does not say what happened.
+pub async fn mark_unknown(store: &Store, id: ActionId, message: &str) -> Result<(), Error> {
     let mut tx = store.begin().await?;
     let Some(action) = dispatch::lock(&mut tx, id).await? else { return Ok(()) };
-    if become_unknown(&mut tx, &action, "the order's time is over and no receipt came").await? {
+    if become_unknown(&mut tx, &action, message).await? {
         commit(tx, Some(id)).await?;
     }
     Ok(())
@@ -156,9 +156,13 @@ async fn apply(
             close_attempt(conn, action, attempt, answer).await
         }
         Stage::Refused { code, message } => {
+            note_row(conn, action, answer).await?;
             end(conn, action, ActionState::Refused, refused(code.as_str(), message, answer)?).await
         }
-        Stage::Finished { result } => finish(conn, action, result, answer).await,
+        Stage::Finished { result } => {
+            note_row(conn, action, answer).await?;
+            finish(conn, action, result, answer).await
+        }
         Stage::Observed { .. } | Stage::ObservationRefused { .. } => {
             Err(Error::internal(anyhow::anyhow!("an acting order was answered with an observation")))
         }
@@ -168,6 +172,13 @@ async fn apply(
 async fn note_ledger(conn: &mut PgConnection, action: &OpenAction, answer: &Answer) -> Result<(), Error> {
     let at = dispatch::clock(conn).await?;
     clusters::note_ledger(conn, &action.target.cluster, answer.receipt.ledger, answer.row_before, at).await
+}
+
+/// A final receipt may have been signed long ago: its row says how far the ledger got, not where it
+/// stands.
+async fn note_row(conn: &mut PgConnection, action: &OpenAction, answer: &Answer) -> Result<(), Error> {
+    let at = dispatch::clock(conn).await?;
+    clusters::note_ledger(conn, &action.target.cluster, answer.receipt.ledger, 0, at).await
 }
 
 /// `closed` counts only from the ledger that would hold the attempt, and only if that ledger has
