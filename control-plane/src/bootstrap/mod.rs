@@ -179,27 +179,36 @@ async fn run_user(source: Source, command: User) -> anyhow::Result<Value> {
 }
 
 async fn run_client(source: Source, command: Client) -> anyhow::Result<Value> {
-    if let Client::RevokeKey { key_id } = command {
-        let store = Store::new(settings::read_database(source)?);
-        let principal = clients::revoke_key(&store, &key_id).await?;
-        return Ok(json!({ "principal": principal, "keyId": key_id, "revoked": true }));
-    }
-    let CommandSettings { database, keyring } = CommandSettings::read(source)?;
-    let store = Store::new(database);
-    let CreatedKey { principal, key_id, secret } = match command {
+    match command {
         Client::Create { name, owner, key } => {
-            clients::create(&store, &keyring, &name, &owner, key.read()?.as_deref()).await?
+            let CommandSettings { database, keyring } = CommandSettings::read(source)?;
+            let public_key = key.read()?;
+            let created =
+                clients::create(&Store::new(database), &keyring, &name, &owner, public_key.as_deref())
+                    .await?;
+            Ok(print_key(created))
         }
         Client::AddKey { name, key } => {
-            clients::add_key(&store, &keyring, &name, key.read()?.as_deref()).await?
+            let CommandSettings { database, keyring } = CommandSettings::read(source)?;
+            let public_key = key.read()?;
+            let created =
+                clients::add_key(&Store::new(database), &keyring, &name, public_key.as_deref()).await?;
+            Ok(print_key(created))
         }
-        Client::RevokeKey { .. } => unreachable!("answered above"),
-    };
+        Client::RevokeKey { key_id } => {
+            let store = Store::new(settings::read_database(source)?);
+            let principal = clients::revoke_key(&store, &key_id).await?;
+            Ok(json!({ "principal": principal, "keyId": key_id, "revoked": true }))
+        }
+    }
+}
+
+fn print_key(CreatedKey { principal, key_id, secret }: CreatedKey) -> Value {
     let mut printed = json!({ "principal": principal, "keyId": key_id });
     if let Some(secret) = secret {
         printed["secret"] = secret.into();
     }
-    Ok(printed)
+    printed
 }
 
 async fn run_cluster(source: Source, command: Cluster) -> anyhow::Result<Value> {

@@ -82,8 +82,11 @@ fn checked(stored: &ActiveVersion) -> Result<(u32, Policy), Error> {
     }
     // It was accepted when it was stored; a release that cannot read it any more must not decide.
     let policy = document::parse(stored.document.as_bytes()).map_err(|problems| {
-        tracing::error!(policy = stored.name, problems = problems.len(), "an active policy cannot be read");
-        Error::PolicyInvalid(super::field_errors(&problems))
+        let first = problems.first().map(ToString::to_string).unwrap_or_default();
+        Error::internal(anyhow::anyhow!(
+            "this release cannot read the active policy {}: {first}",
+            stored.name
+        ))
     })?;
     if policy.name() != stored.name {
         return Err(not_in_log());

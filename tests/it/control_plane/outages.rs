@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use aegis_tests::callers::Answer;
 use aegis_tests::cluster::Cluster;
-use aegis_tests::database::Server;
+use aegis_tests::database::{Server, execute};
 use aegis_tests::eventually::eventually;
 use aegis_tests::stack::{Stack, StackOptions};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::json;
 
@@ -89,4 +89,45 @@ async fn a_killed_database_is_told_in_time_and_nothing_is_done() -> Result<()> {
     is_told_in_time(&stack).await?;
     stack.server().restart().await?;
     works_again(&stack).await
+}
+
+/// Makes every commit that adds an action take a second.
+const SLOW_COMMIT: &str = "
+    create function slow_commit() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return null; end $$;
+    create constraint trigger slow_commit after insert on actions
+        deferrable initially deferred for each row execute function slow_commit()";
+/// Fails unless a commit is under way.
+const IS_COMMITTING: &str = "
+    do $$ begin
+        if not exists (select from pg_stat_activity where usename = 'aegis_control_plane'
+                       and datname = current_database() and state = 'active' and upper(query) = 'COMMIT')
+        then raise exception 'no commit is under way'; end if;
+    end $$";
+
+#[tokio::test]
+async fn a_commit_in_doubt_is_called_so_and_the_same_key_tells_the_truth() -> Result<()> {
+    let stack = stack().await?;
+    let database = &stack.control_plane_database().superuser_url;
+    execute(database, SLOW_COMMIT.to_owned()).await?;
+    let action = stack.action("restart", "Deployment", "absent", &json!({}));
+    let client = stack.client()?;
+    let request = client.request(Method::POST, "/api/v1/actions").header("idempotency-key", "doubt");
+    let request = request.json(&action).finish()?;
+    let asking = tokio::spawn(async move { request.send().await });
+    eventually("a commit is under way", Duration::from_secs(10), async || {
+        execute(database, IS_COMMITTING.to_owned()).await.map(Some)
+    })
+    .await?;
+    stack.server().process().stop()?;
+    let in_doubt = asking.await??;
+    stack.server().process().cont()?;
+    assert_eq!((in_doubt.status, in_doubt.code()), (503, "outcome-unknown"), "{}", in_doubt.text);
+    let id = in_doubt.body["actionId"].as_str().context("the action is named")?;
+
+    execute(database, "drop trigger slow_commit on actions".to_owned()).await?;
+    let told = client.ask_with_key("doubt", &action, 10).await?.expect(202)?.body;
+    let recorded = client.get(&format!("/api/v1/actions/{id}")).await?.status == 200;
+    assert_eq!(recorded, told["id"] == id, "the key names the action that was recorded, if it was");
+    assert_eq!(actions(&stack).await?, 1, "whatever happened, there is one action");
+    Ok(())
 }
