@@ -18,12 +18,12 @@ struct Links(BTreeMap<String, BTreeSet<String>>);
 impl Links {
     fn read() -> Self {
         let host = run("rustc", &["--print", "host-tuple"]);
-        let host = String::from_utf8(host).unwrap();
+        let host = String::from_utf8(host).expect("a target is plain text");
         let metadata = run(
             "cargo",
             &["metadata", "--format-version=1", "--offline", "--locked", "--filter-platform", host.trim()],
         );
-        let metadata: Value = serde_json::from_slice(&metadata).unwrap();
+        let metadata: Value = serde_json::from_slice(&metadata).expect("cargo writes JSON");
         let names: BTreeMap<&str, &str> = array(&metadata["packages"])
             .map(|package| (text(&package["id"]), text(&package["name"])))
             .collect();
@@ -85,8 +85,8 @@ fn closure(
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("the folder can be listed").path();
         if path.is_dir() {
             files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -103,13 +103,13 @@ fn mentions(folder: &str, words: &[&str]) -> Vec<String> {
     assert!(!files.is_empty(), "{folder} holds no code: the rule has lost its subject");
     let mut found = Vec::new();
     for file in files {
-        let content = std::fs::read_to_string(&file).unwrap();
+        let content = std::fs::read_to_string(&file).expect("code can be read");
         for (index, line) in content.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
             if words.iter().any(|word| code.contains(word)) {
                 found.push(format!(
                     "{}:{}: {}",
-                    file.strip_prefix(&root).unwrap().display(),
+                    file.strip_prefix(root).expect("it lies in the checkout").display(),
                     index + 1,
                     line.trim()
                 ));
@@ -168,7 +168,7 @@ fn the_pure_crates_read_no_clock_and_no_environment() {
 
 #[test]
 fn the_readme_shows_the_signed_request_that_the_tests_run() {
-    let read = |name: &str| std::fs::read_to_string(paths::checkout().join(name)).unwrap();
+    let read = |name: &str| std::fs::read_to_string(paths::checkout().join(name)).expect(name);
     let script = read("docs/signed-request.sh");
     assert!(
         read("README.md").contains(&format!("```bash\n{script}```")),
