@@ -41,7 +41,8 @@ pub enum Rule {
     /// 7: before it writes after having read again, a worker confirms its lease: whoever took it over
     /// may have fenced already, by a clock that is ahead.
     LeaseConfirmedAfterRead,
-    /// 7: the fields as written bear the mark of their action: nobody else's edit looks the same.
+    /// 7: the object as written bears the mark of its action: nobody else's edit looks the same. Where
+    /// there can be no such mark, "as wanted" is all that may be said, not "written".
     OwnMark,
 }
 

@@ -109,7 +109,7 @@ pub struct Attempt {
     pub resolving: bool,
     /// Whether the control plane has a receipt that the ledger holds it.
     pub accepted: bool,
-    /// The receipts each ledger has signed, as a set of [`Receipt::bit`].
+    /// The receipts each ledger has signed, as a set of bits, one for each [`Receipt`].
     pub said: [u8; LEDGERS],
 }
 

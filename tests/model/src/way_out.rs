@@ -2,9 +2,9 @@
 //! single paths and, as it says itself, overlooks cycles, which a protocol that asks again is full
 //! of; so this builds the whole graph and walks it backwards from the ends.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use rustc_hash::FxHashMap;
 use stateright::Model;
 
 use crate::state::{Action, State};
@@ -12,7 +12,7 @@ use crate::{Protocol, Step};
 
 /// The reachable states and which step leads from one to which.
 pub struct Graph {
-    states: HashMap<State, u32>,
+    states: FxHashMap<State, u32>,
     found_by: Vec<Option<(u32, Step)>>,
     edges: Vec<Edge>,
 }
@@ -46,7 +46,7 @@ impl Without {
 impl Graph {
     /// Explores everything that is reachable.
     pub fn explore(model: &Protocol) -> Self {
-        let mut graph = Self { states: HashMap::new(), found_by: Vec::new(), edges: Vec::new() };
+        let mut graph = Self { states: FxHashMap::default(), found_by: Vec::new(), edges: Vec::new() };
         let mut open: Vec<(State, u32)> = Vec::new();
         for state in model.init_states() {
             if let Some(number) = graph.add(&state, None).1 {
