@@ -69,8 +69,12 @@ impl Ledger {
                 .await?)
         })
         .await?;
-        let row = u64::try_from(row).map_err(|_| LedgerError::Unreadable(format!("row number {row}")))?;
-        Ok(LedgerPosition { id: self.id, row })
+        Ok(self.position_at(read_row(row)?))
+    }
+
+    /// How it stood when this was its highest row.
+    pub(crate) fn position_at(&self, row: u64) -> LedgerPosition {
+        LedgerPosition { id: self.id, row }
     }
 }
 
@@ -83,6 +87,10 @@ fn is_duplicate(error: &sqlx::Error, name: &str) -> bool {
     error
         .as_database_error()
         .is_some_and(|error| error.is_unique_violation() && error.constraint() == Some(name))
+}
+
+fn read_row(number: i64) -> Result<u64, LedgerError> {
+    u64::try_from(number).map_err(|_| LedgerError::Unreadable(format!("row number {number}")))
 }
 
 fn attempt_number(attempt: u32) -> Result<i32, LedgerError> {

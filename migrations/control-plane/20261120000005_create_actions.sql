@@ -83,8 +83,10 @@ create table attempts (
     envelope bytea not null,
     issued_at timestamptz not null,
     not_after timestamptz not null,
-    -- The executor ledger known when it was signed: only that one can say that it never began.
+    -- The executor ledger known when it was signed, and its highest row: only that one can say that it
+    -- never began, and only from a later row.
     ledger_id uuid,
+    ledger_row bigint not null,
     -- Set by a receipt that says the attempt is in the ledger.
     accepted_at timestamptz,
     -- Set by a receipt that says it never began and never will.

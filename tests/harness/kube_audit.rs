@@ -98,26 +98,37 @@ impl KubeAudit {
     /// Every recorded request, oldest first. The log is written before a request is answered, so whatever has been
     /// answered is in it; a line still being written is left for the next reading.
     pub fn requests(&self) -> Result<Vec<KubeRequest>> {
-        let bytes =
-            std::fs::read(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
-        let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines = bytes[..complete].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).context("a line of the audit log")).collect()
+        self.requests_with("")
     }
 
     /// The effective writes by one user.
     pub fn writes_by(&self, user: &str) -> Result<Vec<KubeRequest>> {
-        self.effective_writes(|request| request.user.username == user)
+        self.effective_writes(user, |request| request.user.username == user)
     }
 
     /// The effective writes by programs whose User-Agent holds this text, such as an action's id.
     pub fn writes_by_agent(&self, text: &str) -> Result<Vec<KubeRequest>> {
-        self.effective_writes(|request| request.user_agent.contains(text))
+        self.effective_writes(text, |request| request.user_agent.contains(text))
     }
 
-    fn effective_writes(&self, wanted: impl Fn(&KubeRequest) -> bool) -> Result<Vec<KubeRequest>> {
-        let mut requests = self.requests()?;
+    fn effective_writes(
+        &self,
+        text: &str,
+        wanted: impl Fn(&KubeRequest) -> bool,
+    ) -> Result<Vec<KubeRequest>> {
+        let mut requests = self.requests_with(text)?;
         requests.retain(|request| request.is_effective_write() && wanted(request));
         Ok(requests)
+    }
+
+    /// The requests in whose lines a text stands; of a log that many tests share, the others are not worth reading.
+    /// The text must stand in JSON as it is.
+    fn requests_with(&self, text: &str) -> Result<Vec<KubeRequest>> {
+        let bytes =
+            std::fs::read(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
+        let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let log = std::str::from_utf8(&bytes[..complete]).context("the audit log is no text")?;
+        let lines = log.lines().filter(|line| !line.is_empty() && line.contains(text));
+        lines.map(|line| serde_json::from_str(line).context("a line of the audit log")).collect()
     }
 }

@@ -25,17 +25,27 @@ pub struct Attempt {
     pub not_after: Timestamp,
     /// The executor ledger known when it was signed.
     pub ledger_id: Option<LedgerId>,
+    /// Its highest row known then.
+    pub ledger_row: u64,
     /// Whether a receipt said that the ledger holds it.
     pub accepted: bool,
     /// Whether a receipt said that it never began and never will.
     pub closed: bool,
 }
 
+impl Attempt {
+    /// The row that this ledger had reached when the attempt was signed, as far as is known.
+    pub fn row_of(&self, ledger: LedgerId) -> u64 {
+        if self.ledger_id == Some(ledger) { self.ledger_row } else { 0 }
+    }
+}
+
 /// Adds an attempt.
 pub async fn insert(conn: &mut PgConnection, action_id: ActionId, attempt: &Attempt) -> Result<(), Error> {
     sqlx::query!(
-        "insert into attempts (action_id, attempt, intent_entry_id, order_digest, envelope, issued_at, not_after, ledger_id) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "insert into attempts (action_id, attempt, intent_entry_id, order_digest, envelope, issued_at, not_after, \
+             ledger_id, ledger_row) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         action_id.0,
         attempt.number.cast_signed(),
         attempt.intent_entry_id.0,
@@ -44,6 +54,7 @@ pub async fn insert(conn: &mut PgConnection, action_id: ActionId, attempt: &Atte
         Stored::from(attempt.issued_at) as _,
         Stored::from(attempt.not_after) as _,
         attempt.ledger_id.map(|id| id.0),
+        attempt.ledger_row.cast_signed(),
     )
     .execute(conn)
     .await?;
@@ -54,7 +65,7 @@ pub async fn insert(conn: &mut PgConnection, action_id: ActionId, attempt: &Atte
 pub async fn newest(conn: &mut PgConnection, action_id: ActionId) -> Result<Option<Attempt>, Error> {
     let row = sqlx::query!(
         r#"select attempt, intent_entry_id, order_digest, envelope, issued_at as "issued_at: Stored",
-                  not_after as "not_after: Stored", ledger_id, accepted_at is not null as "accepted!",
+                  not_after as "not_after: Stored", ledger_id, ledger_row, accepted_at is not null as "accepted!",
                   closed_at is not null as "closed!"
            from attempts where action_id = $1 order by attempt desc limit 1"#,
         action_id.0
@@ -70,6 +81,7 @@ pub async fn newest(conn: &mut PgConnection, action_id: ActionId) -> Result<Opti
             issued_at: row.issued_at.to_jiff(),
             not_after: row.not_after.to_jiff(),
             ledger_id: row.ledger_id.map(LedgerId),
+            ledger_row: row.ledger_row.cast_unsigned(),
             accepted: row.accepted,
             closed: row.closed,
         })

@@ -137,7 +137,7 @@ impl Executor {
         wait: Duration,
     ) -> Result<Vec<u8>, AnswerError> {
         match known {
-            KnownAttempt::Closed => Ok(self.closed(opened, name).await?),
+            KnownAttempt::Closed { row_before } => Ok(self.closed(opened, name, row_before)),
             KnownAttempt::Refused { order_digest, receipt } if order_digest == opened.digest => Ok(receipt),
             KnownAttempt::Accepted { order_digest } if order_digest == opened.digest => {
                 self.latest(opened, name, wait).await
@@ -150,9 +150,11 @@ impl Executor {
         }
     }
 
-    async fn closed(&self, opened: &OpenedOrder, name: AttemptName) -> Result<Vec<u8>, LedgerError> {
-        let position = self.ledger.position().await?;
-        Ok(self.receipts.sign(opened.digest, Some(name), position, Stage::Closed))
+    // Where the ledger stood before the closing, however late it is told: what was added since would
+    // make up for rows that a ledger put back from a backup has lost.
+    fn closed(&self, opened: &OpenedOrder, name: AttemptName, row_before: u64) -> Vec<u8> {
+        let position = self.ledger.position_at(row_before);
+        self.receipts.sign(opened.digest, Some(name), position, Stage::Closed)
     }
 
     /// The final receipt of an accepted action, or after `wait` one that says how far it got.
@@ -218,15 +220,12 @@ impl Executor {
     ) -> Result<Vec<u8>, AnswerError> {
         check_freshness(&opened.order, clock::now())?;
         let name = AttemptName { action_id: resolve.action_id, attempt: resolve.attempt };
-        // Before the closing adds rows: they would make up for rows that a ledger put back from a
-        // backup has lost.
-        let position = self.ledger.position().await?;
         match self.ledger.resolve(name).await? {
             Resolved::Accepted => self.latest(opened, name, wait).await,
             Resolved::Refused(receipt) => Ok(receipt),
-            Resolved::Closed => {
+            Resolved::Closed { row_before } => {
                 tracing::info!(actionId = %name.action_id, attempt = name.attempt, "attempt closed");
-                Ok(self.receipts.sign(opened.digest, Some(name), position, Stage::Closed))
+                Ok(self.closed(opened, name, row_before))
             }
         }
     }

@@ -8,7 +8,7 @@ use jiff_sqlx::ToSqlx;
 use uuid::Uuid;
 
 use super::leases::LEASE_SECONDS;
-use super::{Ledger, LedgerError, attempt_number, bounded, is_duplicate};
+use super::{Ledger, LedgerError, attempt_number, bounded, is_duplicate, read_row};
 
 /// What the ledger holds of an attempt.
 #[derive(Clone, Debug)]
@@ -26,7 +26,10 @@ pub(crate) enum KnownAttempt {
         receipt: Vec<u8>,
     },
     /// Closed before its order came.
-    Closed,
+    Closed {
+        /// How many rows the ledger held before.
+        row_before: u64,
+    },
 }
 
 /// An acting order that passed every check.
@@ -66,7 +69,10 @@ pub(crate) enum Resolved {
     /// The named attempt was refused with this receipt.
     Refused(Vec<u8>),
     /// The named attempt, and all earlier ones, never began and never will.
-    Closed,
+    Closed {
+        /// How many rows the ledger held before.
+        row_before: u64,
+    },
 }
 
 impl Ledger {
@@ -75,7 +81,7 @@ impl Ledger {
         let attempt = attempt_number(name.attempt)?;
         let row = bounded(async {
             Ok(sqlx::query!(
-                "select kind, order_digest, receipt from ledger.rows
+                "select row_number, kind, order_digest, receipt from ledger.rows
                  where action_id = $1 and attempt = $2 and kind in ('accepted', 'closed')",
                 name.action_id.0,
                 attempt,
@@ -89,7 +95,7 @@ impl Ledger {
         Ok(Some(match (row.kind.as_str(), order_digest, row.receipt) {
             ("accepted", Some(order_digest), _) => KnownAttempt::Accepted { order_digest },
             ("closed", Some(order_digest), Some(receipt)) => KnownAttempt::Refused { order_digest, receipt },
-            _ => KnownAttempt::Closed,
+            _ => KnownAttempt::Closed { row_before: read_row(row.row_number - 1)? },
         }))
     }
 
@@ -211,7 +217,7 @@ impl Ledger {
         }
         Ok(match self.attempt(name).await? {
             Some(KnownAttempt::Refused { receipt, .. }) => Resolved::Refused(receipt),
-            Some(KnownAttempt::Closed) => Resolved::Closed,
+            Some(KnownAttempt::Closed { row_before }) => Resolved::Closed { row_before },
             Some(KnownAttempt::Accepted { .. }) | None => {
                 return Err(LedgerError::Unreadable(format!("attempt {attempt} was not closed")));
             }

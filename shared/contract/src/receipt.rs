@@ -24,7 +24,7 @@ pub struct Receipt {
     /// The attempt it speaks of; absent for observations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<AttemptName>,
-    /// Where the ledger stood when this was signed; of a resolving order, when that order came.
+    /// Where the ledger stood when this was signed; of a closed attempt, before it was closed.
     pub ledger: LedgerPosition,
     /// When it was signed.
     pub issued_at: Timestamp,

@@ -127,6 +127,7 @@ impl SignedAttempt {
             issued_at: self.issued_at,
             not_after: self.not_after,
             ledger_id: link.ledger.map(|ledger| ledger.id),
+            ledger_row: link.ledger.map_or(0, |ledger| ledger.row_seen),
             accepted: false,
             closed: false,
         }

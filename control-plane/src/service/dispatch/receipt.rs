@@ -146,21 +146,21 @@ async fn apply(
 ) -> Result<Recorded, Error> {
     match &answer.receipt.stage {
         Stage::Running { .. } => {
-            note_ledger(conn, action, answer).await?;
+            note_row(conn, action, answer, answer.row_before).await?;
             attempts::set_accepted(conn, action.id, attempt.number).await?;
             dispatch::move_state(conn, action.id, ActionState::Unknown, ActionState::Running).await?;
             Ok(Recorded::AtWork)
         }
         Stage::Closed => {
-            note_ledger(conn, action, answer).await?;
+            note_row(conn, action, answer, attempt.row_of(answer.receipt.ledger.id)).await?;
             close_attempt(conn, action, attempt, answer).await
         }
         Stage::Refused { code, message } => {
-            note_row(conn, action, answer).await?;
+            note_row(conn, action, answer, 0).await?;
             end(conn, action, ActionState::Refused, refused(code.as_str(), message, answer)?).await
         }
         Stage::Finished { result } => {
-            note_row(conn, action, answer).await?;
+            note_row(conn, action, answer, 0).await?;
             finish(conn, action, result, answer).await
         }
         Stage::Observed { .. } | Stage::ObservationRefused { .. } => {
@@ -169,16 +169,16 @@ async fn apply(
     }
 }
 
-async fn note_ledger(conn: &mut PgConnection, action: &OpenAction, answer: &Answer) -> Result<(), Error> {
+/// Remembers the row a receipt names, and holds it against one that the ledger certainly had reached
+/// by then. A final receipt may have been signed long ago: it says only how far the ledger got.
+async fn note_row(
+    conn: &mut PgConnection,
+    action: &OpenAction,
+    answer: &Answer,
+    reached: u64,
+) -> Result<(), Error> {
     let at = dispatch::clock(conn).await?;
-    clusters::note_ledger(conn, &action.target.cluster, answer.receipt.ledger, answer.row_before, at).await
-}
-
-/// A final receipt may have been signed long ago: its row says how far the ledger got, not where it
-/// stands.
-async fn note_row(conn: &mut PgConnection, action: &OpenAction, answer: &Answer) -> Result<(), Error> {
-    let at = dispatch::clock(conn).await?;
-    clusters::note_ledger(conn, &action.target.cluster, answer.receipt.ledger, 0, at).await
+    clusters::note_ledger(conn, &action.target.cluster, answer.receipt.ledger, reached, at).await
 }
 
 /// `closed` counts only from the ledger that would hold the attempt, and only if that ledger has
