@@ -15,6 +15,8 @@ use crate::cluster::Cluster;
 use crate::execute::{Executor, ExecutorMetrics, ReceiptSigner, Workers, resume_actions};
 use crate::http;
 use crate::ledger::Ledger;
+use crate::rights;
+use crate::rights::review::{Review, Reviewed};
 use crate::settings::{MigrateSettings, Settings};
 
 const SERVICE: &str = "aegis-executor";
@@ -33,6 +35,8 @@ enum Command {
     Serve,
     /// Bring the ledger's database to this version's form, as the role that owns it.
     Migrate,
+    /// Print the rights that the executor needs in each allowed namespace, and what for, as JSON.
+    Rights,
 }
 
 /// Runs one command to its end.
@@ -41,6 +45,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Serve => serve(Settings::read(source)?).await,
         Command::Migrate => migrate(MigrateSettings::read(source)?).await,
+        Command::Rights => {
+            println!("{:#}", rights::table());
+            Ok(())
+        }
     }
 }
 
@@ -62,6 +70,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         order_keys,
         receipt_key,
         allowlist,
+        dangerous_allow_excess_rights,
         kubeconfig,
         log_level,
     } = settings;
@@ -70,21 +79,38 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let namespaces: Vec<&str> = allowlist.allowed().collect();
     tracing::info!(cluster, namespaces = namespaces.join(","), receiptKey = receipt_key.id(), "starting");
+    let kubernetes = Cluster::connect(kubeconfig.as_deref()).await?;
+    let (review, reviewed) = Review::new(
+        kubernetes.clone(),
+        namespaces.into_iter().map(str::to_owned),
+        dangerous_allow_excess_rights,
+    );
     let executor = Arc::new(Executor {
         receipts: ReceiptSigner::new(cluster.clone(), receipt_key),
         cluster_name: cluster,
         order_keys,
         allowlist,
         ledger: Ledger::open(&database_url).await.context("cannot use the ledger (DATABASE_URL)")?,
-        cluster: Cluster::connect(kubeconfig.as_deref()).await?,
+        cluster: kubernetes,
         workers: Workers::new(),
         metrics: ExecutorMetrics::registered(&metrics),
         shutdown: shutdown.clone(),
     });
-    let resume = tokio::spawn(resume_actions(Arc::clone(&executor)));
-    let router = edge::with_edge(http::routes(Arc::clone(&executor)), metrics);
-    edge::serve(listen_address, router, shutdown).await?;
+    let resume = tokio::spawn(resume_when_reviewed(Arc::clone(&executor), reviewed.clone()));
+    let router = edge::with_edge(reviewed.guard(http::routes(Arc::clone(&executor))), metrics);
+    tokio::select! {
+        Err(excess) = review.run(shutdown.clone()) => return Err(excess.into()),
+        served = edge::serve(listen_address, router, shutdown) => served?,
+    }
     resume.await.context("the loop that resumes actions failed")?;
     executor.workers.hand_over().await;
     Ok(())
+}
+
+async fn resume_when_reviewed(executor: Arc<Executor>, reviewed: Reviewed) {
+    tokio::select! {
+        () = reviewed.wait() => {}
+        () = executor.shutdown.wait() => {}
+    }
+    resume_actions(executor).await;
 }

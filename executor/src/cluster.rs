@@ -31,18 +31,20 @@ const MESSAGE_LENGTH_MAX: usize = 500;
 pub(crate) enum Caller {
     /// An observing order.
     Observe,
+    /// The review of the executor's own rights.
+    Review,
     /// An action.
     Action(ActionId),
 }
 
-/// Why an object could not be read.
+/// Why something could not be read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     /// No answer, or one that says nothing about the object.
     #[error("the API server did not answer: {0}")]
     Unavailable(String),
-    /// The executor's identity may not read it.
-    #[error("the API server does not let the executor read it: {0}")]
+    /// The executor's identity may not read this.
+    #[error("the API server does not let the executor read this: {0}")]
     Forbidden(String),
 }
 
@@ -127,6 +129,12 @@ impl Cluster {
         }
     }
 
+    /// Asks the API server about the executor itself; nothing is stored there.
+    pub(crate) async fn ask(&self, path: &str, question: Value) -> Result<Value, ReadError> {
+        let body = Some(("application/json", question));
+        self.call(Method::POST, path, "", body, Caller::Review).await.map_err(read_error)
+    }
+
     /// Sends one write, once.
     pub(crate) async fn write(&self, write: Write, caller: Caller) -> WriteAnswer {
         let query = if write.dry_run { "&dryRun=All" } else { "" };
@@ -147,6 +155,7 @@ impl Cluster {
     ) -> Result<Value, CallError> {
         let agent = match caller {
             Caller::Observe => format!("aegis-executor/{} (observe)", env!("CARGO_PKG_VERSION")),
+            Caller::Review => format!("aegis-executor/{} (review)", env!("CARGO_PKG_VERSION")),
             Caller::Action(id) => format!("aegis-executor/{} (action {id})", env!("CARGO_PKG_VERSION")),
         };
         let mut request = Request::builder()

@@ -13,6 +13,7 @@ mod cluster;
 mod execute;
 mod http;
 mod ledger;
+mod rights;
 mod settings;
 mod verify;
 

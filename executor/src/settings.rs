@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) receipt_key: ReceiptKey,
     /// `ALLOWED_NAMESPACES` and `DANGEROUS_ALLOW_SYSTEM_NAMESPACES`.
     pub(crate) allowlist: Allowlist,
+    /// `DANGEROUS_ALLOW_EXCESS_RIGHTS`: run even with more rights in the cluster than are needed.
+    pub(crate) dangerous_allow_excess_rights: bool,
     /// `KUBECONFIG_FILE`: path of a kubeconfig; absent means the service account of this pod.
     pub(crate) kubeconfig: Option<PathBuf>,
     /// `LOG_LEVEL`: a filter such as `info`.
@@ -48,6 +50,7 @@ impl Settings {
         let order_keys = read_order_keys(&mut source);
         let receipt_key = read_receipt_key(&mut source);
         let allowlist = read_allowlist(&mut source);
+        let dangerous_allow_excess_rights = source.or("DANGEROUS_ALLOW_EXCESS_RIGHTS", false);
         let kubeconfig = read_kubeconfig(&mut source);
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let settings = (|| {
@@ -58,6 +61,7 @@ impl Settings {
                 order_keys: order_keys?,
                 receipt_key: receipt_key?,
                 allowlist,
+                dangerous_allow_excess_rights,
                 kubeconfig,
                 log_level,
             })
