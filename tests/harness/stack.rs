@@ -30,7 +30,7 @@ pub use self::register::sign_in;
 use self::register::{create_client, create_user, register};
 use self::secrets::Secrets;
 
-/// The namespace and service account of the executor, as `k8s/base` names them.
+/// The namespace and service account of the executor, as `k8s/base/executor/account` names them.
 pub const EXECUTOR_NAMESPACE: &str = "aegis-system";
 /// The executor's service account.
 pub const EXECUTOR_ACCOUNT: &str = "aegis-executor";

@@ -23,10 +23,10 @@ pub(super) async fn prepare_namespaces(
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     {
         let _turn = ONE_AT_A_TIME.lock().await;
-        let base = checkout().join("k8s/base");
+        let base = checkout().join("k8s/base/executor/account");
         kubernetes.kubectl(["apply".as_ref(), "-k".as_ref(), base.as_os_str()]).await?;
     }
-    let rights = std::fs::read_to_string(checkout().join("k8s/allowed-namespace.yaml"))?;
+    let rights = std::fs::read_to_string(checkout().join("k8s/allowed-namespace/rights.yaml"))?;
     let mut namespaces = Vec::new();
     for stem in &options.namespaces {
         let name =
