@@ -1,0 +1,10 @@
+//! What an operator installs: manifests, images, rights, and what the operations page promises.
+
+mod access;
+mod backups;
+mod images;
+mod installation;
+mod manifests;
+mod operations;
+mod outages;
+mod start;

@@ -1,0 +1,220 @@
+//! The manifests in `k8s/`, as a real API server takes them. No container runs on the test bed: that traffic flows as
+//! the network policies say, and what probes find, cannot be shown here.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aegis_tests::eventually::until;
+use aegis_tests::paths::checkout;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::installation::{ALLOWED, Installation, OVERLAYS, OWN_NAMESPACES, folder, items, labels, text};
+
+fn containers(deployment: &Value) -> impl Iterator<Item = &Value> {
+    let pod = &deployment["spec"]["template"]["spec"];
+    items(&pod["initContainers"]).chain(items(&pod["containers"]))
+}
+
+#[tokio::test]
+async fn both_overlays_are_taken_without_a_warning_and_every_replica_is_admitted() -> Result<()> {
+    let installation = Installation::shared().await?;
+    for (name, replicas) in [("aegis-control-plane", 3), ("aegis-executor", 2)] {
+        let namespace = if name == "aegis-executor" { "aegis-system" } else { name };
+        let deployment = installation.cluster.get(namespace, &format!("deployment/{name}")).await?;
+        assert_eq!(deployment["status"]["availableReplicas"], replicas, "{name} after {OVERLAYS:?}");
+    }
+    assert_eq!(installation.objects("Deployment").len(), 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn pods_that_are_not_restricted_are_refused_beside_them() -> Result<()> {
+    let installation = Installation::shared().await?;
+    for namespace in OWN_NAMESPACES {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "intruder", "namespace": namespace },
+            "spec": { "hostNetwork": true, "containers": [{ "name": "main", "image": "app:1" }] },
+        });
+        let refused = installation.cluster.apply(&pod).await.err().context("such a pod was admitted")?;
+        assert!(refused.to_string().contains("violates PodSecurity \"restricted:latest\""), "{refused}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_container_is_confined_bounded_and_of_this_version() -> Result<()> {
+    let installation = Installation::shared().await?;
+    for (overlay, deployment) in installation.objects("Deployment") {
+        for container in containers(deployment) {
+            let what = format!("{overlay}: {}", container["name"]);
+            let security = &container["securityContext"];
+            assert_eq!(security["readOnlyRootFilesystem"], true, "{what}");
+            assert_eq!(security["capabilities"]["drop"], json!(["ALL"]), "{what}");
+            for bound in ["requests", "limits"] {
+                for resource in ["cpu", "memory"] {
+                    assert!(
+                        container["resources"][bound][resource].is_string(),
+                        "{what}: {bound} {resource}"
+                    );
+                }
+            }
+            let image = text(&container["image"])?;
+            assert!(image.ends_with(concat!(":", env!("CARGO_PKG_VERSION"))), "{what}: {image}");
+        }
+        let pod = &deployment["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{overlay}");
+        let is_executor = deployment["metadata"]["name"] == "aegis-executor";
+        assert_eq!(
+            pod["automountServiceAccountToken"], is_executor,
+            "only the executor talks to the API server"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn probes_ask_the_health_routes_on_the_port_that_is_served() -> Result<()> {
+    let installation = Installation::shared().await?;
+    for (overlay, deployment) in installation.objects("Deployment") {
+        let [container] =
+            &items(&deployment["spec"]["template"]["spec"]["containers"]).collect::<Vec<_>>()[..]
+        else {
+            panic!("{overlay}: one container");
+        };
+        let port = &container["ports"][0];
+        let served = items(&container["env"]).find(|setting| setting["name"] == "LISTEN_ADDRESS");
+        let served = text(&served.context("LISTEN_ADDRESS")?["value"])?;
+        assert!(served.ends_with(&format!(":{}", port["containerPort"])), "{overlay}: {served}");
+        for (probe, path) in
+            [("startupProbe", "ping"), ("livenessProbe", "ping"), ("readinessProbe", "ready")]
+        {
+            let asked = &container[probe]["httpGet"];
+            assert_eq!(asked["path"], format!("/health/{path}"), "{overlay}: {probe}");
+            assert_eq!(asked["port"], port["name"], "{overlay}: {probe}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn secrets_are_only_referred_to_and_every_setting_is_one_the_program_reads() -> Result<()> {
+    let installation = Installation::shared().await?;
+    for overlay in OVERLAYS {
+        let rendered =
+            installation.cluster.kubectl(["kustomize".as_ref(), folder(overlay).as_os_str()]).await?;
+        assert!(!rendered.lines().any(|line| line == "kind: Secret"), "{overlay} holds a Secret");
+    }
+    let configurations = installation.objects("ConfigMap");
+    for (overlay, deployment) in installation.objects("Deployment") {
+        let name = text(&deployment["metadata"]["name"])?;
+        let crate_folder = name.trim_start_matches("aegis-");
+        let source = std::fs::read_to_string(checkout().join(crate_folder).join("src/settings.rs"))?;
+        let is_known = |setting: &str| source.contains(&format!("\"{}\"", setting.trim_end_matches("_FILE")));
+        let secrets = mounted_secrets(deployment);
+        assert_eq!(secrets.len(), 2, "{overlay}: {name}: {secrets:?}");
+        for container in containers(deployment) {
+            for setting in items(&container["env"]) {
+                let (setting, value) = (text(&setting["name"])?, text(&setting["value"])?);
+                assert!(is_known(setting), "{overlay}: {name} does not read {setting}");
+                let is_plain = setting == "LISTEN_ADDRESS";
+                let mounts: Vec<_> =
+                    items(&container["volumeMounts"]).map(|mount| &mount["mountPath"]).collect();
+                let is_mounted =
+                    mounts.iter().any(|path| path.as_str().is_some_and(|path| value.starts_with(path)));
+                assert!(
+                    is_plain || (setting.ends_with("_FILE") && is_mounted),
+                    "{overlay}: {setting}={value}"
+                );
+            }
+            for reference in items(&container["envFrom"]) {
+                let named = &reference["configMapRef"]["name"];
+                let found = configurations.iter().find(|(_, map)| map["metadata"]["name"] == *named);
+                let (_, map) = found.with_context(|| format!("{overlay}: no ConfigMap {named}"))?;
+                for setting in labels(&map["data"]).into_keys() {
+                    assert!(is_known(setting), "{overlay}: {name} does not read {setting}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names of the Secrets that a Deployment mounts.
+fn mounted_secrets(deployment: &Value) -> BTreeSet<&str> {
+    let volumes = items(&deployment["spec"]["template"]["spec"]["volumes"]);
+    volumes.filter_map(|volume| volume["secret"]["secretName"].as_str()).collect()
+}
+
+#[tokio::test]
+async fn nothing_flows_but_what_a_policy_names_with_its_ports_and_peers() -> Result<()> {
+    let installation = Installation::shared().await?;
+    let policies = installation.objects("NetworkPolicy");
+    for overlay in OVERLAYS {
+        for namespace in OWN_NAMESPACES {
+            let denies = |object: &Value| {
+                let spec = &object["spec"];
+                object["metadata"]["namespace"] == namespace
+                    && spec["podSelector"] == json!({})
+                    && spec["policyTypes"] == json!(["Ingress", "Egress"])
+                    && spec.get("ingress").is_none()
+                    && spec.get("egress").is_none()
+            };
+            let found = policies.iter().any(|(name, object)| *name == overlay && denies(object));
+            assert!(found, "{overlay}: nothing denies all flows of {namespace}");
+        }
+    }
+    for (overlay, policy) in policies {
+        for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
+            for rule in items(&policy["spec"][rules]) {
+                let what = format!("{overlay}: {} of {}", rules, policy["metadata"]["namespace"]);
+                assert!(items(&rule["ports"]).count() > 0, "{what} names no port: {rule}");
+                assert!(items(&rule[peers]).count() > 0, "{what} names no peer: {rule}");
+                for peer in items(&rule[peers]) {
+                    assert_ne!(peer, &json!({}), "{what} names everybody: {rule}");
+                    assert_ne!(peer["namespaceSelector"], json!({}), "{what} names every namespace: {rule}");
+                    assert_ne!(peer["ipBlock"]["cidr"], "0.0.0.0/0", "{what} names every address: {rule}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_drain_may_take_one_replica_at_a_time() -> Result<()> {
+    let installation = Installation::shared().await?;
+    for (namespace, name, replicas) in
+        [("aegis-control-plane", "aegis-control-plane", 3), ("aegis-system", "aegis-executor", 2)]
+    {
+        until("the disruption budget counting its pods", Duration::from_secs(60), async || {
+            let budget =
+                installation.cluster.kubectl(["-n", namespace, "get", "pdb", name, "-o", "json"]).await?;
+            let status = serde_json::from_str::<Value>(&budget)?["status"].take();
+            Ok(status["expectedPods"] == replicas && status["disruptionsAllowed"] == 1)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_executors_allowlist_and_its_roles_name_the_same_namespaces() -> Result<()> {
+    let installation = Installation::shared().await?;
+    for overlay in &installation.overlays {
+        let of_kind =
+            |kind: &'static str| overlay.objects.iter().filter(move |object| object["kind"] == kind);
+        let namespaces: BTreeSet<_> =
+            of_kind("RoleBinding").filter_map(|binding| binding["metadata"]["namespace"].as_str()).collect();
+        let listed: BTreeSet<_> = of_kind("ConfigMap")
+            .filter_map(|map| map["data"]["ALLOWED_NAMESPACES"].as_str())
+            .flat_map(|list| list.split(','))
+            .collect();
+        assert_eq!(namespaces, BTreeSet::from([ALLOWED]), "{}", overlay.name);
+        assert_eq!(listed, namespaces, "{}", overlay.name);
+        for kind in ["ClusterRole", "ClusterRoleBinding"] {
+            assert_eq!(of_kind(kind).count(), 0, "{} binds something everywhere", overlay.name);
+        }
+    }
+    Ok(())
+}
