@@ -2,11 +2,12 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::client::Client;
-use crate::commands::{action, audit, decision, doctor, heal, login, policy, sign, whoami};
-use crate::credentials::{CredentialOptions, Credentials};
+use crate::commands::{
+    action, audit, completion, context, decision, doctor, heal, login, man, policy, sign, whoami,
+};
+use crate::credentials::CredentialOptions;
+use crate::environment::Variable;
 use crate::exit::Exit;
-use crate::failure::Failure;
 use crate::output::Format;
 
 /// Ask Aegis for changes to workloads, and read what it decided, did and recorded.
@@ -17,7 +18,7 @@ use crate::output::Format;
     name = "aegisctl",
     version,
     after_help = Exit::help(),
-    after_long_help = format!("{EXAMPLES}\n{}", Exit::help()),
+    after_long_help = format!("{EXAMPLES}\n{}\n{}", Variable::help(), Exit::help()),
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -36,61 +37,57 @@ Examples:
   As a person:
     export AEGIS_TOKEN=$(aegisctl login --email you@example.com --password-file password)
     aegisctl policy apply policies/starter.json --activate
+  For more than one control plane:
+    aegisctl context set prod-eu --url https://aegis.example.com --key-id … --secret-file client.secret
+    aegisctl --context prod-eu action list
   When something does not work:
     aegisctl doctor
 ";
 
-/// Options of every command.
-#[derive(Debug, clap::Args)]
+/// Options of every command, as they stand on the command line.
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
-    /// Address of the control plane: scheme, host and port
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "AEGIS_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:3000",
-        help_heading = "Connection"
-    )]
-    pub(crate) url: String,
+    /// Context whose settings to use, from `aegisctl context` [env: AEGIS_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
+    pub(crate) context: Option<String>,
+    /// Address of the control plane: scheme, host and port [env: AEGIS_URL] [default: http://127.0.0.1:3000]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Connection")]
+    pub(crate) url: Option<String>,
     #[command(flatten)]
     pub(crate) credentials: CredentialOptions,
-    /// How data is written: table (for people), json, or jsonl (one line per item)
-    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Table,
-          hide_possible_values = true, display_order = 900)]
-    pub(crate) output: Format,
-}
-
-impl Options {
-    /// A client as the options and the environment say.
-    pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.url, self.credentials.resolve()?)
-    }
-
-    /// A client that shows no credentials, whatever is set.
-    pub(crate) fn anonymous_client(&self) -> Result<Client, Failure> {
-        Client::new(&self.url, Credentials::None)
-    }
+    /// How data is written: table (for people), json, or jsonl (one line per item) [env: AEGIS_OUTPUT] [default: table]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        hide_possible_values = true,
+        display_order = 900
+    )]
+    pub(crate) output: Option<Format>,
 }
 
 /// What can be done, by noun.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Ask for one change to one workload
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  aegisctl heal restart shop/Deployment/web --wait")]
     Heal(heal::Heal),
     /// Look at, wait for, cancel or close actions
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  aegisctl action list --state running")]
     Action(action::Action),
     /// Read, check, store and activate policies
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  aegisctl policy apply policies/starter.json --activate")]
     Policy(policy::Policy),
     /// Look at decisions of the policy engine
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  aegisctl decision get 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c91"
+    )]
     Decision(decision::Decision),
     /// Search the audit log
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  aegisctl audit search --from 24h")]
     Audit(audit::Audit),
     /// Print the headers that sign a request, for use with other tools
     Sign(sign::Sign),
@@ -100,6 +97,13 @@ pub(crate) enum Command {
     Whoami(whoami::Whoami),
     /// Say what is wrong with this set-up, and what to do about it
     Doctor(doctor::Doctor),
+    /// Keep settings under a name
+    #[command(subcommand, after_help = "Example:\n  aegisctl context use prod-eu")]
+    Context(context::Context),
+    /// Print a script that lets a shell complete commands and options
+    Completion(completion::Completion),
+    /// Write a man page for each command into a folder
+    Man(man::Man),
 }
 
 #[cfg(test)]

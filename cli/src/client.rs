@@ -264,7 +264,8 @@ pub(crate) fn sign(
     Ok(Signed { headers, base: signed.signature_base })
 }
 
-fn parse_base(text: &str) -> Result<Url, Failure> {
+/// The address of a control plane, if it can be one.
+pub(crate) fn parse_base(text: &str) -> Result<Url, Failure> {
     let refuse = |reason: &str| Failure::usage(format!("--url (AEGIS_URL) `{text}` {reason}"));
     let url: Url = text.parse().map_err(|error| refuse(&format!("is no URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {

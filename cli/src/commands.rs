@@ -3,10 +3,13 @@
 
 pub(crate) mod action;
 pub(crate) mod audit;
+pub(crate) mod completion;
+pub(crate) mod context;
 pub(crate) mod decision;
 pub(crate) mod doctor;
 pub(crate) mod heal;
 pub(crate) mod login;
+pub(crate) mod man;
 pub(crate) mod page;
 pub(crate) mod policy;
 pub(crate) mod sign;
@@ -14,23 +17,33 @@ pub(crate) mod whoami;
 
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::settings::Settings;
 
 /// Runs one command. What went wrong is told on standard error.
 pub(crate) async fn run(arguments: Arguments) -> Exit {
-    let options = &arguments.options;
-    let result = match &arguments.command {
-        Command::Heal(command) => heal::run(command, options).await,
-        Command::Action(command) => action::run(command, options).await,
-        Command::Policy(command) => policy::run(command, options).await,
-        Command::Decision(command) => decision::run(command, options).await,
-        Command::Audit(command) => audit::run(command, options).await,
-        Command::Sign(command) => sign::run(command, options),
-        Command::Login(command) => login::run(command, options).await,
-        Command::Whoami(_) => whoami::run(options).await,
-        Command::Doctor(_) => doctor::run(options).await,
-    };
-    result.unwrap_or_else(|failure| {
+    try_run(arguments).await.unwrap_or_else(|failure| {
         failure.report();
         failure.exit()
     })
+}
+
+async fn try_run(arguments: Arguments) -> Result<Exit, Failure> {
+    let options = &arguments.options;
+    // Only what asks the control plane resolves the settings: the rest must work where they make no sense.
+    let settings = || Settings::resolve(options);
+    match &arguments.command {
+        Command::Heal(command) => heal::run(command, &settings()?).await,
+        Command::Action(command) => action::run(command, &settings()?).await,
+        Command::Policy(command) => policy::run(command, &settings()?).await,
+        Command::Decision(command) => decision::run(command, &settings()?).await,
+        Command::Audit(command) => audit::run(command, &settings()?).await,
+        Command::Sign(command) => sign::run(command, &settings()?),
+        Command::Login(command) => login::run(command, &settings()?).await,
+        Command::Whoami(_) => whoami::run(&settings()?).await,
+        Command::Doctor(_) => doctor::run(&settings()?).await,
+        Command::Context(command) => context::run(command, options),
+        Command::Completion(command) => completion::run(command),
+        Command::Man(command) => man::run(command),
+    }
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use aegis_contract::http_signature::SigningKey;
 use aegis_contract::key::SharedSecret;
-use aegis_runtime::settings::Source;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::contexts::Context;
+use crate::environment::{Environment, Variable};
 use crate::failure::{Cause, Failure};
 
 /// What proves who is asking.
@@ -20,39 +21,51 @@ pub(crate) enum Credentials {
     Key(Box<SigningKey>),
 }
 
-/// The options about credentials. What stands on the command line beats the environment.
-#[derive(Debug, clap::Args)]
+/// The options about credentials. Whether a token or a key proves who asks is said by the first of command
+/// line, environment and context that names either; a half of a key may come from a later one.
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct CredentialOptions {
     /// Key id of a client, to sign requests with [env: AEGIS_KEY_ID]
     #[arg(long, global = true, value_name = "ID", conflicts_with = "token", help_heading = "Connection")]
-    key_id: Option<String>,
+    pub(crate) key_id: Option<String>,
     /// File with the client's secret: base64, or an Ed25519 key in PEM [env: AEGIS_SECRET_FILE, or AEGIS_SECRET]
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "token", help_heading = "Connection")]
-    secret_file: Option<PathBuf>,
+    pub(crate) secret_file: Option<PathBuf>,
     /// Access token of a person, from `aegisctl login` [env: AEGIS_TOKEN, or AEGIS_TOKEN_FILE]
     #[arg(long, global = true, value_name = "TOKEN", help_heading = "Connection")]
-    token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 impl CredentialOptions {
-    /// The credentials that the options and the environment name.
-    pub(crate) fn resolve(&self) -> Result<Credentials, Failure> {
-        self.resolve_with(Source::from_environment())
+    /// The credentials that the options, the environment and the context name.
+    pub(crate) fn resolve(&self, context: &Context) -> Result<Credentials, Failure> {
+        self.resolve_with(Environment::of_process(), context)
     }
 
-    fn resolve_with(&self, mut environment: Source) -> Result<Credentials, Failure> {
+    fn resolve_with(&self, mut environment: Environment, context: &Context) -> Result<Credentials, Failure> {
         if let Some(token) = &self.token {
             return Ok(Credentials::Token(token.clone().into()));
         }
         let is_key_given = self.key_id.is_some() || self.secret_file.is_some();
-        let token = if is_key_given { None } else { environment.optional_secret("AEGIS_TOKEN") };
-        let key_id = self.key_id.clone().or_else(|| environment.optional("AEGIS_KEY_ID"));
+        let token = if is_key_given { None } else { environment.secret(Variable::Token) };
+        let key_id = self.key_id.clone().or_else(|| environment.value(Variable::KeyId));
         let secret = match &self.secret_file {
             Some(path) => Some(read_secret(path)?),
-            None => environment.optional_secret("AEGIS_SECRET"),
+            None => environment.secret(Variable::Secret),
         };
-        environment.finish(Some(())).map_err(Failure::usage)?;
+        environment.finish()?;
 
+        let is_anything_named = token.is_some() || key_id.is_some() || secret.is_some();
+        if let (false, Some(path)) = (is_anything_named, &context.token_file) {
+            return Ok(Credentials::Token(read_secret(path)?));
+        }
+        let (key_id, secret) = match (&token, &context.secret_file) {
+            (Some(_), _) => (key_id, secret),
+            (None, Some(path)) if secret.is_none() => {
+                (key_id.or_else(|| context.key_id.clone()), Some(read_secret(path)?))
+            }
+            (None, _) => (key_id.or_else(|| context.key_id.clone()), secret),
+        };
         match (token, key_id, secret) {
             (Some(_), Some(_), Some(_)) => Err(Failure::usage(
                 "AEGIS_TOKEN and AEGIS_KEY_ID are both set; say with --token or --key-id as whom to ask",
@@ -72,8 +85,8 @@ impl CredentialOptions {
     }
 
     /// The signing key; there must be one.
-    pub(crate) fn signing_key(&self) -> Result<SigningKey, Failure> {
-        match self.resolve()? {
+    pub(crate) fn signing_key(&self, context: &Context) -> Result<SigningKey, Failure> {
+        match self.resolve(context)? {
             Credentials::Key(key) => Ok(*key),
             Credentials::None | Credentials::Token(_) => Err(Failure::usage(
                 "signing needs a key: give --key-id and --secret-file (AEGIS_KEY_ID and AEGIS_SECRET_FILE)",
@@ -113,6 +126,14 @@ mod tests {
     const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
     fn resolve(options: &[&str], environment: &[(&str, &str)]) -> Result<String, String> {
+        resolve_in(&Context::default(), options, environment)
+    }
+
+    fn resolve_in(
+        context: &Context,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<String, String> {
         let option = |name: &str| {
             let at = options.iter().position(|option| *option == name)?;
             options.get(at + 1).map(|value| (*value).to_owned())
@@ -122,8 +143,7 @@ mod tests {
             secret_file: option("--secret-file").map(PathBuf::from),
             token: option("--token"),
         };
-        let pairs = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        match options.resolve_with(Source::from_pairs(pairs)) {
+        match options.resolve_with(Environment::of_pairs(environment), context) {
             Ok(Credentials::None) => Ok("none".to_owned()),
             Ok(Credentials::Token(token)) => Ok(format!("token {}", token.expose_secret())),
             Ok(Credentials::Key(key)) => Ok(format!("key {}", key.id())),
@@ -140,6 +160,25 @@ mod tests {
         assert_eq!(resolve(&["--token", "u"], &both).unwrap(), "token u");
         assert_eq!(resolve(&["--key-id", "l"], &both).unwrap(), "key l");
         assert!(resolve(&[], &both).unwrap_err().contains("both set"));
+    }
+
+    #[test]
+    fn a_context_says_as_whom_to_ask_where_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        fs::write(&file, format!("{SECRET}\n")).unwrap();
+        let key = Context { key_id: Some("c".into()), secret_file: Some(file), ..Context::default() };
+        assert_eq!(resolve_in(&key, &[], &[]).unwrap(), "key c");
+        assert_eq!(resolve_in(&key, &["--key-id", "k"], &[]).unwrap(), "key k");
+        assert_eq!(resolve_in(&key, &["--token", "t"], &[]).unwrap(), "token t");
+        assert_eq!(resolve_in(&key, &[], &[("AEGIS_TOKEN", "t")]).unwrap(), "token t");
+        let token = Context { token_file: key.secret_file.clone(), ..Context::default() };
+        assert_eq!(resolve_in(&token, &[], &[]).unwrap(), format!("token {SECRET}"));
+        let set = [("AEGIS_KEY_ID", "k"), ("AEGIS_SECRET", SECRET)];
+        assert_eq!(resolve_in(&token, &[], &set).unwrap(), "key k");
+        // A file that is gone is no reason to ask as nobody.
+        let gone = Context { token_file: Some("/nonexistent".into()), ..Context::default() };
+        assert!(resolve_in(&gone, &[], &[]).unwrap_err().contains("cannot read /nonexistent"));
     }
 
     #[test]

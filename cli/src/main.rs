@@ -1,20 +1,24 @@
 //! `aegisctl`: asks the control plane of Aegis for changes, and reads what it recorded.
 //!
 //! ```text
-//!  arguments ──► commands ──► client ──► control plane
-//!                   │            └── credentials: signs with contract::http_signature, or a token
-//!                   └──► output (data, stdout) · progress and failure (everything else, stderr) · exit
+//!  arguments ─────┐
+//!  environment ───┼──► settings ──► commands ──► client ──► control plane
+//!  contexts ──────┘                    │            └── credentials: signs with contract::http_signature, or a token
+//!                                      └──► output (data, stdout) · progress and failure (the rest, stderr) · exit
 //! ```
-//! Holds no state and no rules: what may be done is decided by the control plane alone.
+//! Holds no rules, and no state but named settings: what may be done is decided by the control plane alone.
 
 mod arguments;
 mod client;
 mod commands;
+mod contexts;
 mod credentials;
+mod environment;
 mod exit;
 mod failure;
 mod output;
 mod progress;
+mod settings;
 mod watch;
 
 use std::process::ExitCode;

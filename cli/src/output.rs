@@ -1,8 +1,11 @@
 //! Data on standard output: tables for people, JSON for programs. Nothing else is ever written there.
 
 use std::io::{self, Write as _};
+use std::str::FromStr;
 
+use clap::ValueEnum;
 use comfy_table::{Table, presets};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Longest text in a table cell; signed receipts and the like are for programs.
@@ -12,7 +15,8 @@ const CELL_CHARACTERS_MAX: usize = 160;
 const FIRST_IN_LISTS: [&str; 4] = ["at", "policy", "id", "name"];
 
 /// How data is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// For people; may change with every version.
     Table,
@@ -20,6 +24,14 @@ pub(crate) enum Format {
     Json,
     /// One JSON document per line; lists give one line per item.
     Jsonl,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        <Self as ValueEnum>::from_str(text, false).map_err(|_| "must be table, json or jsonl".to_owned())
+    }
 }
 
 /// A column of a list: its title, and where in an item its value stands.

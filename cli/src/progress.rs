@@ -1,4 +1,5 @@
-//! What is going on, on standard error: a spinner on a terminal, one line per change elsewhere.
+//! What is going on, on standard error: a spinner on a terminal, one line per change elsewhere
+//! and where control characters are not wanted.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -17,9 +18,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Nothing is shown until something is said.
-    pub(crate) fn new() -> Self {
-        let spinner = std::io::stderr().is_terminal().then(|| {
+    /// Nothing is shown until something is said. `is_plain` forbids control characters.
+    pub(crate) fn new(is_plain: bool) -> Self {
+        let spinner = (!is_plain && std::io::stderr().is_terminal()).then(|| {
             let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
             let spinner = ProgressBar::new_spinner();
             spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));

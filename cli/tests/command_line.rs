@@ -1,9 +1,11 @@
-//! What can be told about `aegisctl` without a control plane: its help, its refusals, its signatures.
+//! What can be told about `aegisctl` without a control plane: its help, its refusals, its signatures, its contexts.
 //!
 //! The help texts are a contract with the people who learn from them. After a wanted change:
 //! `INSTA_UPDATE=always cargo test -p aegisctl`, then read the difference of `snapshots/`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use aegis_contract::http_signature::{self, VerifyingKey};
@@ -24,12 +26,17 @@ MCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=
 -----END PUBLIC KEY-----
 ";
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_aegisctl");
+
 fn aegisctl(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_aegisctl"))
-        .args(arguments)
-        .env_clear()
-        .output()
-        .expect("aegisctl starts")
+    Command::new(PROGRAM).args(arguments).env_clear().output().expect("aegisctl starts")
+}
+
+/// Runs it as somebody whose settings are in `home`.
+fn aegisctl_at(home: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).env_clear().env("XDG_CONFIG_HOME", home);
+    command.output().expect("aegisctl starts")
 }
 
 fn stdout(output: &Output) -> String {
@@ -45,6 +52,7 @@ fn help_tree(command: &[&str], text: &mut String) {
     let output = aegisctl(&[command, &["--help"]].concat());
     assert!(output.status.success(), "{command:?}: {}", stderr(&output));
     let help = stdout(&output);
+    assert!(help.contains("\nExample"), "{command:?} shows no example");
     text.push_str(&format!("$ aegisctl {}\n{help}\n", [command, &["--help"]].concat().join(" ")));
     let subcommands = help
         .lines()
@@ -153,10 +161,116 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn the_documented_exit_codes_are_those_of_the_help() {
+fn the_documented_variables_and_exit_codes_are_those_of_the_help() {
     let help = stdout(&aegisctl(&["--help"]));
-    let codes = &help[help.find("Exit codes:").expect("the help lists exit codes")..];
-    assert!(read("docs/cli.md").contains(codes), "copy into docs/cli.md:\n{codes}");
+    let rest = &help[help.find("Environment variables:").expect("the help lists variables")..];
+    let (variables, codes) = rest.split_once("\n\n").expect("the help lists exit codes last");
+    for table in [variables, codes] {
+        assert!(read("docs/cli.md").contains(&format!("```\n{}\n```", table.trim_end())), "copy:\n{table}");
+    }
+}
+
+#[test]
+fn a_context_is_kept_used_and_forgotten() {
+    let home = TempDir::new().unwrap();
+    let run = |arguments: &[&str]| aegisctl_at(home.path(), arguments);
+    let refused = |arguments: &[&str], expected: &str| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stdout(&output));
+        assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
+    };
+    let done = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    let (folder, file) = (home.path().join("aegis"), home.path().join("aegis/config.json"));
+    let secret = home.path().join("secret");
+    fs::write(&secret, SECRET).unwrap();
+    let secret = secret.to_str().unwrap();
+
+    refused(&["context", "show"], "no context is in force");
+    let key = ["--url=http://prod:3000", "--key-id=alert-bot-1", "--secret-file", secret];
+    done(&[&["context", "set", "prod"], &key[..]].concat());
+    done(&["context", "set", "me", "--url=http://me:3000", "--token-file=token", "-o", "json"]);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "a temporary file was left behind");
+    assert!(!fs::read_to_string(&file).unwrap().contains(SECRET));
+
+    // The first one is in force: its key signs, its output is used.
+    let headers = read_headers(&done(&["sign", "GET", "/api/v1/whoami"]));
+    assert!(headers["signature-input"].to_str().unwrap().contains("keyid=\"alert-bot-1\""));
+    done(&["context", "use", "me"]);
+    refused(&["sign", "GET", "/x"], "cannot read /");
+    done(&["--context=prod", "-o=table", "sign", "GET", "/x"]);
+    let listed = done(&["context", "list", "-o", "jsonl"]);
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(listed.lines().next().unwrap().contains("\"isCurrent\":true"), "{listed}");
+    let token = std::path::absolute("token").unwrap();
+    assert!(done(&["context", "show"]).contains(token.to_str().unwrap()), "in JSON, with the whole path");
+
+    refused(&["context", "set", "me", "--token", "t"], "--token-file");
+    refused(&["context", "set", "me", "--url", "nowhere"], "is no URL");
+    refused(&["context", "set", "me", "--secret-file=-"], "standard input");
+    done(&["context", "delete", "me"]);
+    refused(&["context", "show"], "no context is in force");
+    refused(&["whoami", "--context", "me"], "there is no context me");
+
+    fs::write(&file, "{").unwrap();
+    refused(&["whoami"], "config.json: ");
+    refused(&["context", "use", "prod"], "hint: mend it there");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "{", "a broken file is left for its owner to mend");
+    refused(&["context", "list", "--context", "prod"], "(line 1, column 1)");
+    let nowhere = aegisctl(&["context", "set", "x", "--url", "http://x"]);
+    assert!(stderr(&nowhere).contains("set HOME or XDG_CONFIG_HOME"), "{}", stderr(&nowhere));
+}
+
+#[test]
+fn shells_complete_what_the_help_teaches() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = stdout(&aegisctl(&["completion", shell]));
+        assert!(script.contains("restart-pod") && script.contains("secret-file"), "{shell}");
+    }
+    let ask = "set -e; source <(\"$0\" completion bash); COMP_WORDS=(aegisctl heal re); COMP_CWORD=2; \
+        _aegisctl aegisctl re heal; echo \"${COMPREPLY[@]}\"";
+    let output = Command::new("bash").args(["-c", ask, PROGRAM]).output().expect("bash starts");
+    assert_eq!(stdout(&output), "restart restart-pod\n", "{}", stderr(&output));
+}
+
+#[test]
+fn every_command_has_a_man_page_with_its_example() {
+    let folder = TempDir::new().unwrap();
+    let pages = folder.path().join("man1");
+    let output = aegisctl(&["man", pages.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut text = String::new();
+    help_tree(&[], &mut text);
+    let commands: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ ")?.strip_suffix(" --help"))
+        .map(|command| command.replace(' ', "-"))
+        .collect();
+    for command in &commands {
+        let page = fs::read_to_string(pages.join(format!("{command}.1"))).expect("a page for each command");
+        assert!(page.contains("Example") && page.starts_with(".ie"), "{command}:\n{page}");
+    }
+    assert_eq!(fs::read_dir(&pages).unwrap().count(), commands.len());
+}
+
+#[test]
+fn help_has_colours_on_a_terminal_unless_they_are_unwanted() {
+    // `script` of util-linux gives the program a terminal.
+    let on_terminal = |variables: &[(&str, &str)]| {
+        let mut command = Command::new("script");
+        command.args(["-qec", &format!("{PROGRAM} heal --help"), "/dev/null"]).env_clear();
+        command.envs([("PATH", "/usr/bin:/bin"), ("TERM", "xterm")]).envs(variables.iter().copied());
+        let output = command.output().expect("script (util-linux) starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    assert!(on_terminal(&[]).contains('\u{1b}'));
+    let plain = on_terminal(&[("NO_COLOR", "1")]);
+    assert!(plain.contains("Usage: aegisctl heal") && !plain.contains('\u{1b}'), "{plain}");
 }
 
 #[test]

@@ -9,12 +9,12 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::arguments::Options;
 use crate::commands::page::{PageOptions, parse_time, write_list};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Column, Format, column};
 use crate::progress::Progress;
+use crate::settings::Settings;
 use crate::watch;
 
 /// What can be done with actions.
@@ -112,11 +112,11 @@ const FIRST: [&str; 9] = [
 ];
 
 /// Runs the command.
-pub(crate) async fn run(command: &Action, options: &Options) -> Result<Exit, Failure> {
-    let client = options.client()?;
+pub(crate) async fn run(command: &Action, settings: &Settings<'_>) -> Result<Exit, Failure> {
+    let client = settings.client()?;
     let action = match command {
         Action::List(filter) => {
-            write_list(&client, options.output, &COLUMNS, &filter.page, || {
+            write_list(&client, settings.output, &COLUMNS, &filter.page, || {
                 client
                     .api(Method::GET, &["actions"])
                     .query_some("state", filter.state)
@@ -134,11 +134,11 @@ pub(crate) async fn run(command: &Action, options: &Options) -> Result<Exit, Fai
         }
         Action::Watch { id, wait } => {
             let action = client.get(&["actions", id]).await?;
-            let mut progress = Progress::new();
+            let mut progress = Progress::new(settings.is_plain);
             let action =
                 watch::until_final(&client, action, Duration::from_secs(*wait), &mut progress).await?;
             drop(progress);
-            write_action(options.output, &action)?;
+            write_action(settings.output, &action)?;
             return Ok(Exit::of_state(watch::state(&action)?).unwrap_or(Exit::Done));
         }
         Action::Get { id } => client.get(&["actions", id]).await?,
@@ -153,7 +153,7 @@ pub(crate) async fn run(command: &Action, options: &Options) -> Result<Exit, Fai
             action
         }
     };
-    write_action(options.output, &action)?;
+    write_action(settings.output, &action)?;
     Ok(Exit::Done)
 }
 

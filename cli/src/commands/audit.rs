@@ -4,11 +4,11 @@ use clap::Subcommand;
 use http::Method;
 use jiff::Timestamp;
 
-use crate::arguments::Options;
 use crate::commands::page::{PageOptions, parse_time, write_list};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Column, column};
+use crate::settings::Settings;
 
 /// What can be done with the audit log.
 #[derive(Debug, Subcommand)]
@@ -55,10 +55,10 @@ const COLUMNS: [Column; 5] = [
 ];
 
 /// Runs the command.
-pub(crate) async fn run(command: &Audit, options: &Options) -> Result<Exit, Failure> {
+pub(crate) async fn run(command: &Audit, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let Audit::Search(filter) = command;
-    let client = options.client()?;
-    write_list(&client, options.output, &COLUMNS, &filter.page, || {
+    let client = settings.client()?;
+    write_list(&client, settings.output, &COLUMNS, &filter.page, || {
         client
             .api(Method::GET, &["audit", "entries"])
             .query_some("actionId", filter.action_id.as_ref())

@@ -2,9 +2,9 @@
 
 use clap::Subcommand;
 
-use crate::arguments::Options;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::settings::Settings;
 
 /// What can be done with decisions.
 #[derive(Debug, Subcommand)]
@@ -18,9 +18,9 @@ pub(crate) enum Decision {
 }
 
 /// Runs the command.
-pub(crate) async fn run(command: &Decision, options: &Options) -> Result<Exit, Failure> {
+pub(crate) async fn run(command: &Decision, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let Decision::Get { id } = command;
-    let decision = options.client()?.get(&["decisions", id]).await?;
-    options.output.document(&decision, &["id", "decisionId", "decision", "effect", "reason", "actionId"])?;
+    let decision = settings.client()?.get(&["decisions", id]).await?;
+    settings.output.document(&decision, &["id", "decisionId", "decision", "effect", "reason", "actionId"])?;
     Ok(Exit::Done)
 }

@@ -9,11 +9,11 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::arguments::Options;
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::{DOCTOR, Failure};
 use crate::output::{Column, column};
+use crate::settings::Settings;
 
 /// How far the server's `Date` may seem ahead or behind although the clocks agree: it has whole seconds, and
 /// the answer was on its way for a moment.
@@ -46,8 +46,8 @@ const COLUMNS: [Column; 4] = [
 ];
 
 /// Runs the command.
-pub(crate) async fn run(options: &Options) -> Result<Exit, Failure> {
-    let findings = examine(options).await;
+pub(crate) async fn run(settings: &Settings<'_>) -> Result<Exit, Failure> {
+    let findings = examine(settings).await;
     let items: Vec<Value> = findings
         .iter()
         .map(|finding| {
@@ -59,19 +59,19 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, Failure> {
             })
         })
         .collect();
-    options.output.list(&items, None, &COLUMNS)?;
+    settings.output.list(&items, None, &COLUMNS)?;
     Ok(findings.iter().find_map(|finding| finding.fault).unwrap_or(Exit::Done))
 }
 
-async fn examine(options: &Options) -> Vec<Finding> {
+async fn examine(settings: &Settings<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let anonymous = match options.anonymous_client() {
+    let anonymous = match settings.anonymous_client() {
         Ok(client) => client,
         Err(failure) => return vec![from_failure("settings", &failure)],
     };
-    let client = match options.client() {
+    let client = match settings.client() {
         Ok(client) => {
-            findings.push(ok("settings", "the options and the environment fit together"));
+            findings.push(ok("settings", "the options, the environment and the context fit together"));
             Some(client)
         }
         Err(failure) => {

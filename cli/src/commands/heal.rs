@@ -10,12 +10,12 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::arguments::Options;
 use crate::client::{Call, Client};
 use crate::commands::action::write_action;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::settings::Settings;
 use crate::watch;
 
 /// The changes that can be asked for.
@@ -58,9 +58,9 @@ pub(crate) enum Heal {
 pub(crate) struct Ask {
     /// The object: [CLUSTER/]NAMESPACE/KIND/NAME, as in shop/Deployment/web
     target: String,
-    /// Cluster of a target that names none
-    #[arg(long, env = "AEGIS_CLUSTER", hide_env_values = true, default_value = "local")]
-    cluster: String,
+    /// Cluster of a target that names none [env: AEGIS_CLUSTER] [default: local]
+    #[arg(long)]
+    cluster: Option<String>,
     /// Why, for the people who read the audit log
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -83,7 +83,7 @@ pub(crate) struct Ask {
 }
 
 /// Runs the command.
-pub(crate) async fn run(command: &Heal, options: &Options) -> Result<Exit, Failure> {
+pub(crate) async fn run(command: &Heal, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let (action_type, ask, params) = match command {
         Heal::Restart(ask) => (ActionType::Restart, ask, json!({})),
         Heal::RestartPod(ask) => (ActionType::RestartPod, ask, json!({})),
@@ -93,12 +93,12 @@ pub(crate) async fn run(command: &Heal, options: &Options) -> Result<Exit, Failu
             (ActionType::Rollback, ask, json!({ "toRevision": to_revision }))
         }
     };
-    let body = request_body(action_type, params, ask)?;
-    let client = options.client()?;
+    let body = request_body(action_type, params, ask, &settings.cluster)?;
+    let client = settings.client()?;
     let key = ask.idempotency_key.clone().unwrap_or_else(|| clock::new_uuid().to_string());
     let call = client.api(Method::POST, &["actions"]).header(IDEMPOTENCY_KEY, &key)?.json(&body);
 
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(settings.is_plain);
     progress.note(&format!("idempotency key: {key}"));
     let action = match ask_for(&client, &call, &progress).await {
         Ok(action) => action,
@@ -111,13 +111,13 @@ pub(crate) async fn run(command: &Heal, options: &Options) -> Result<Exit, Failu
     };
     let Some(seconds) = ask.wait else {
         drop(progress);
-        write_action(options.output, &action)?;
+        write_action(settings.output, &action)?;
         return Ok(Exit::of_state(watch::state(&action)?).unwrap_or(Exit::Done));
     };
     let within = Duration::from_secs(seconds);
     let action = watch::until_final(&client, action, within, &mut progress).await?;
     drop(progress);
-    write_action(options.output, &action)?;
+    write_action(settings.output, &action)?;
     watch::exit(&action, within)
 }
 
@@ -141,8 +141,14 @@ async fn ask_for(client: &Client, call: &Call, progress: &Progress) -> Result<Va
     }
 }
 
-fn request_body(action_type: ActionType, params: Value, ask: &Ask) -> Result<Value, Failure> {
-    let target = Target::parse(&ask.target, &ask.cluster).map_err(Failure::usage)?;
+fn request_body(
+    action_type: ActionType,
+    params: Value,
+    ask: &Ask,
+    default_cluster: &str,
+) -> Result<Value, Failure> {
+    let cluster = ask.cluster.as_deref().unwrap_or(default_cluster);
+    let target = Target::parse(&ask.target, cluster).map_err(Failure::usage)?;
     let change = Change::new(action_type, params, target.kind).map_err(Failure::usage)?;
     let mut body = json!({
         "type": action_type.as_str(),

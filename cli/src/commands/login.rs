@@ -6,11 +6,11 @@ use http::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::arguments::Options;
 use crate::credentials::read_secret;
 use crate::exit::Exit;
 use crate::failure::{Cause, Failure};
 use crate::output::{self, Format};
+use crate::settings::Settings;
 
 /// Sign in as a person and print the access token; nothing is stored.
 #[derive(Debug, clap::Args)]
@@ -27,15 +27,15 @@ pub(crate) struct Login {
 }
 
 /// Runs the command.
-pub(crate) async fn run(command: &Login, options: &Options) -> Result<Exit, Failure> {
+pub(crate) async fn run(command: &Login, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let password = read_secret(&command.password_file)?;
-    let client = options.anonymous_client()?;
+    let client = settings.anonymous_client()?;
     let call = client
         .api(Method::POST, &["auth", "login"])
         .json(&json!({ "email": command.email, "password": password.expose_secret() }));
     let answer = client.send(&call).await?.body;
-    if options.output != Format::Table {
-        options.output.document(&answer, &[])?;
+    if settings.output != Format::Table {
+        settings.output.document(&answer, &[])?;
         return Ok(Exit::Done);
     }
     let Some(token) = answer.get("accessToken").and_then(Value::as_str) else {

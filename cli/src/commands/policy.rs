@@ -9,12 +9,12 @@ use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::arguments::Options;
 use crate::client::{Call, Client};
 use crate::commands::page::{PageOptions, write_list};
 use crate::exit::Exit;
 use crate::failure::{Cause, Failure};
 use crate::output::{Column, column, write_json_pretty};
+use crate::settings::Settings;
 
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
@@ -85,12 +85,12 @@ const VALIDATED: [Column; 3] =
 const FIRST: [&str; 5] = ["name", "version", "activeVersion", "latestVersion", "digest"];
 
 /// Runs the command.
-pub(crate) async fn run(command: &Policy, options: &Options) -> Result<Exit, Failure> {
-    let client = options.client()?;
+pub(crate) async fn run(command: &Policy, settings: &Settings<'_>) -> Result<Exit, Failure> {
+    let client = settings.client()?;
     match command {
         Policy::List { page } => {
             let call = || client.api(Method::GET, &["policies"]);
-            write_list(&client, options.output, &COLUMNS, page, call).await?;
+            write_list(&client, settings.output, &COLUMNS, page, call).await?;
         }
         Policy::Get { name, version, document } => {
             let policy = match version {
@@ -99,7 +99,7 @@ pub(crate) async fn run(command: &Policy, options: &Options) -> Result<Exit, Fai
             };
             match policy.get("document") {
                 Some(text) if *document => write_json_pretty(text)?,
-                _ => options.output.document(&policy, &FIRST)?,
+                _ => settings.output.document(&policy, &FIRST)?,
             }
         }
         Policy::Apply { files, activate } => {
@@ -109,29 +109,29 @@ pub(crate) async fn run(command: &Policy, options: &Options) -> Result<Exit, Fai
                 match apply(&client, document, *activate).await {
                     Ok(policy) => applied.push(policy),
                     Err(failure) => {
-                        options.output.list(&applied, None, &COLUMNS)?;
+                        settings.output.list(&applied, None, &COLUMNS)?;
                         let note = format!("{} was not applied; those before it were", path.display());
                         return Err(if applied.is_empty() { failure } else { failure.with_note(note) });
                     }
                 }
             }
-            options.output.list(&applied, None, &COLUMNS)?;
+            settings.output.list(&applied, None, &COLUMNS)?;
             if !activate {
                 eprintln!("stored, not active: `aegisctl policy activate NAME` lets a version decide");
             }
         }
-        Policy::Validate { files } => return validate(&client, files, options).await,
+        Policy::Validate { files } => return validate(&client, files, settings).await,
         Policy::Activate { name, version } => {
             let (policy, etag) = find(&client, name).await?.ok_or_else(|| no_policy(name))?;
             let version = version.or_else(|| policy.get("latestVersion")?.as_u64());
             let policy = activate(&client, name, version, etag.as_deref()).await?;
-            options.output.document(&policy, &FIRST)?;
+            settings.output.document(&policy, &FIRST)?;
         }
         Policy::Deactivate { name } => {
             let (_, etag) = find(&client, name).await?.ok_or_else(|| no_policy(name))?;
             let call = client.api(Method::POST, &["policies", name, "deactivate"]);
             let policy = client.send(&if_match(call, etag.as_deref())?).await?.body;
-            options.output.document(&policy, &FIRST)?;
+            settings.output.document(&policy, &FIRST)?;
         }
     }
     Ok(Exit::Done)
@@ -190,7 +190,7 @@ fn no_policy(name: &str) -> Failure {
     Cause::Problem(Box::new(problem)).into()
 }
 
-async fn validate(client: &Client, files: &[PathBuf], options: &Options) -> Result<Exit, Failure> {
+async fn validate(client: &Client, files: &[PathBuf], settings: &Settings<'_>) -> Result<Exit, Failure> {
     let mut results = Vec::new();
     for path in files {
         let result = match read_document(path) {
@@ -216,7 +216,7 @@ async fn validate(client: &Client, files: &[PathBuf], options: &Options) -> Resu
             "file": path.display().to_string(), "valid": count == 0, "count": count, "errors": errors
         }));
     }
-    options.output.list(&results, None, &VALIDATED)?;
+    settings.output.list(&results, None, &VALIDATED)?;
     let is_all_valid = results.iter().all(|result| result["valid"] == true);
     Ok(if is_all_valid { Exit::Done } else { Exit::Invalid })
 }

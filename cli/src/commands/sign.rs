@@ -8,11 +8,11 @@ use jiff::SignedDuration;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
-use crate::arguments::Options;
 use crate::client;
 use crate::exit::Exit;
 use crate::failure::{Cause, Failure};
 use crate::output::{self, Format};
+use crate::settings::Settings;
 
 /// Print the headers that sign a request, for use with other tools.
 #[derive(Debug, clap::Args)]
@@ -48,11 +48,11 @@ pub(crate) struct Sign {
 }
 
 /// Runs the command.
-pub(crate) fn run(command: &Sign, options: &Options) -> Result<Exit, Failure> {
-    let key = options.credentials.signing_key()?;
+pub(crate) fn run(command: &Sign, settings: &Settings<'_>) -> Result<Exit, Failure> {
+    let key = settings.signing_key()?;
     let method = Method::from_bytes(command.method.as_bytes())
         .map_err(|_| Failure::usage(format!("`{}` is no method", command.method)))?;
-    let url = request_url(&command.address, &options.url)?;
+    let url = request_url(&command.address, &settings.url)?;
     let body = match (&command.data, &command.body_file) {
         (Some(data), _) => data.clone().into_bytes(),
         (None, Some(path)) => read_body(path)?,
@@ -69,7 +69,7 @@ pub(crate) fn run(command: &Sign, options: &Options) -> Result<Exit, Failure> {
     if command.show_base {
         eprintln!("{}", signed.base);
     }
-    write_headers(options.output, &signed.headers)?;
+    write_headers(settings.output, &signed.headers)?;
     Ok(Exit::Done)
 }
 

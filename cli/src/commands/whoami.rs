@@ -1,8 +1,8 @@
 //! `aegisctl whoami`: shows as whom one asks.
 
-use crate::arguments::Options;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::settings::Settings;
 
 /// Show as whom you ask, and what you may do.
 #[derive(Debug, clap::Args)]
@@ -10,8 +10,8 @@ use crate::failure::Failure;
 pub(crate) struct Whoami {}
 
 /// Runs the command.
-pub(crate) async fn run(options: &Options) -> Result<Exit, Failure> {
-    let caller = options.client()?.get(&["whoami"]).await?;
-    options.output.document(&caller, &["principal", "name", "email", "roles", "permissions"])?;
+pub(crate) async fn run(settings: &Settings<'_>) -> Result<Exit, Failure> {
+    let caller = settings.client()?.get(&["whoami"]).await?;
+    settings.output.document(&caller, &["principal", "name", "email", "roles", "permissions"])?;
     Ok(Exit::Done)
 }

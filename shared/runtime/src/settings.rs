@@ -102,6 +102,11 @@ impl Source {
         self.text(name).map(SecretString::from)
     }
 
+    /// A variable of the system, such as `HOME`: never read from a file; absent if empty.
+    pub fn plain(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
     /// Notes a problem with a setting. The message must not contain a secret.
     pub fn problem(&mut self, name: &str, message: impl Display) {
         self.problems.push(format!("{name} {message}"));
