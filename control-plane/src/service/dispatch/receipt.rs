@@ -4,7 +4,7 @@ use aegis_contract::action::ActionState;
 use aegis_contract::digest::Digest;
 use aegis_contract::dsse::Envelope;
 use aegis_contract::ids::ActionId;
-use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, Stage};
+use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, Receipt, Stage};
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -41,11 +41,22 @@ pub async fn record_answer(store: &Store, id: ActionId, answer: &Answer) -> Resu
     keep(&mut tx, &action, answer).await?;
     let recorded = if action.state.is_final() {
         Recorded::Over
+    } else if is_outdated(&action, &attempt, answer) {
+        Recorded::AtWork
     } else {
         apply(&mut tx, &action, &attempt, answer).await?
     };
     commit(tx, Some(id)).await?;
     Ok(recorded)
+}
+
+/// Whether an answer speaks of an attempt that is not the newest any more, as one does that a stalled
+/// replica brings late. It says nothing about the newest attempt; only an end is an end whichever
+/// attempt reached it.
+fn is_outdated(action: &OpenAction, attempt: &Attempt, answer: &Answer) -> bool {
+    let Receipt { attempt: named, stage, .. } = &answer.receipt;
+    let of_newest = named.is_some_and(|named| named.attempt == attempt.number);
+    !OPEN.contains(&action.state) || (!of_newest && !matches!(stage, Stage::Finished { .. }))
 }
 
 /// Takes down that an executor answered an attempt's order with an error. The action stays where it
@@ -157,11 +168,14 @@ async fn apply(
         }
         Stage::Refused { code, message } => {
             note_row(conn, action, answer, 0).await?;
+            if !remembers_all(conn, action, attempt, answer).await? {
+                return forgotten(conn, action).await;
+            }
             end(conn, action, ActionState::Refused, refused(code.as_str(), message, answer)?).await
         }
         Stage::Finished { result } => {
             note_row(conn, action, answer, 0).await?;
-            finish(conn, action, result, answer).await
+            finish(conn, action, attempt, result, answer).await
         }
         Stage::Observed { .. } | Stage::ObservationRefused { .. } => {
             Err(Error::internal(anyhow::anyhow!("an acting order was answered with an observation")))
@@ -181,23 +195,35 @@ async fn note_row(
     clusters::note_ledger(conn, &action.target.cluster, answer.receipt.ledger, reached, at).await
 }
 
-/// `closed` counts only from the ledger that would hold the attempt, and only if that ledger has
-/// never fallen back: one restored from a backup may have forgotten that it began.
+/// Whether the ledger that answers is the one that would hold the attempt, and has never fallen back.
+/// Only such a ledger can say that nothing was written: one restored from a backup may have forgotten.
+async fn remembers_all(
+    conn: &mut PgConnection,
+    action: &OpenAction,
+    attempt: &Attempt,
+    answer: &Answer,
+) -> Result<bool, Error> {
+    let ledger = clusters::newest_ledger(conn, &action.target.cluster).await?;
+    Ok(ledger.is_some_and(|ledger| {
+        !ledger.regressed
+            && ledger.id == answer.receipt.ledger.id
+            && attempt.ledger_id.is_none_or(|expected| expected == ledger.id)
+    }))
+}
+
+async fn forgotten(conn: &mut PgConnection, action: &OpenAction) -> Result<Recorded, Error> {
+    become_unknown(conn, action, "the executor's ledger may have forgotten the attempt").await?;
+    Ok(Recorded::InDoubt)
+}
+
 async fn close_attempt(
     conn: &mut PgConnection,
     action: &OpenAction,
     attempt: &Attempt,
     answer: &Answer,
 ) -> Result<Recorded, Error> {
-    let ledger = clusters::newest_ledger(conn, &action.target.cluster).await?;
-    let trusted = ledger.is_some_and(|ledger| {
-        !ledger.regressed
-            && ledger.id == answer.receipt.ledger.id
-            && attempt.ledger_id.is_none_or(|expected| expected == ledger.id)
-    });
-    if !trusted || attempt.accepted {
-        become_unknown(conn, action, "the executor's ledger may have forgotten the attempt").await?;
-        return Ok(Recorded::InDoubt);
+    if attempt.accepted || !remembers_all(conn, action, attempt, answer).await? {
+        return forgotten(conn, action).await;
     }
     attempts::set_closed(conn, action.id, attempt.number).await?;
     if dispatch::clock(conn).await? >= action.deadline_at {
@@ -211,9 +237,14 @@ async fn close_attempt(
 async fn finish(
     conn: &mut PgConnection,
     action: &OpenAction,
+    attempt: &Attempt,
     result: &ExecutionResult,
     answer: &Answer,
 ) -> Result<Recorded, Error> {
+    let nothing_written = matches!(result.status, ExecutionStatus::Refused | ExecutionStatus::Expired);
+    if nothing_written && !remembers_all(conn, action, attempt, answer).await? {
+        return forgotten(conn, action).await;
+    }
     let to = match result.status {
         ExecutionStatus::Succeeded => ActionState::Succeeded,
         ExecutionStatus::Failed => ActionState::Failed,
