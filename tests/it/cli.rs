@@ -283,6 +283,38 @@ async fn a_person_signs_in_and_the_doctor_finds_what_is_wrong() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_context_is_all_that_is_needed_and_a_terminal_may_want_no_control_characters() -> Result<()> {
+    let stack = stack_with_workload().await?;
+    stack.allow_everything().await?;
+    let client = stack.registered_client();
+    let home = tempfile::tempdir()?;
+    let place = |name: &str| home.path().join(name).display().to_string();
+    std::fs::write(place("secret"), &client.secret)?;
+    let launch = Launch::new(binary("aegisctl")?).env("XDG_CONFIG_HOME", place("settings"));
+    let named = Terminal { launch };
+    let (url, secret) = (stack.control_plane(0).url(), place("secret"));
+    let key = ["--url", url, "--key-id", &client.key_id, "--secret-file", &secret];
+    let rest = ["--cluster", stack.cluster_name(), "-o", "json"];
+    named.run(&[&["context", "set", "stack"], &key[..], &rest[..]].concat()).await?.expect(0)?;
+
+    let target = format!("{}/Deployment/web", stack.namespace());
+    let action = named.run(&["heal", "restart", &target, "--wait"]).await?.expect(0)?;
+    assert_eq!(action["requestedBy"], client.principal.as_str());
+    let id = action["id"].as_str().context("an action has an id")?;
+    let watch = format!("{} action watch {id}", binary("aegisctl")?.display());
+    for (unwanted, is_steered) in [("", true), ("1", false)] {
+        // `script` of util-linux gives the program a terminal.
+        let terminal = Launch::new("script").args(["-qec", &watch, "/dev/null"]);
+        let terminal = terminal.env("XDG_CONFIG_HOME", place("settings")).env("TERM", "xterm");
+        let said = Said::of(&terminal.env("NO_COLOR", unwanted).output_with("").await?);
+        assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+        assert!(said.stdout.contains("is succeeded"), "{}", said.stdout);
+        assert_eq!(said.stdout.contains('\u{1b}'), is_steered, "{}", said.stdout);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn openssl_and_curl_alone_sign_a_request_that_is_accepted() -> Result<()> {
     let stack = stack_with_workload().await?;
     stack.allow_everything().await?;
