@@ -5,12 +5,14 @@
 //!  test   every check and every test, exactly as CI runs them
 //!  stack  a whole Aegis in the background, for other tools
 //!  sqlx   the descriptions of the SQL queries, renewed or checked
+//!  dependencies  what is linked, held to deny.toml and listed
 //! ```
 
 mod cargo;
 mod install;
 mod sqlx;
 mod stack;
+mod supply_chain;
 mod test;
 mod up;
 
@@ -52,6 +54,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Hold what is linked to deny.toml, and list it in target/sbom
+    Dependencies,
 }
 
 fn main() -> ExitCode {
@@ -75,5 +79,6 @@ async fn run(command: Command) -> Result<()> {
         Command::Test { filters, long } => test::run(&filters, long).await,
         Command::Stack(arguments) => stack::run(arguments).await,
         Command::Sqlx { check } => sqlx::run(check).await,
+        Command::Dependencies => supply_chain::run().await,
     }
 }

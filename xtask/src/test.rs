@@ -8,7 +8,7 @@ use aegis_tests::python::python_with;
 use anyhow::{Result, bail};
 
 use crate::cargo::{build_everything, cargo, line_of, run as run_cargo, run_with_lines};
-use crate::{install, sqlx};
+use crate::{install, sqlx, supply_chain};
 
 /// Runs every check and test; with filters, only the tests whose names hold one of them.
 pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
@@ -33,9 +33,10 @@ pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
     Ok(())
 }
 
-/// Format, lints, and whether the descriptions of the queries are up to date.
+/// Format, dependencies, lints, and whether the descriptions of the queries are up to date.
 async fn checks() -> Result<()> {
     run_cargo(cargo(["fmt", "--all", "--check"]))?;
+    supply_chain::run().await?;
     sqlx::run(true).await?;
     run_cargo(cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
