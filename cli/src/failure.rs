@@ -181,6 +181,8 @@ fn problem_hint(problem: &Problem) -> Option<String> {
         }
         "executor-unavailable" => "nothing was recorded; `aegisctl doctor` shows the state of the clusters",
         "audit-unavailable" => "nothing was recorded; try again when the control plane's database is well",
+        "clock-skewed" => "nothing was recorded; ask another replica, and let somebody set that one's clock",
+        "database-full" => "nothing was recorded; the control plane's database needs room",
         "outcome-unknown" => "ask again with the same idempotency key to learn whether it was recorded",
         "nonce-replayed" => "this very request was sent before; sign it afresh",
         "idempotency-key-reused" => {

@@ -11,11 +11,13 @@ use tracing::{info, warn};
 
 use crate::client::executor::ExecutorClient;
 use crate::engine::dispatch::{self, Dispatcher};
+use crate::engine::safeguards as measuring;
 use crate::http;
 use crate::metrics::ControlPlaneMetrics;
 use crate::service::actions::InFlight;
 use crate::service::dispatch::Nudge;
 use crate::service::passwords::Passwords;
+use crate::service::safeguards::Safeguards;
 use crate::service::tokens::Tokens;
 use crate::service::{Services, clusters, retention};
 use crate::settings::ServeSettings;
@@ -33,18 +35,21 @@ const DATABASE_PAUSE: Duration = Duration::from_millis(250);
 pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     telemetry::init("aegis-control-plane", &settings.log_level)?;
     let shutdown = Shutdown::on_signals().context("cannot listen to signals")?;
-    let store = Store::serving(settings.database.clone());
-    check_database(&store, &settings).await?;
-
     let metrics = Metrics::new();
     let counters = ControlPlaneMetrics::default();
     counters.register(&metrics);
+    let store = Store::serving(settings.database.clone());
+    let safeguards = Safeguards::new(settings.database_capacity_bytes, counters.clone());
+    check_database(&store, &settings).await?;
+    measuring::measure(&store, &safeguards).await.context("cannot compare the clock with the database's")?;
+
     let nudge = Nudge::default();
     let executors = ExecutorClient::new(store.clone(), settings.keyring.clone(), settings.order_lifetime)?;
     let dispatcher = Dispatcher {
         store: store.clone(),
         client: executors.clone(),
         nudge: nudge.clone(),
+        safeguards: safeguards.clone(),
         order_lifetime: settings.order_lifetime,
     };
     let services = Services {
@@ -54,16 +59,19 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         nudge,
         in_flight: InFlight::default(),
         metrics: counters.clone(),
+        safeguards: safeguards.clone(),
         tokens: Tokens::new(&settings.jwt_secret),
         passwords: Passwords::new()?,
         authorities: settings.public_authorities.clone(),
         shutdown: shutdown.clone(),
     };
     let dispatching = tokio::spawn(dispatch::run(dispatcher, shutdown.clone()));
+    let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, shutdown.clone()));
     let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
     let router = edge::with_edge(http::router(Arc::new(services)), metrics);
     edge::serve(settings.listen_address, router, shutdown).await?;
     dispatching.await.context("the dispatcher failed")?;
+    measuring.await.context("comparing clocks failed")?;
     retaining.await.context("retention failed")?;
     info!("ended");
     Ok(())

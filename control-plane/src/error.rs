@@ -108,6 +108,12 @@ pub enum Error {
     /// More work of this kind is waiting than can be done in time.
     #[error("too many requests of this kind are waiting; try again in a moment")]
     Busy,
+    /// This machine's clock is not the database's: neither a caller's proof nor an order can be judged.
+    #[error("this replica's clock is wrong; ask another, or try again when it is right")]
+    ClockSkewed,
+    /// The database has reached its share of its capacity. Certainly nothing was recorded.
+    #[error("the database is nearly full; nothing new is recorded until there is room")]
+    DatabaseFull,
     /// A policy row does not agree with its audit entry; nothing is decided from it.
     #[error("policy {policy} is not as the audit log has it")]
     StateNotInLog {
@@ -182,6 +188,8 @@ impl Error {
             Self::PreconditionFailed => "precondition-failed",
             Self::AlreadyExists(_) => "already-exists",
             Self::Busy => "too-many-requests",
+            Self::ClockSkewed => "clock-skewed",
+            Self::DatabaseFull => "database-full",
             Self::StateNotInLog { .. } => "state-not-in-log",
             Self::AuditUnavailable(_) => "audit-unavailable",
             Self::OutcomeUnknown { .. } => "outcome-unknown",

@@ -1,5 +1,7 @@
 //! What the control plane counts, besides what every HTTP service does.
 
+use std::sync::atomic::AtomicU64;
+
 use aegis_contract::action::{ActionState, ActionType};
 use aegis_policy::Effect;
 use aegis_runtime::metrics::Metrics;
@@ -17,6 +19,7 @@ pub struct ControlPlaneMetrics {
     decisions: Family<EffectLabels, Counter>,
     actions_requested: Family<TypeLabels, Counter>,
     actions_open: Family<StateLabels, Gauge>,
+    clock_offset_seconds: Gauge<f64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,8 +50,15 @@ struct StateLabels {
 impl ControlPlaneMetrics {
     /// Makes them part of `metrics`.
     pub fn register(&self, metrics: &Metrics) {
-        let Self { signature_refusals, token_refusals, sign_ins, decisions, actions_requested, actions_open } =
-            self;
+        let Self {
+            signature_refusals,
+            token_refusals,
+            sign_ins,
+            decisions,
+            actions_requested,
+            actions_open,
+            clock_offset_seconds,
+        } = self;
         metrics.register(
             "signature_refusals",
             "Signed requests refused, by precise reason",
@@ -67,6 +77,11 @@ impl ControlPlaneMetrics {
             actions_requested.clone(),
         );
         metrics.register("actions_open", "Actions that have not ended, by state", actions_open.clone());
+        metrics.register(
+            "clock_offset_seconds",
+            "How far this machine's clock is ahead of the database's, at the least; negative when behind",
+            clock_offset_seconds.clone(),
+        );
     }
 
     /// A signed request was refused.
@@ -92,6 +107,11 @@ impl ControlPlaneMetrics {
     /// An action was recorded.
     pub fn count_action(&self, action_type: ActionType) {
         self.actions_requested.get_or_create(&TypeLabels { r#type: action_type.as_str() }).inc();
+    }
+
+    /// How far the clock is ahead of the database's.
+    pub fn set_clock_offset(&self, seconds: f64) {
+        self.clock_offset_seconds.set(seconds);
     }
 
     /// How many actions are open now, by state; states that are not listed have none.

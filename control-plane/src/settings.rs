@@ -1,6 +1,7 @@
 //! What the control plane reads from its environment. Each name may instead name a file: `NAME_FILE`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 
 use aegis_contract::order::ORDER_LIFETIME_SECONDS_MAX;
 use aegis_runtime::settings::{SettingsError, Source};
@@ -20,6 +21,9 @@ pub struct ServeSettings {
     pub listen_address: SocketAddr,
     /// `DATABASE_URL`: Postgres, as the application's role.
     pub database: PgConnectOptions,
+    /// `DATABASE_CAPACITY_BYTES`: how large the database may become. At 90 % of it nothing new is
+    /// recorded. Without it there is no such limit.
+    pub database_capacity_bytes: Option<NonZeroU64>,
     /// `MASTER_KEY`: standard base64 of 32 bytes; what stored secrets are encrypted under.
     pub master_key: SecretString,
     /// The keys derived from it.
@@ -51,6 +55,7 @@ impl ServeSettings {
     pub fn read(mut source: Source) -> Result<Self, SettingsError> {
         let listen_address = source.or("LISTEN_ADDRESS", SocketAddr::from(([127, 0, 0, 1], 3000)));
         let database = database(&mut source, "DATABASE_URL");
+        let database_capacity_bytes = source.optional("DATABASE_CAPACITY_BYTES");
         let master_key = source.secret("MASTER_KEY");
         let keyring = keyring(&mut source, master_key.as_ref());
         let jwt_secret = jwt_secret(&mut source, master_key.as_ref());
@@ -64,6 +69,7 @@ impl ServeSettings {
             Some(Self {
                 listen_address,
                 database: database?,
+                database_capacity_bytes,
                 master_key: master_key?,
                 keyring: keyring?,
                 jwt_secret: jwt_secret?,
@@ -198,11 +204,18 @@ mod tests {
             ("MASTER_KEY", "c2hvcnQ="),
             ("JWT_SECRET", "short-secret"),
             ("ORDER_LIFETIME_SECONDS", "61"),
+            ("DATABASE_CAPACITY_BYTES", "0"),
         ])
         .err()
         .unwrap()
         .to_string();
-        for name in ["DATABASE_URL", "MASTER_KEY", "JWT_SECRET", "ORDER_LIFETIME_SECONDS"] {
+        for name in [
+            "DATABASE_URL",
+            "MASTER_KEY",
+            "JWT_SECRET",
+            "ORDER_LIFETIME_SECONDS",
+            "DATABASE_CAPACITY_BYTES",
+        ] {
             assert!(error.contains(name), "{error}");
         }
         for secret in ["hunter2", "c2hvcnQ=", "short-secret"] {

@@ -64,7 +64,7 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Process {
     name: String,
-    launch: Launch,
+    launch: Mutex<Launch>,
     log: PathBuf,
     child: Mutex<Option<Child>>,
 }
@@ -80,7 +80,7 @@ impl Process {
     /// Describes a process that `start_again` will start.
     #[must_use]
     pub fn prepare(name: &str, launch: Launch, log: &Path) -> Self {
-        Self { name: name.to_owned(), launch, log: log.to_owned(), child: Mutex::new(None) }
+        Self { name: name.to_owned(), launch: Mutex::new(launch), log: log.to_owned(), child: Mutex::new(None) }
     }
 
     /// The name it was given.
@@ -106,7 +106,7 @@ impl Process {
             ensure!(running.try_wait()?.is_some(), "{} still runs", self.name);
         }
         let log = open_log(&self.log)?;
-        let mut command = self.launch.command();
+        let mut command = self.launch.lock().unwrap_or_else(PoisonError::into_inner).command();
         command.stdout(log.try_clone()?).stderr(log);
         *child = Some(spawn(command).with_context(|| format!("cannot start {}", self.name))?);
         Ok(())
@@ -165,6 +165,13 @@ impl Process {
         Ok(())
     }
 
+    /// SIGTERM; an error unless it ends by itself in time.
+    pub async fn end(&self, within: Duration) -> Result<()> {
+        let pid = self.pid().with_context(|| format!("{} does not run", self.name))?;
+        kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
+        crate::eventually::until(&format!("{} ending", self.name), within, async || Ok(self.pid().is_none())).await
+    }
+
     /// SIGTERM, then SIGKILL if it has not ended in time.
     pub async fn terminate(&self, within: Duration) -> Result<()> {
         let Some(pid) = self.pid() else { return Ok(()) };
@@ -176,6 +183,13 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.kill()
+    }
+
+    /// SIGKILL, then another command line in its place, now and whenever it is started again.
+    pub fn replace(&self, launch: Launch) -> Result<()> {
+        self.kill()?;
+        *self.launch.lock().unwrap_or_else(PoisonError::into_inner) = launch;
+        self.start_again()
     }
 
     /// SIGKILL, then the same command line again.

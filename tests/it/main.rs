@@ -7,5 +7,6 @@ mod control_plane;
 mod dispatch;
 mod executor;
 mod fault_proxy;
+mod faults;
 mod peers;
 mod testbed;

@@ -1,6 +1,7 @@
 //! What must be on the machine besides Rust: found, installed where that is ours to do, or named in a sentence.
 
 use aegis_tests::database::is_installed;
+use aegis_tests::fake_clock;
 use aegis_tests::process::Launch;
 use aegis_tests::progress;
 use anyhow::{Result, bail};
@@ -11,12 +12,7 @@ pub(crate) async fn postgres() -> Result<()> {
     if is_installed() {
         return Ok(());
     }
-    let apt_get = |args: &[&str]| {
-        let launch = Launch::new("apt-get").inherit_environment().env("DEBIAN_FRONTEND", "noninteractive");
-        launch.args(args)
-    };
-    let has_apt = apt_get(&["--version"]).output().await.is_ok();
-    if !has_apt || !Uid::effective().is_root() {
+    if !may_install().await {
         bail!(
             "PostgreSQL's server is not installed. Install it and try again:\n  \
              Debian, Ubuntu: sudo apt-get update && sudo apt-get install postgresql\n  \
@@ -24,14 +20,47 @@ pub(crate) async fn postgres() -> Result<()> {
              Arch:           sudo pacman -S postgresql"
         );
     }
-    let step = progress::step("installing PostgreSQL with apt-get");
-    apt_get(&["update"]).output().await?;
-    apt_get(&["install", "--yes", "--no-install-recommends", "postgresql"]).output().await?;
-    step.done();
+    install("postgresql").await?;
     if !is_installed() {
         bail!("apt-get installed postgresql, but neither the PATH nor /usr/lib/postgresql holds initdb");
     }
     Ok(())
+}
+
+/// Makes sure that libfaketime is there, which gives one process of a test a wrong clock.
+pub(crate) async fn fake_clock() -> Result<()> {
+    if fake_clock::is_installed() {
+        return Ok(());
+    }
+    if !may_install().await {
+        bail!(
+            "libfaketime is not installed. Install it and try again:\n  \
+             Debian, Ubuntu: sudo apt-get update && sudo apt-get install libfaketime\n  \
+             Fedora:         sudo dnf install libfaketime\n  \
+             Arch:           sudo pacman -S libfaketime"
+        );
+    }
+    install("libfaketime").await?;
+    if !fake_clock::is_installed() {
+        bail!("apt-get installed libfaketime, but no folder of libraries holds faketime/libfaketimeMT.so.1");
+    }
+    Ok(())
+}
+
+async fn may_install() -> bool {
+    Uid::effective().is_root() && apt_get(&["--version"]).output().await.is_ok()
+}
+
+async fn install(package: &str) -> Result<()> {
+    let step = progress::step(format!("installing {package} with apt-get"));
+    apt_get(&["update"]).output().await?;
+    apt_get(&["install", "--yes", "--no-install-recommends", package]).output().await?;
+    step.done();
+    Ok(())
+}
+
+fn apt_get(args: &[&str]) -> Launch {
+    Launch::new("apt-get").inherit_environment().env("DEBIAN_FRONTEND", "noninteractive").args(args)
 }
 
 /// Makes sure that these programs are there; says what to install for all that are not.

@@ -15,6 +15,7 @@ pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
     let started_at = Instant::now();
     install::programs(&["go", "openssl", "python3"]).await?;
     install::postgres().await?;
+    install::fake_clock().await?;
     Programs::ready().await?;
     for requirements in python_requirements()? {
         python_with(&requirements).await?;

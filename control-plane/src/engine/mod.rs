@@ -2,3 +2,4 @@
 //! what it takes on it leases through Postgres, so that replicas share the work and take over.
 
 pub mod dispatch;
+pub mod safeguards;

@@ -74,6 +74,8 @@ fn status(error: &Error) -> StatusCode {
         Error::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
         Error::Busy => StatusCode::TOO_MANY_REQUESTS,
         Error::ExecutorUnavailable { .. }
+        | Error::ClockSkewed
+        | Error::DatabaseFull
         | Error::StateNotInLog { .. }
         | Error::AuditUnavailable(_)
         | Error::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -149,6 +151,8 @@ mod tests {
             Error::PreconditionFailed,
             Error::AlreadyExists(text()),
             Error::Busy,
+            Error::ClockSkewed,
+            Error::DatabaseFull,
             Error::StateNotInLog { policy: text() },
             Error::AuditUnavailable(None),
             Error::OutcomeUnknown { action_id: Some(ActionId(Uuid::nil())) },
@@ -181,6 +185,8 @@ mod tests {
 412 precondition-failed
 409 already-exists
 429 too-many-requests
+503 clock-skewed
+503 database-full
 503 state-not-in-log
 503 audit-unavailable
 503 outcome-unknown actionId

@@ -21,13 +21,14 @@ const NONCE_KEPT_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// Proves a signed request. `reads` when it changes nothing and spends no nonce.
 ///
 /// # Errors
-/// `SignatureInvalid`, whatever is wrong.
+/// `SignatureInvalid`, whatever is wrong; `ClockSkewed` while nobody's time can be judged.
 pub async fn by_signature(
     services: &Services,
     request: &Request<'_>,
     request_id: &str,
     reads: bool,
 ) -> Result<Caller, Error> {
+    services.safeguards.require_true_clock()?;
     let presented = match http_signature::parse(request) {
         Ok(presented) => presented,
         Err(refusal) => return Err(refuse(services, refusal, None, request_id).await),
@@ -81,8 +82,9 @@ fn caller_of(client: String, verified: Verified, request_id: &str, reads: bool) 
 /// Proves the token of a person who may still sign in, with the roles they hold now.
 ///
 /// # Errors
-/// `Unauthenticated`, whatever is wrong.
+/// `Unauthenticated`, whatever is wrong; `ClockSkewed` while nobody's time can be judged.
 pub async fn by_token(services: &Services, token: &str, request_id: &str) -> Result<Caller, Error> {
+    services.safeguards.require_true_clock()?;
     let user = match services.tokens.verify(token) {
         Ok(user) => user,
         Err(reason) => return Err(refuse_token(services, reason, request_id).await),

@@ -14,6 +14,7 @@ pub mod passwords;
 pub mod policies;
 pub mod policy_set;
 pub mod retention;
+pub mod safeguards;
 pub mod sign_in;
 pub mod tokens;
 pub mod users;
@@ -32,6 +33,7 @@ use crate::store::{Store, nonces};
 use actions::InFlight;
 use dispatch::Nudge;
 use passwords::Passwords;
+use safeguards::Safeguards;
 use tokens::Tokens;
 
 /// What the use cases work with.
@@ -48,6 +50,8 @@ pub struct Services {
     pub in_flight: InFlight,
     /// What is counted.
     pub metrics: ControlPlaneMetrics,
+    /// What must not be done now.
+    pub safeguards: Safeguards,
     /// Access tokens of people.
     pub tokens: Tokens,
     /// Passwords of people.

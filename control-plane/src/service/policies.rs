@@ -90,6 +90,7 @@ pub async fn store_version(
     precondition: &Precondition,
 ) -> Result<(Policy, Version), Error> {
     caller.require(Permission::WritePolicies)?;
+    services.safeguards.require_room()?;
     let policy = parse(document).await?;
     if policy.name() != name {
         let message = format!("the document is named `{}`, the address `{name}`", policy.name());
@@ -190,6 +191,7 @@ async fn set_active(
     version: Option<u32>,
     precondition: Option<&Precondition>,
 ) -> Result<(Policy, Version), Error> {
+    services.safeguards.require_room()?;
     let version = version.map(|version| i32::try_from(version).map_err(|_| no_version())).transpose()?;
     let tx = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;

@@ -26,13 +26,15 @@ pub struct SignedIn {
 /// the same.
 ///
 /// # Errors
-/// `SignInFailed` when they do not belong together; `Busy` when too many are signing in.
+/// `SignInFailed` when they do not belong together; `Busy` when too many are signing in;
+/// `ClockSkewed` while a token would be of a wrong time.
 pub async fn sign_in(
     services: &Services,
     email: &str,
     password: String,
     request_id: &str,
 ) -> Result<SignedIn, Error> {
+    services.safeguards.require_true_clock()?;
     let user = within(ANSWER_WITHIN, async {
         users::find_by_email(&mut *services.store.acquire().await?, email).await
     })

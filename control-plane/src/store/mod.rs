@@ -3,6 +3,7 @@
 
 pub mod actions;
 pub mod attempts;
+pub mod capacity;
 pub mod clients;
 pub mod clusters;
 pub mod decisions;

@@ -73,6 +73,22 @@ impl Part {
         self.wait_until_ready().await
     }
 
+    /// Kills it if it runs and starts it again with these settings besides its own, now and whenever it is started
+    /// again; returns when it is ready. Its other commands are run without them.
+    pub async fn restart_with<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        &self,
+        settings: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<()> {
+        let launch = self.settings.clone().arg("serve");
+        self.process.replace(settings.into_iter().fold(launch, |launch, (name, value)| launch.env(name, value)))?;
+        self.wait_until_ready().await
+    }
+
+    /// SIGTERM; an error unless it ends by itself in time.
+    pub async fn end(&self, within: Duration) -> Result<()> {
+        self.process.end(within).await
+    }
+
     /// Waits until it says that it can work.
     pub async fn wait_until_ready(&self) -> Result<()> {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;

@@ -84,6 +84,8 @@ async fn asked_once(services: &Services, caller: &Caller, request: Request) -> R
     if let Some(answer) = replay(services, caller, &request).await? {
         return answer.into_result();
     }
+    // Only here: a copy of what was recorded is answered from the record.
+    services.safeguards.require_room()?;
     let observed = observe(services, &valid, &request).await?;
     let id = ActionId(clock::new_uuid());
     let recorded = within(ANSWER_WITHIN, record(services, caller, &request, &valid, &observed, id)).await?;

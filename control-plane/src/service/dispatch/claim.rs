@@ -4,6 +4,7 @@ use aegis_contract::action::ActionState;
 use aegis_contract::ids::ActionId;
 use aegis_contract::order::{Act, Instruction};
 use aegis_contract::strict;
+use aegis_runtime::clock;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -12,6 +13,7 @@ use super::{DISPATCHER, expire};
 use crate::audit::{self, Kind, Record};
 use crate::client::executor::{Link, SignedOrder};
 use crate::error::Error;
+use crate::service::safeguards::{ClockReading, Safeguards};
 use crate::store::attempts::{self, Attempt};
 use crate::store::dispatch::{self, OpenAction};
 use crate::store::intents::{self, Intent};
@@ -29,6 +31,8 @@ pub enum Claim {
     Stale,
     /// Another action is at work on the target.
     TargetBusy,
+    /// This machine's clock is wrong: another replica has to claim it.
+    ClockSkewed,
     /// It is not queued any more.
     NotQueued,
 }
@@ -37,6 +41,7 @@ pub enum Claim {
 /// and on a fresh decision, no other action has changed the target since, and none is at work on it.
 pub async fn claim(
     store: &Store,
+    safeguards: &Safeguards,
     link: &Link,
     lifetime: SignedDuration,
     id: ActionId,
@@ -46,7 +51,12 @@ pub async fn claim(
     if action.state != ActionState::Queued {
         return Ok(Claim::NotQueued);
     }
+    let before = clock::now();
     let now = dispatch::clock(&mut tx).await?;
+    safeguards.note_clock(ClockReading { before, database: now, after: clock::now() });
+    if !safeguards.is_clock_true() {
+        return Ok(Claim::ClockSkewed);
+    }
     if now >= action.deadline_at {
         expire(&mut tx, id, ActionState::Queued, &action.requested_by).await?;
         commit(tx, Some(id)).await?;

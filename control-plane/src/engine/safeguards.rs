@@ -1,0 +1,46 @@
+//! Compares the clocks and asks for the database's size, again and again.
+
+use std::time::Duration;
+
+use aegis_runtime::clock;
+use aegis_runtime::shutdown::Shutdown;
+use tracing::warn;
+
+use crate::error::Error;
+use crate::service::safeguards::{ClockReading, Safeguards};
+use crate::store::{ANSWER_WITHIN, Store, capacity, dispatch, within};
+
+/// How often: bounds how long a clock may be wrong, or a database full, before it is noticed. One
+/// process asks for the size no oftener, however many requests come.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Runs until shutdown.
+pub async fn run(store: Store, safeguards: Safeguards, shutdown: Shutdown) {
+    while !shutdown.is_triggered() {
+        if let Err(error) = measure(&store, &safeguards).await {
+            warn!(error = &error as &dyn std::error::Error, "clock and size of the database were not read");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            () = shutdown.wait() => {}
+        }
+    }
+}
+
+/// Measures once.
+///
+/// # Errors
+/// Those of the database; what was measured before still counts then.
+pub async fn measure(store: &Store, safeguards: &Safeguards) -> Result<(), Error> {
+    within(ANSWER_WITHIN, async {
+        let mut conn = store.acquire().await?;
+        let before = clock::now();
+        let database = dispatch::clock(&mut conn).await?;
+        safeguards.note_clock(ClockReading { before, database, after: clock::now() });
+        if safeguards.limits_size() {
+            safeguards.note_size(capacity::database_bytes(&mut conn).await?);
+        }
+        Ok(())
+    })
+    .await
+}
