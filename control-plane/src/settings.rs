@@ -209,13 +209,9 @@ mod tests {
         .err()
         .unwrap()
         .to_string();
-        for name in [
-            "DATABASE_URL",
-            "MASTER_KEY",
-            "JWT_SECRET",
-            "ORDER_LIFETIME_SECONDS",
-            "DATABASE_CAPACITY_BYTES",
-        ] {
+        for name in
+            ["DATABASE_URL", "MASTER_KEY", "JWT_SECRET", "ORDER_LIFETIME_SECONDS", "DATABASE_CAPACITY_BYTES"]
+        {
             assert!(error.contains(name), "{error}");
         }
         for secret in ["hunter2", "c2hvcnQ=", "short-secret"] {

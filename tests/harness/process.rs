@@ -80,7 +80,12 @@ impl Process {
     /// Describes a process that `start_again` will start.
     #[must_use]
     pub fn prepare(name: &str, launch: Launch, log: &Path) -> Self {
-        Self { name: name.to_owned(), launch: Mutex::new(launch), log: log.to_owned(), child: Mutex::new(None) }
+        Self {
+            name: name.to_owned(),
+            launch: Mutex::new(launch),
+            log: log.to_owned(),
+            child: Mutex::new(None),
+        }
     }
 
     /// The name it was given.
@@ -169,7 +174,8 @@ impl Process {
     pub async fn end(&self, within: Duration) -> Result<()> {
         let pid = self.pid().with_context(|| format!("{} does not run", self.name))?;
         kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
-        crate::eventually::until(&format!("{} ending", self.name), within, async || Ok(self.pid().is_none())).await
+        crate::eventually::until(&format!("{} ending", self.name), within, async || Ok(self.pid().is_none()))
+            .await
     }
 
     /// SIGTERM, then SIGKILL if it has not ended in time.

@@ -196,7 +196,9 @@ async fn step_queued(dispatcher: &Dispatcher, action: &OpenAction) -> Result<Nex
     let link = dispatcher.client.link(&action.target.cluster).await?;
     let link =
         link.ok_or_else(|| Error::internal(anyhow::anyhow!("no cluster {}", action.target.cluster)))?;
-    match claim(&dispatcher.store, &dispatcher.safeguards, &link, dispatcher.order_lifetime, action.id).await? {
+    match claim(&dispatcher.store, &dispatcher.safeguards, &link, dispatcher.order_lifetime, action.id)
+        .await?
+    {
         Claim::Ordered => Ok(Next::Again),
         Claim::TargetBusy | Claim::ClockSkewed | Claim::NotQueued => Ok(Next::Leave),
         Claim::Stale => Ok(match redecide(&dispatcher.store, &dispatcher.client, action.id).await? {

@@ -80,7 +80,8 @@ impl Part {
         settings: impl IntoIterator<Item = (N, V)>,
     ) -> Result<()> {
         let launch = self.settings.clone().arg("serve");
-        self.process.replace(settings.into_iter().fold(launch, |launch, (name, value)| launch.env(name, value)))?;
+        self.process
+            .replace(settings.into_iter().fold(launch, |launch, (name, value)| launch.env(name, value)))?;
         self.wait_until_ready().await
     }
 
