@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use aegis_tests::paths::binary;
 use aegis_tests::process::Launch;
-use aegis_tests::stack::EXECUTOR_USER;
+use aegis_tests::stack::{EXECUTOR_USER, StackOptions};
+use aegis_tests::workload::{daemon_set, deployment, stateful_set};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::installation::{ALLOWED, Installation, items, text};
+use crate::actions::scene::{Scene, expect};
 
 /// Questions on their way at one time.
 const QUESTIONS_MAX: usize = 16;
@@ -70,6 +72,56 @@ async fn the_roles_in_the_manifests_are_the_table_of_the_action_catalogue() -> R
     for (overlay, role) in roles {
         assert_eq!(rights_of(&role["rules"])?, table, "{overlay}");
     }
+    Ok(())
+}
+
+/// The right that a request such as `PATCH /apis/apps/v1/namespaces/shop/deployments/web/scale?…` needs.
+fn right_of(request: &str) -> Option<Right> {
+    let (method, path) = request.split_once(' ')?;
+    let path = path.split('?').next()?;
+    let (root, rest) = path.split_once("/namespaces/")?;
+    let group = root.strip_prefix("/apis/").and_then(|root| root.split('/').next()).unwrap_or_default();
+    let parts: Vec<_> = rest.split('/').skip(1).collect();
+    let resource = match parts[..] {
+        [resource, _, subresource] => format!("{resource}/{subresource}"),
+        [resource, ..] => resource.to_owned(),
+        [] => return None,
+    };
+    let verb = match (method, parts.len()) {
+        ("GET", 1) => "list",
+        ("GET", _) => "get",
+        ("PATCH", _) => "patch",
+        ("POST", _) => "create",
+        _ => return Some(right(group, &resource, method)),
+    };
+    Some(right(group, &resource, verb))
+}
+
+#[tokio::test]
+async fn every_right_in_the_table_is_used_by_some_action() -> Result<()> {
+    let scene = Scene::open(StackOptions { api_server_proxies: true, ..StackOptions::default() }).await?;
+    let manifests =
+        [deployment("web", "app:1", 2), stateful_set("db", "app:1", 1), daemon_set("agent", "app:1")];
+    scene.deploy(&manifests).await?;
+    let pods = scene.stack.kubernetes().pods(scene.stack.namespace(), "web").await?;
+    let pod = text(&pods.first().context("web has pods")?["metadata"]["name"])?;
+    for (action, kind, name, params, code) in [
+        ("restart-pod", "Pod", pod, json!({}), "pod-replaced"),
+        ("restart", "Deployment", "web", json!({}), "rollout-complete"),
+        ("restart", "StatefulSet", "db", json!({}), "rollout-complete"),
+        ("restart", "DaemonSet", "agent", json!({}), "rollout-complete"),
+        ("scale", "Deployment", "web", json!({ "replicas": 1 }), "rollout-complete"),
+        ("scale", "StatefulSet", "db", json!({ "replicas": 2 }), "rollout-complete"),
+    ] {
+        expect(&scene.carry_out(&scene.stack.action(action, kind, name, &params)).await?, "succeeded", code);
+    }
+    scene.deploy(&[deployment("web", "app:2", 1)]).await?;
+    let rollback = scene.stack.action("rollback", "Deployment", "web", &json!({}));
+    expect(&scene.carry_out(&rollback).await?, "succeeded", "rollout-complete");
+
+    let seen = scene.stack.executor(0).api_server()?.seen();
+    let used: BTreeSet<_> = seen.iter().filter_map(|request| right_of(request)).collect();
+    assert_eq!(used, table().await?);
     Ok(())
 }
 
