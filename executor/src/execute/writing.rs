@@ -113,11 +113,12 @@ impl Worker<'_> {
         loop {
             match self.read().await {
                 Ok(object) => return Ok(object),
-                Err(ReadError::Forbidden(message)) if writing.in_doubt => return Err(in_doubt(&message)),
-                Err(ReadError::Forbidden(message)) => {
+                Err(ReadError::Forbidden(message)) if !writing.in_doubt => {
                     return Err(Ending::new(ExecutionStatus::Failed, OutcomeCode::ClusterRefused, message));
                 }
-                Err(ReadError::Unavailable(message)) => {
+                // An API server that starts forbids everything for a moment: what is in doubt is looked into
+                // until its time is over.
+                Err(ReadError::Forbidden(message) | ReadError::Unavailable(message)) => {
                     let now = clock::now();
                     if !writing.in_doubt && has_passed(self.not_after, now) {
                         return Err(writing.held_back.clone().unwrap_or_else(Ending::expired));
@@ -220,8 +221,9 @@ impl Worker<'_> {
                 writing.in_doubt = false;
                 Next::Again
             }
-            WriteAnswer::Refused(message) => Next::End(in_doubt(&message)),
-            WriteAnswer::Absent
+            // Also a refusal may pass: an API server that starts refuses everything for a moment.
+            WriteAnswer::Refused(_)
+            | WriteAnswer::Absent
             | WriteAnswer::Conflict(_)
             | WriteAnswer::Later(_)
             | WriteAnswer::InDoubt(_) => Next::Later,
