@@ -1,7 +1,7 @@
 //! The executor as the real binary, against a real cluster and ledger, ordered about by the test.
 
 mod actions;
-mod bench;
+pub(crate) mod bench;
 mod crashes;
 mod outages;
 mod refusals;

@@ -1,4 +1,7 @@
 //! Whatever breaks: nothing happens twice, nothing is lost, and everything goes on by itself.
 
+mod api_server;
 mod capacity;
 mod clocks;
+mod killing;
+mod rolling;
