@@ -1,8 +1,82 @@
 //! Control planes replaced one after the other, and migrated all at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aegis_tests::callers::Caller;
 use aegis_tests::database::{Server, Service, execute};
-use anyhow::Result;
+use aegis_tests::paths::random_name;
+use aegis_tests::stack::StackOptions;
+use anyhow::{Context, Result, ensure};
+use http::Method;
+use serde_json::Value;
 use tokio::task::JoinSet;
+
+use crate::actions::scene::{Scene, id_of};
+
+/// Clients at work at the same time.
+const CLIENTS: usize = 8;
+/// A replica finishes what it has begun, and waits for nothing else.
+const ENDED_WITHIN: Duration = Duration::from_secs(20);
+/// Pause before a request that was answered "come again" is sent again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks for one action. A replica that does not take the connection is passed over for the next; whatever else keeps
+/// an answer from coming is a request that was dropped.
+async fn ask(callers: &[Caller], request: &Value) -> Result<String> {
+    let key = random_name(32);
+    let mut turn = callers.iter().cycle();
+    loop {
+        let caller = turn.next().context("there are callers")?;
+        let draft = caller.request(Method::POST, "/api/v1/actions?wait=5").header("idempotency-key", &key);
+        match draft.json(request).finish()?.send().await {
+            Ok(answer) if answer.status == 503 => tokio::time::sleep(PAUSE).await,
+            Ok(answer) => return id_of(&answer.expect(202)?.body),
+            Err(error) => {
+                let refused = error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect);
+                ensure!(refused, "a request was dropped: {error:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rolling_restart_under_load_drops_no_request_and_every_action_ends() -> Result<()> {
+    let scene = Scene::open(StackOptions { control_planes: 2, ..StackOptions::default() }).await?;
+    let names: Vec<_> = (0..CLIENTS).map(|number| format!("web-{number}")).collect();
+    scene.deploy_small(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for (number, name) in names.iter().enumerate() {
+        let (is_over, requests) = (is_over.clone(), [scene.scale(name, 2), scene.scale(name, 1)]);
+        let mut callers: Vec<_> =
+            scene.stack.control_planes().iter().map(|part| scene.client.at(part.url())).collect();
+        callers.rotate_left(number % 2);
+        clients.spawn(async move {
+            let mut told = Vec::new();
+            for request in requests.iter().cycle() {
+                told.push(ask(&callers, request).await?);
+                if is_over.load(Ordering::Acquire) {
+                    break;
+                }
+            }
+            anyhow::Ok(told)
+        });
+    }
+    for part in scene.stack.control_planes() {
+        part.end(ENDED_WITHIN).await?;
+        part.restart().await?;
+    }
+    is_over.store(true, Ordering::Release);
+    let told = clients.join_all().await.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    ensure!(told.len() >= CLIENTS * 2, "there was no load: {} actions", told.len());
+    for id in &told {
+        assert_eq!(scene.ended(id).await?["state"], "succeeded");
+        scene.only_write(id)?;
+    }
+    Ok(())
+}
 
 #[tokio::test]
 async fn four_replicas_that_migrate_one_database_at_once_all_succeed() -> Result<()> {
