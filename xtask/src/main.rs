@@ -4,10 +4,12 @@
 //!  up     a whole Aegis on this machine, and its main job before your eyes
 //!  test   every check and every test, exactly as CI runs them
 //!  stack  a whole Aegis in the background, for other tools
+//!  bench  figures, side by side with what one would take instead
 //!  sqlx   the descriptions of the SQL queries, renewed or checked
 //!  dependencies  what is linked, held to deny.toml and listed
 //! ```
 
+mod bench;
 mod cargo;
 mod install;
 mod sqlx;
@@ -48,6 +50,8 @@ enum Command {
     },
     /// A whole Aegis in the background, for other tools
     Stack(stack::StackArguments),
+    /// Measure, side by side with what one would take instead
+    Bench(bench::BenchArguments),
     /// Renew the descriptions of the SQL queries in .sqlx
     Sqlx {
         /// Only say whether they are up to date
@@ -78,6 +82,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Up { kubeconfig, once, built } => up::run(kubeconfig, once, built).await,
         Command::Test { filters, long } => test::run(&filters, long).await,
         Command::Stack(arguments) => stack::run(arguments).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
         Command::Sqlx { check } => sqlx::run(check).await,
         Command::Dependencies => supply_chain::run().await,
     }
