@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::paths::{RunFolder, write_private};
+use crate::process::is_alive;
 
 /// A clock that a test sets. A process started with its settings lives by it until it ends.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ impl FakeClock {
             "libfaketime is not installed: `apt-get install libfaketime` (Debian, Ubuntu), \
              `dnf install libfaketime` (Fedora), or `cargo xtask test` as root, which installs it",
         )?;
+        forget_the_dead();
         let clock = Self { library, folder: RunFolder::create("clock")? };
         clock.set("+0")?;
         Ok(clock)
@@ -42,13 +44,23 @@ impl FakeClock {
             ("FAKETIME_TIMESTAMP_FILE", self.file()),
             ("FAKETIME_NO_CACHE", "1".into()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
-            // A killed process would leave its shared memory behind.
-            ("FAKETIME_DISABLE_SHM", "1".into()),
         ]
     }
 
     fn file(&self) -> PathBuf {
         self.folder.path().join("offset")
+    }
+}
+
+/// Removes what libfaketime has left in shared memory for processes that were killed.
+fn forget_the_dead() {
+    for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = ["faketime_shm_", "sem.faketime_sem_"].iter().find_map(|start| name.strip_prefix(start));
+        if pid.and_then(|pid| pid.parse().ok()).is_some_and(|pid| !is_alive(pid)) {
+            // Another test may have been faster.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
