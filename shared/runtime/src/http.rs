@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aegis_contract::problem::{self, Problem};
 use axum::Router;
@@ -11,7 +11,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -21,6 +21,10 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::trace_context::TraceContext;
+
+/// How long a service that was asked to end goes on answering: time for callers to be told to connect
+/// elsewhere, and for load balancers to notice.
+const PARTING_TIME: Duration = Duration::from_secs(1);
 
 /// Header that tells the caller the request id.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -115,16 +119,31 @@ fn render(response: Response, request_id: &str) -> Response {
     Response::from_parts(parts, text.into())
 }
 
+/// Tells callers of a service that is about to end not to use their connections again, so that none
+/// is closed under a request that is already on its way.
+async fn part(State(shutdown): State<Shutdown>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if shutdown.is_triggered() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// Binds `address` and serves `router` until `shutdown`, then lets open requests finish.
 ///
 /// # Errors
 /// When the address cannot be bound.
 pub async fn serve(address: SocketAddr, router: Router, shutdown: Shutdown) -> anyhow::Result<()> {
+    let router = router.layer(from_fn_with_state(shutdown.clone(), part));
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| anyhow::anyhow!("cannot listen on {address} (LISTEN_ADDRESS): {error}"))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(async move { shutdown.wait().await }).await?;
+    let drained = async move {
+        shutdown.wait().await;
+        tokio::time::sleep(PARTING_TIME).await;
+    };
+    axum::serve(listener, service).with_graceful_shutdown(drained).await?;
     Ok(())
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aegis_contract::receipt::Stage;
+use aegis_tests::eventually::until;
 use aegis_tests::stack::StackOptions;
 use aegis_tests::workload::deployment;
 use anyhow::{Context, Result, bail};
@@ -25,6 +27,9 @@ const DECIDED_TWICE: [&str; 8] = [
     "receipt.received",
     "action.ended",
 ];
+
+/// How long Kubernetes may take to begin with a new Deployment.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// Kind and action of every ledger row, by its number.
 async fn ledger(scene: &Scene) -> Result<BTreeMap<i64, (String, String)>> {
@@ -52,6 +57,12 @@ async fn twenty_actions_at_once_on_one_target_run_one_after_another_in_order_of_
     manifest["spec"]["strategy"] =
         json!({ "rollingUpdate": { "maxSurge": "100%", "maxUnavailable": "100%" } });
     scene.stack.kubernetes().apply_in(scene.stack.namespace(), manifest).await?;
+    // The controller numbers the first revision in an annotation, which counts as somebody else's change.
+    until("the Deployment to be taken up", TAKEN_UP_WITHIN, async || {
+        let web = scene.stack.kubernetes().get(scene.stack.namespace(), "deployment/web").await?;
+        Ok(web.pointer("/metadata/annotations/deployment.kubernetes.io~1revision").is_some())
+    })
+    .await?;
     let mut asking = JoinSet::new();
     for request in twenty(&scene) {
         let scene = Arc::clone(&scene);
