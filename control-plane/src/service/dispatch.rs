@@ -1,5 +1,5 @@
 //! From `queued` to the outcome: intents, claims, receipts and endings. Each public function that
-//! takes a [`Store`] is one transaction together with its audit entries.
+//! takes a [`Store`](crate::store::Store) is one transaction together with its audit entries.
 
 mod claim;
 mod ending;
