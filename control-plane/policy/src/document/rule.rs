@@ -1,4 +1,4 @@
-//! Reads rules: id, effect, reason, match, time; conditions are read in [`condition`](super::condition).
+//! Reads rules: id, effect, reason, match, time; conditions are read in [`condition`].
 
 use std::collections::BTreeSet;
 
