@@ -28,11 +28,16 @@ impl PatternError {
 impl Glob {
     /// Refuses what no name contains; `*` is the only special character.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
-        if text.is_empty() || text.len() > PATTERN_LENGTH_MAX {
-            return Err(PatternError::new(format!("a pattern has 1 to {PATTERN_LENGTH_MAX} characters")));
-        }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(PatternError::new("a pattern is visible ASCII without spaces"));
+        }
+        Self::parse_text(text)
+    }
+
+    /// P25: the same for texts of any characters.
+    pub(crate) fn parse_text(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() || text.len() > PATTERN_LENGTH_MAX {
+            return Err(PatternError::new(format!("a pattern has 1 to {PATTERN_LENGTH_MAX} characters")));
         }
         if text.contains("**") {
             return Err(PatternError::new("`**` is only known as the last segment of a resource; write `*`"));
