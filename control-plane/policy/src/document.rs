@@ -121,6 +121,11 @@ impl Policy {
         &self.rules
     }
 
+    /// The same policy as if its mode were `enforce`.
+    pub(crate) fn enforced(&self) -> Self {
+        Self { mode: Mode::Enforce, ..self.clone() }
+    }
+
     /// P30: when its rules apply.
     pub(crate) fn validity(&self) -> Validity {
         self.validity
@@ -225,11 +230,19 @@ impl Literal {
 impl Match {
     /// Whether every dimension that says anything has an entry for the question.
     pub(crate) fn covers(&self, question: &Question) -> bool {
+        self.mismatches(question).is_empty()
+    }
+
+    /// The dimensions that have no entry for the question.
+    pub(crate) fn mismatches(&self, question: &Question) -> Vec<&'static str> {
         let resource = question.resource().to_string();
-        any(&self.principals, |glob| glob.matches(question.principal().as_str()))
-            && any(&self.roles, |glob| question.roles().iter().any(|role| glob.matches(role)))
-            && any(&self.actions, |glob| glob.matches(question.action()))
-            && any(&self.resources, |pattern| pattern.matches(&resource))
+        let dimensions = [
+            ("principals", any(&self.principals, |glob| glob.matches(question.principal().as_str()))),
+            ("roles", any(&self.roles, |glob| question.roles().iter().any(|role| glob.matches(role)))),
+            ("actions", any(&self.actions, |glob| glob.matches(question.action()))),
+            ("resources", any(&self.resources, |pattern| pattern.matches(&resource))),
+        ];
+        dimensions.into_iter().filter(|(_, covers)| !covers).map(|(name, _)| name).collect()
     }
 }
 

@@ -50,27 +50,20 @@ impl<'a> Situation<'a> {
 
 /// A rule that applies, and why it does if that is not certain.
 #[derive(Clone, Debug)]
-struct Applying<'a> {
-    policy: &'a Policy,
-    version: u32,
-    rule: &'a Rule,
-    indeterminate: Option<Indeterminate>,
+pub(crate) struct Applying<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) version: u32,
+    pub(crate) rule: &'a Rule,
+    pub(crate) indeterminate: Option<Indeterminate>,
 }
 
 /// Decides one question by all policies of the set, with what the executor saw of the target, at the
 /// instant `now`. Always answers, and always the same to the same arguments.
 pub fn evaluate(set: &PolicySet, question: &Question, facts: Option<&Facts>, now: Timestamp) -> Decision {
     let situation = Situation::new(question, facts, now);
-    let (mut enforced, mut warning, mut shadow) = (Vec::new(), Vec::new(), Vec::new());
+    let mut applying = Vec::new();
     for (version, policy) in set.policies() {
-        // P31: the mode of a policy says whether its rules count, …
-        let applying = match policy.mode() {
-            Mode::Enforce => &mut enforced,
-            Mode::Warn => &mut warning,
-            Mode::Shadow => &mut shadow,
-            Mode::Off => continue,
-        };
-        // P30: … and its validity from when and until when.
+        // P30: a policy has a validity, like a rule.
         if !policy.validity().holds(now) {
             continue;
         }
@@ -78,6 +71,21 @@ pub fn evaluate(set: &PolicySet, question: &Question, facts: Option<&Facts>, now
             if let Some(indeterminate) = applies(rule, &situation, now) {
                 applying.push(Applying { policy, version, rule, indeterminate });
             }
+        }
+    }
+    conclude(applying)
+}
+
+/// What follows from the rules that apply.
+pub(crate) fn conclude(applying: Vec<Applying<'_>>) -> Decision {
+    let (mut enforced, mut warning, mut shadow) = (Vec::new(), Vec::new(), Vec::new());
+    for applying in applying {
+        // P31: the mode of a policy says whether its rules count.
+        match applying.policy.mode() {
+            Mode::Enforce => enforced.push(applying),
+            Mode::Warn => warning.push(applying),
+            Mode::Shadow => shadow.push(applying),
+            Mode::Off => {}
         }
     }
     let mut decision = answer(&enforced);
@@ -104,13 +112,27 @@ fn applies(rule: &Rule, situation: &Situation<'_>, now: Timestamp) -> Option<Opt
     }
     // P6: a rule without a condition has none that could fail.
     let truth = rule.when.as_ref().map_or(Truth::True, |when| judge(when, situation));
-    match (rule.effect, truth) {
-        (_, Truth::True) => Some(None),
-        (_, Truth::False) => None,
-        // P18: unknown never makes an ALLOW apply.
-        (RuleEffect::Allow, Truth::Unknown(_)) => None,
-        // P19: unknown makes a DENY and a REQUIRE apply.
-        (RuleEffect::Deny | RuleEffect::Require, Truth::Unknown(why)) => Some(Some(why)),
+    truth.makes_apply(rule.effect).then(|| truth.unknown())
+}
+
+impl Truth {
+    /// Whether a rule of this effect applies when its condition says this.
+    pub(crate) fn makes_apply(&self, effect: RuleEffect) -> bool {
+        match (effect, self) {
+            (_, Self::True) => true,
+            (_, Self::False) => false,
+            // P18: unknown never makes an ALLOW apply.
+            (RuleEffect::Allow, Self::Unknown(_)) => false,
+            // P19: unknown makes a DENY and a REQUIRE apply.
+            (RuleEffect::Deny | RuleEffect::Require, Self::Unknown(_)) => true,
+        }
+    }
+
+    fn unknown(self) -> Option<Indeterminate> {
+        match self {
+            Self::Unknown(why) => Some(why),
+            Self::True | Self::False => None,
+        }
     }
 }
 
@@ -236,10 +258,7 @@ fn join(members: &[Condition], situation: &Situation<'_>, decisive: &Truth, othe
         return decisive.clone();
     }
     // P17: of several attributes that are unknown, the alphabetically first is named.
-    let unknown = truths.into_iter().filter_map(|truth| match truth {
-        Truth::Unknown(why) => Some(why),
-        Truth::True | Truth::False => None,
-    });
+    let unknown = truths.into_iter().filter_map(Truth::unknown);
     unknown.min().map_or(otherwise, Truth::Unknown)
 }
 

@@ -20,6 +20,7 @@ mod case;
 mod decision;
 pub mod document;
 mod evaluate;
+mod explain;
 mod network;
 mod obligation;
 pub mod operator;
@@ -33,15 +34,17 @@ mod set;
 pub mod shape;
 mod suggest;
 mod time;
+mod trace;
 mod zone;
 
-pub use case::{Case, Expect};
+pub use case::{Case, CaseResult, ComparisonCoverage, Difference, Expect, Report, RuleCoverage, run_tests};
 pub use decision::{
     Cause, DecidingRule, Decision, Demanded, Effect, Indeterminate, Obligations, RuleEffect, RuleName,
     ShadowDecision,
 };
 pub use document::{Mode, Policy};
 pub use evaluate::{FACTS_AGE_SECONDS_MAX, NO_RULE_ALLOWS, evaluate};
+pub use explain::{Explanation, Miss, NearMiss, explain};
 pub use obligation::{Approval, Limit, Per, Review, Whole};
 pub use part::Part;
 pub use principal::{PRINCIPAL_KINDS, Principal, PrincipalError};
@@ -49,4 +52,5 @@ pub use problem::{PROBLEMS_MAX, Problem, code};
 pub use question::{Question, QuestionError, RawQuestion};
 pub use resource::{Resource, ResourceError};
 pub use set::{DuplicatePolicy, PolicySet};
+pub use trace::{Comparison, Judgement, RuleTrace, trace};
 pub use zone::ZONE_DATA_VERSION;

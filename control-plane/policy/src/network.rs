@@ -1,9 +1,10 @@
 //! IP networks, for the operator `cidr`.
 
+use std::fmt;
 use std::net::IpAddr;
 
 /// A network as `address/bits`, IPv4 or IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Network {
     first: IpAddr,
     bits: u32,
@@ -30,6 +31,12 @@ impl Network {
         let address = text.parse::<IpAddr>().ok()?.to_canonical();
         let same_family = address.is_ipv4() == self.first.is_ipv4();
         Some(same_family && number(address) & mask(self.first, self.bits) == number(self.first))
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first, self.bits)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What an ALLOW and a REQUIRE may demand besides: limits, approvals, and a review afterwards. The
 //! same types stand in documents and, merged, in decisions.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::question::Question;
@@ -195,4 +197,37 @@ pub struct Review {
     pub review_role: String,
     /// How long they have.
     pub review_seconds: u32,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |per: &[Per]| per.iter().map(|per| per.as_str()).collect::<Vec<_>>().join(" and ");
+        match self {
+            Self::Cooldown { per, seconds } => write!(f, "cooldown of {seconds} s per {}", names(per)),
+            Self::Rate { per, seconds, max } => write!(f, "{max} in {seconds} s per {}", names(per)),
+            Self::Concurrency { per, max } => write!(f, "{max} at once per {}", names(per)),
+            Self::Unavailable { max_percent: Some(percent), .. } => {
+                write!(f, "{percent} % of the target's pods unavailable")
+            }
+            Self::Unavailable { max_pods, .. } => {
+                write!(f, "{} of the target's pods unavailable", max_pods.unwrap_or_default())
+            }
+            Self::Breaker { per, seconds, failures, open_seconds } => {
+                let per = names(per);
+                write!(f, "closed for {open_seconds} s after {failures} failures in {seconds} s per {per}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Approval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} × {} in {} s", self.min, self.role, self.expires_seconds)
+    }
+}
+
+impl fmt::Display for Review {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "review by {} in {} s", self.review_role, self.review_seconds)
+    }
 }

@@ -1,5 +1,7 @@
 //! Patterns of `match`: `*` for any run of characters, and segments for resources.
 
+use std::fmt;
+
 use aegis_contract::target::Kind;
 
 use crate::principal::PRINCIPAL_KINDS;
@@ -79,6 +81,12 @@ impl Glob {
             }
         }
         rest.ends_with(last)
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
