@@ -39,9 +39,22 @@ impl Part {
             Self::BreakGlass => "breakGlass",
             Self::DryRunOnly => "dryRunOnly",
             Self::Limits => "limits",
-            Self::Shadow => "mode shadow",
+            Self::Shadow => "mode: shadow",
             Self::Tests => "tests",
-            Self::Warn => "mode warn",
+            Self::Warn => "mode: warn",
+        }
+    }
+
+    /// What somebody must do for it to hold.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Approvals => "people are asked, and counted: P36",
+            Self::BreakGlass => "a review is asked for, loudly: P38",
+            Self::DryRunOnly => "nothing but a dry run is done: P37",
+            Self::Limits => "actions are counted: P34",
+            Self::Shadow => "divergences are counted and stored: P32",
+            Self::Tests => "nothing is activated whose tests fail: P39",
+            Self::Warn => "warnings are told and stored: P31",
         }
     }
 }

@@ -119,10 +119,10 @@ pub mod code {
         INVALID_VERSIONS = "invalid-versions";
         /// A window begins and ends at the same minute.
         INVALID_WINDOW = "invalid-window";
-        /// A field that must be there is not.
-        MISSING_FIELD = "missing-field";
         /// Rules of this effect do not have this field.
         MISPLACED_FIELD = "misplaced-field";
+        /// A field that must be there is not.
+        MISSING_FIELD = "missing-field";
         /// A condition is more than one thing at once.
         MIXED_CONDITION = "mixed-condition";
         /// The operator does not apply to attributes of this type.

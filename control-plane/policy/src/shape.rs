@@ -50,8 +50,8 @@ pub enum Shape {
     Name,
     /// A text of at most so many characters.
     Text(usize),
-    /// A text of this regular expression: a first sieve for editors; the reader looks closer.
-    Form(&'static str),
+    /// A text of a form: in words, and as a regular expression for editors. The reader looks closer.
+    Form(&'static str, &'static str),
     /// True or false.
     Flag,
     /// A whole number from the first to the second, both included.
@@ -112,13 +112,15 @@ pub(crate) const DESCRIPTION_LENGTH_MAX: usize = 4_000;
 pub(crate) const REASON_LENGTH_MAX: usize = 500;
 
 const INSTANT: Shape = Shape::Form(
+    "point in time",
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$",
 );
-const MINUTE: Shape = Shape::Form("^([01][0-9]|2[0-4]):[0-5][0-9]$");
-const DAYS: Shape = Shape::Form("^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))?$");
-const DATES: Shape = Shape::Form("^[0-9]{4}-[0-9]{2}-[0-9]{2}(/[0-9]{4}-[0-9]{2}-[0-9]{2})?$");
-const VISIBLE: Shape = Shape::Form("^[!-~]+$");
-const ROLE: Shape = Shape::Form(r"^[!-)+-~]{1,63}$");
+const MINUTE: Shape = Shape::Form("time of day", "^([01][0-9]|2[0-4]):[0-5][0-9]$");
+const DAYS: Shape =
+    Shape::Form("weekdays", "^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))?$");
+const DATES: Shape = Shape::Form("dates", "^[0-9]{4}-[0-9]{2}-[0-9]{2}(/[0-9]{4}-[0-9]{2}-[0-9]{2})?$");
+const VISIBLE: Shape = Shape::Form("visible ASCII text", "^[!-~]+$");
+const ROLE: Shape = Shape::Form("role", r"^[!-)+-~]{1,63}$");
 const PER: Shape = Shape::OneOf(&["action", "cluster", "namespace", "principal", "target"]);
 const PATTERNS: Shape = Shape::List { of: &VISIBLE, min: 0 };
 const LIMIT: Shape = Shape::Kinds(LIMITS);
@@ -339,7 +341,7 @@ pub static FACTS: Object = object(
         may("observedAt", INSTANT, "the time of the decision when left out"),
         may("uid", Shape::Text(200), "`test` when left out"),
         may("generation", PODS, "1 when left out"),
-        may("templateDigest", Shape::Form("^sha256:[0-9a-f]{64}$"), "missing when left out"),
+        may("templateDigest", Shape::Form("digest", "^sha256:[0-9a-f]{64}$"), "missing when left out"),
         may("replicas", PODS, "missing when left out"),
         may("readyReplicas", PODS, "`replicas` when left out, or else 1"),
         may("availableReplicas", PODS, "`replicas` when left out, or else 1"),
@@ -356,7 +358,7 @@ pub static EXPECT: Object = object(
         must("decision", Shape::OneOf(&["ALLOW", "DENY"]), "the effect"),
         may(
             "rules",
-            Shape::List { of: &Shape::Form("^([a-z0-9-]+/)?[a-z0-9-]+$"), min: 0 },
+            Shape::List { of: &Shape::Form("rule name", "^([a-z0-9-]+/)?[a-z0-9-]+$"), min: 0 },
             "exactly the deciding rules: `rule` of this document, or `policy/rule`",
         ),
         may("limits", Shape::List { of: &LIMIT, min: 0 }, "exactly these limits"),
