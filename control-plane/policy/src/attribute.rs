@@ -25,7 +25,7 @@ pub enum Type {
     Whole,
     /// True or false.
     Flag,
-    /// A list of texts. No operator but `present` and `absent` reads lists yet.
+    /// A list of texts.
     List,
     /// A text, a number or a flag; which one is known only when a question is asked.
     Scalar,
@@ -120,7 +120,7 @@ enum Read {
 
 const ACTIONS: &[&str] = &["restart", "restart-pod", "scale", "rollback"];
 const KINDS: &[&str] = &["Deployment", "StatefulSet", "DaemonSet", "Pod"];
-const ROLLOUTS: &[&str] = &["complete", "progressing", "failed"];
+pub(crate) const ROLLOUTS: &[&str] = &["complete", "progressing", "failed"];
 
 const WHO: &str = "the signature or session of the request";
 const REQUEST: &str = "the request";

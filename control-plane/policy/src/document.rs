@@ -1,44 +1,84 @@
 //! Policy documents: what they hold once they are read, and [`parse`], the only way to read one.
 //!
-//! Reading is strict and complete: a [`Policy`] exists only if every part of its document is known,
-//! has the right type, and is enforced by the evaluator.
+//! Reading is strict and complete: a [`Policy`] exists only if every part of its document is known
+//! and has the right type.
 
+mod case;
+mod check;
 mod condition;
+mod obligation;
 mod place;
 mod position;
 mod reader;
 mod rule;
+mod time;
+
+use std::fmt;
 
 use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
 use aegis_contract::strict::{self, Limits};
 use jiff::Timestamp;
+use semver::VersionReq;
 use serde_json::Value;
 
 use crate::attribute::Attribute;
-use crate::decision::Effect;
+use crate::case::Case;
+use crate::decision::RuleEffect;
+use crate::network::Network;
+use crate::obligation::{Approval, Limit, Review};
+use crate::part::Part;
 use crate::pattern::{Glob, ResourcePattern};
 use crate::problem::{Problem, code};
 use crate::question::Question;
-use crate::time::TimeCondition;
-use place::Place;
+use crate::time::{TimeCondition, Validity};
 use reader::Reader;
 
-/// The schema of the documents this release reads.
-pub const SCHEMA: &str = "aegis.policy/v1";
+pub use crate::shape::SCHEMA;
 
-const NAME_LENGTH_MAX: usize = 63;
-const DESCRIPTION_LENGTH_MAX: usize = 4_000;
-const REASON_LENGTH_MAX: usize = 500;
-
-/// One policy: a named set of rules, every part of which is enforced.
+/// One policy: a named set of rules.
 #[derive(Clone, Debug)]
 pub struct Policy {
     name: String,
     description: String,
+    mode: Mode,
+    validity: Validity,
     rules: Vec<Rule>,
+    tests: Vec<Case>,
     canonical: Vec<u8>,
     digest: Digest,
+}
+
+/// P31: whether a policy counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Enforce,
+    /// It is evaluated beside the answer, and said to whoever asked.
+    Warn,
+    /// It is evaluated beside the answer, and only counted.
+    Shadow,
+    /// It is not evaluated.
+    Off,
+}
+
+impl Mode {
+    /// The spelling of documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+            Self::Shadow => "shadow",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Policy {
@@ -52,9 +92,19 @@ impl Policy {
         &self.description
     }
 
+    /// Whether it counts.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// Id and effect of every rule, as ordered in the document.
-    pub fn rules(&self) -> impl Iterator<Item = (&str, Effect)> {
+    pub fn rules(&self) -> impl Iterator<Item = (&str, RuleEffect)> {
         self.rules.iter().map(|rule| (rule.id.as_str(), rule.effect))
+    }
+
+    /// Its tests, as ordered in the document.
+    pub fn tests(&self) -> &[Case] {
+        &self.tests
     }
 
     /// The document as canonical JSON (RFC 8785): the bytes that are stored and hashed.
@@ -70,17 +120,34 @@ impl Policy {
     pub(crate) fn compiled_rules(&self) -> &[Rule] {
         &self.rules
     }
+
+    /// The same policy as if its mode were `enforce`.
+    pub(crate) fn enforced(&self) -> Self {
+        Self { mode: Mode::Enforce, ..self.clone() }
+    }
+
+    /// P30: when its rules apply.
+    pub(crate) fn validity(&self) -> Validity {
+        self.validity
+    }
 }
 
 /// One rule, ready to be evaluated.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) id: String,
-    pub(crate) effect: Effect,
+    pub(crate) effect: RuleEffect,
     pub(crate) reason: String,
     pub(crate) matching: Match,
     pub(crate) when: Option<Condition>,
     pub(crate) time: Option<TimeCondition>,
+    pub(crate) validity: Validity,
+    /// None in a DENY, like the three below.
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) approvals: Vec<Approval>,
+    pub(crate) dry_run_only: bool,
+    /// In an ALLOW only.
+    pub(crate) break_glass: Option<Review>,
 }
 
 /// P2: whom and what a rule is about; an empty dimension means any.
@@ -120,6 +187,16 @@ pub(crate) enum Check {
     Lte(f64),
     Gt(f64),
     Gte(f64),
+    /// Both bounds belong to it, and the first is not above the second.
+    Between(f64, f64),
+    Prefix(String),
+    Suffix(String),
+    Glob(Glob),
+    Cidr(Network),
+    Semver(VersionReq),
+    AnyOf(Vec<String>),
+    AllOf(Vec<String>),
+    NoneOf(Vec<String>),
     Present,
     Absent,
 }
@@ -153,11 +230,19 @@ impl Literal {
 impl Match {
     /// Whether every dimension that says anything has an entry for the question.
     pub(crate) fn covers(&self, question: &Question) -> bool {
+        self.mismatches(question).is_empty()
+    }
+
+    /// The dimensions that have no entry for the question.
+    pub(crate) fn mismatches(&self, question: &Question) -> Vec<&'static str> {
         let resource = question.resource().to_string();
-        any(&self.principals, |glob| glob.matches(question.principal().as_str()))
-            && any(&self.roles, |glob| question.roles().iter().any(|role| glob.matches(role)))
-            && any(&self.actions, |glob| glob.matches(question.action()))
-            && any(&self.resources, |pattern| pattern.matches(&resource))
+        let dimensions = [
+            ("principals", any(&self.principals, |glob| glob.matches(question.principal().as_str()))),
+            ("roles", any(&self.roles, |glob| question.roles().iter().any(|role| glob.matches(role)))),
+            ("actions", any(&self.actions, |glob| glob.matches(question.action()))),
+            ("resources", any(&self.resources, |pattern| pattern.matches(&resource))),
+        ];
+        dimensions.into_iter().filter(|(_, covers)| !covers).map(|(name, _)| name).collect()
     }
 }
 
@@ -166,15 +251,21 @@ fn any<T>(dimension: &[T], matches: impl Fn(&T) -> bool) -> bool {
 }
 
 impl Rule {
-    /// Whether a time window is open, or none is asked for.
+    /// Whether the rule is valid, and its time open or none asked for.
     pub(crate) fn is_open(&self, now: Timestamp) -> bool {
-        self.time.as_ref().is_none_or(|time| time.is_open(now))
+        self.validity.holds(now) && self.time.as_ref().is_none_or(|time| time.is_open(now))
     }
 }
 
 /// P1: reads a document. Any bytes at all give a policy, or the list of all that is wrong, with line
 /// and column, from the first line to the last.
 pub fn parse(bytes: &[u8]) -> Result<Policy, Vec<Problem>> {
+    parse_enforced(bytes, Part::ALL)
+}
+
+/// P41: the same for whoever enforces only these parts of the language: a document that uses another
+/// one is refused, with the code `unsupported` at its place.
+pub fn parse_enforced(bytes: &[u8], enforced: &[Part]) -> Result<Policy, Vec<Problem>> {
     let value = strict::value(bytes, Limits::POLICY).map_err(|error| {
         let mut problem = Problem::new(error.pointer.clone(), error.code(), error.message.clone());
         // The strict reader says 0 where the fault is the whole text.
@@ -182,48 +273,19 @@ pub fn parse(bytes: &[u8]) -> Result<Policy, Vec<Problem>> {
         problem.column = (error.line > 0).then_some(error.column);
         vec![problem]
     })?;
-    let mut reader = Reader::default();
-    let policy = read_policy(&mut reader, &value);
+    let mut reader = Reader::new(enforced);
+    let policy = rule::read_policy(&mut reader, &value);
     match (policy, reader.into_problems()) {
-        (Some((name, description, rules)), problems) if problems.is_empty() => {
-            let canonical = canonical::to_bytes(&value)
+        (Some(mut policy), problems) if problems.is_empty() => {
+            policy.canonical = canonical::to_bytes(&value)
                 .map_err(|error| vec![Problem::new("", error.code(), error.to_string())])?;
-            let digest = Digest::of(&canonical);
-            Ok(Policy { name, description, rules, canonical, digest })
+            policy.digest = Digest::of(&policy.canonical);
+            Ok(policy)
         }
         (_, mut problems) => {
             position::locate(bytes, &mut problems);
             Err(problems)
         }
-    }
-}
-
-fn read_policy(reader: &mut Reader, document: &Value) -> Option<(String, String, Vec<Rule>)> {
-    let root = Place::Root;
-    let fields = reader.object(&root, document)?;
-    reader.known_fields(
-        &root,
-        fields,
-        &["schema", "name", "description", "rules"],
-        &["tests", "mode", "validFrom", "expiresAt", "limits", "approvals", "calendars"],
-    );
-    read_schema(reader, &root, fields.get("schema"));
-    let name = reader.name(&root, fields, "name");
-    let description = reader.optional_text(&root, fields, "description", DESCRIPTION_LENGTH_MAX);
-    let rules = rule::read_rules(reader, &root, fields.get("rules"));
-    Some((name?, description.unwrap_or_default(), rules?))
-}
-
-fn read_schema(reader: &mut Reader, root: &Place<'_>, schema: Option<&Value>) {
-    let place = root.field("schema");
-    match schema {
-        None => reader.missing(&place),
-        Some(Value::String(text)) if text == SCHEMA => {}
-        Some(_) => reader.report(
-            Problem::new(place.pointer(), code::UNKNOWN_SCHEMA, "this release reads one schema only")
-                .expected(format!("\"{SCHEMA}\""))
-                .suggestion(Some(SCHEMA)),
-        ),
     }
 }
 

@@ -16,25 +16,41 @@
 //! number.
 
 pub mod attribute;
+mod case;
 mod decision;
 pub mod document;
 mod evaluate;
+mod explain;
+mod network;
+mod obligation;
+pub mod operator;
+mod part;
 mod pattern;
 mod principal;
 mod problem;
 mod question;
 mod resource;
 mod set;
+pub mod shape;
 mod suggest;
 mod time;
+mod trace;
 mod zone;
 
-pub use decision::{Cause, DecidingRule, Decision, Effect, Indeterminate};
-pub use document::Policy;
+pub use case::{Case, CaseResult, ComparisonCoverage, Difference, Expect, Report, RuleCoverage, run_tests};
+pub use decision::{
+    Cause, DecidingRule, Decision, Demanded, Effect, Indeterminate, Obligations, RuleEffect, RuleName,
+    ShadowDecision,
+};
+pub use document::{Mode, Policy};
 pub use evaluate::{FACTS_AGE_SECONDS_MAX, NO_RULE_ALLOWS, evaluate};
+pub use explain::{Explanation, Miss, NearMiss, explain};
+pub use obligation::{Approval, Limit, Per, Review, Whole};
+pub use part::Part;
 pub use principal::{PRINCIPAL_KINDS, Principal, PrincipalError};
 pub use problem::{PROBLEMS_MAX, Problem, code};
 pub use question::{Question, QuestionError, RawQuestion};
 pub use resource::{Resource, ResourceError};
 pub use set::{DuplicatePolicy, PolicySet};
+pub use trace::{Comparison, Judgement, RuleTrace, trace};
 pub use zone::ZONE_DATA_VERSION;

@@ -1,5 +1,7 @@
 //! Patterns of `match`: `*` for any run of characters, and segments for resources.
 
+use std::fmt;
+
 use aegis_contract::target::Kind;
 
 use crate::principal::PRINCIPAL_KINDS;
@@ -28,11 +30,16 @@ impl PatternError {
 impl Glob {
     /// Refuses what no name contains; `*` is the only special character.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
-        if text.is_empty() || text.len() > PATTERN_LENGTH_MAX {
-            return Err(PatternError::new(format!("a pattern has 1 to {PATTERN_LENGTH_MAX} characters")));
-        }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(PatternError::new("a pattern is visible ASCII without spaces"));
+        }
+        Self::parse_text(text)
+    }
+
+    /// P25: the same for texts of any characters.
+    pub(crate) fn parse_text(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() || text.len() > PATTERN_LENGTH_MAX {
+            return Err(PatternError::new(format!("a pattern has 1 to {PATTERN_LENGTH_MAX} characters")));
         }
         if text.contains("**") {
             return Err(PatternError::new("`**` is only known as the last segment of a resource; write `*`"));
@@ -74,6 +81,12 @@ impl Glob {
             }
         }
         rest.ends_with(last)
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

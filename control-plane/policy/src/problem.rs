@@ -81,34 +81,54 @@ pub mod code {
     }
 
     codes! {
-        /// A DENY reads an optional attribute and does not say what its absence means.
+        /// A DENY or REQUIRE reads an optional attribute and does not say what its absence means.
         ABSENCE_UNSPECIFIED = "absence-unspecified";
         /// No action that the rule matches has this parameter.
         ATTRIBUTE_UNAVAILABLE = "attribute-unavailable";
+        /// A role stands in two groups of one rule.
+        DUPLICATE_ROLE = "duplicate-role";
         /// Two rules of one document have the same id.
         DUPLICATE_RULE_ID = "duplicate-rule-id";
-        /// A list that must say something says nothing.
+        /// Two tests of one document have the same name.
+        DUPLICATE_TEST = "duplicate-test";
+        /// A list, text or rule that must say something says nothing.
         EMPTY = "empty";
+        /// A day of the calendar or a range of days cannot be read.
+        INVALID_DATE = "invalid-date";
         /// A weekday or a range of weekdays cannot be read.
         INVALID_DAYS = "invalid-days";
+        /// A point in time is not written as RFC 3339 writes it.
+        INVALID_INSTANT = "invalid-instant";
         /// A name or id is not in kebab-case, or too long.
         INVALID_NAME = "invalid-name";
+        /// A network is not `address/bits`, or has bits beyond its prefix.
+        INVALID_NETWORK = "invalid-network";
         /// A pattern cannot match anything.
         INVALID_PATTERN = "invalid-pattern";
         /// A principal is not `kind:name`.
         INVALID_PRINCIPAL = "invalid-principal";
+        /// The lower of two numbers does not come first.
+        INVALID_RANGE = "invalid-range";
         /// A resource does not have one of the two forms.
         INVALID_RESOURCE = "invalid-resource";
         /// A time of day is not `HH:MM`.
         INVALID_TIME = "invalid-time";
+        /// Something expires before it begins.
+        INVALID_VALIDITY = "invalid-validity";
+        /// Versions cannot be read.
+        INVALID_VERSIONS = "invalid-versions";
         /// A window begins and ends at the same minute.
         INVALID_WINDOW = "invalid-window";
+        /// Rules of this effect do not have this field.
+        MISPLACED_FIELD = "misplaced-field";
         /// A field that must be there is not.
         MISSING_FIELD = "missing-field";
         /// A condition is more than one thing at once.
         MIXED_CONDITION = "mixed-condition";
         /// The operator does not apply to attributes of this type.
         OPERATOR_TYPE = "operator-type";
+        /// A number is too small or too large.
+        OUT_OF_RANGE = "out-of-range";
         /// A text is longer than its limit.
         TOO_LONG = "too-long";
         /// There are more problems than one answer holds.
@@ -119,20 +139,26 @@ pub mod code {
         UNKNOWN_ACTION = "unknown-action";
         /// There is no such attribute.
         UNKNOWN_ATTRIBUTE = "unknown-attribute";
+        /// The document has no calendar of this name.
+        UNKNOWN_CALENDAR = "unknown-calendar";
         /// There is no such effect.
         UNKNOWN_EFFECT = "unknown-effect";
         /// There is no such field.
         UNKNOWN_FIELD = "unknown-field";
+        /// There is no such kind of limit.
+        UNKNOWN_LIMIT = "unknown-limit";
         /// There is no such operator.
         UNKNOWN_OPERATOR = "unknown-operator";
         /// The document is written in a language this release does not know.
         UNKNOWN_SCHEMA = "unknown-schema";
-        /// The attribute never has this value.
+        /// The field or attribute never has this value.
         UNKNOWN_VALUE = "unknown-value";
         /// There is no such time zone.
         UNKNOWN_ZONE = "unknown-zone";
         /// A part of the language that is not enforced yet, and is therefore refused.
         UNSUPPORTED = "unsupported";
+        /// An ALLOW stands in a policy that only warns.
+        WARN_ALLOW = "warn-allow";
         /// A value of another JSON type, or of another type than the attribute's.
         WRONG_TYPE = "wrong-type";
     }

@@ -121,7 +121,7 @@ impl Question {
 
 fn check_roles(roles: &[String], problems: &mut Vec<Problem>) {
     for (index, role) in roles.iter().enumerate() {
-        if !is_name(role) {
+        if !is_role(role) {
             let message = format!("a role is 1 to {NAME_LENGTH_MAX} visible ASCII characters other than *");
             problems.push(Problem::new(format!("/roles/{index}"), code::INVALID_NAME, message));
         }
@@ -181,6 +181,11 @@ const SCALAR_EXPECTED: &str = "a text, a number, true or false; leave out what i
 
 fn is_scalar(value: &Value) -> bool {
     matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_))
+}
+
+/// Whether this can be the name of a role.
+pub(crate) fn is_role(text: &str) -> bool {
+    is_name(text)
 }
 
 fn is_name(text: &str) -> bool {

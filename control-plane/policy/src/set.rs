@@ -37,6 +37,16 @@ impl PolicySet {
         Self { policies: Vec::new(), digest: digest(&[]) }
     }
 
+    /// The same set with this policy in place of any other of its name, as a draft: version 0.
+    pub fn with(&self, policy: Policy) -> Self {
+        let others = self.policies.iter().filter(|(_, other)| other.name() != policy.name());
+        let mut policies: Vec<(u32, Policy)> = others.cloned().collect();
+        policies.push((0, policy));
+        policies.sort_by(|(_, left), (_, right)| left.name().cmp(right.name()));
+        let digest = digest(&policies);
+        Self { policies, digest }
+    }
+
     /// P24: SHA-256 over the canonical JSON of `[{name, version, digest}, …]`, sorted by name.
     pub fn digest(&self) -> Digest {
         self.digest

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use aegis_contract::facts::Facts;
-use aegis_policy::{Decision, Effect, PolicySet, Question, document, evaluate};
+use aegis_policy::{Decision, Effect, PolicySet, Question, RuleEffect, document, evaluate};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
@@ -254,8 +254,8 @@ proptest! {
     fn a_decision_rests_on_rules_of_its_own_effect_and_no_allow_is_indeterminate(rules in rules(), asked in asked()) {
         let decision = decide(&rules, &asked);
         for rule in &decision.rules {
-            prop_assert_eq!(rule.effect, decision.effect);
-            prop_assert!(rule.effect == Effect::Deny || rule.indeterminate.is_none());
+            prop_assert_eq!(rule.effect.as_str(), decision.effect.as_str());
+            prop_assert!(rule.effect == RuleEffect::Deny || rule.indeterminate.is_none());
             prop_assert_eq!(rule.indeterminate.is_some(), rule.reason.starts_with("INDETERMINATE"));
         }
         prop_assert!(decision.effect == Effect::Deny || !decision.rules.is_empty());

@@ -2,111 +2,180 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_contract::facts::Facts;
 use aegis_policy::attribute::ATTRIBUTES;
-use aegis_policy::{Decision, Effect, PolicySet, Problem, Question, RawQuestion, code, document, evaluate};
+use aegis_policy::operator::{OPERATORS, Takes};
+use aegis_policy::shape::{self, Object, Shape};
+use aegis_policy::{
+    DecidingRule, Decision, Effect, Obligations, Part, Policy, PolicySet, Problem, Question, RawQuestion,
+    code, document, evaluate, explain, run_tests,
+};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 const PAGE: &str = include_str!("../../../docs/policies.md");
 const NOW: &str = "2026-11-20T12:00:00Z";
 
-/// One JSON block, and the rows of the table below it, each with its line.
+/// One JSON block, and the rows of the tables below it.
 struct Example {
     line: usize,
-    document: Value,
-    questions: Vec<(usize, Vec<String>)>,
-    problems: Vec<(usize, Vec<String>)>,
+    documents: Vec<Value>,
+    rows: Vec<Row>,
+}
+
+/// One row of a table, each cell under the name of its column.
+struct Row {
+    line: usize,
+    cells: BTreeMap<String, String>,
+}
+
+impl Row {
+    fn get(&self, column: &str) -> Option<&str> {
+        self.cells.get(column).map(String::as_str)
+    }
 }
 
 fn examples() -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     let mut block: Option<(usize, String)> = None;
-    let mut table = None;
+    let mut columns: Option<Vec<String>> = None;
+    let mut generated = false;
     for (line, text) in (1..).zip(PAGE.lines()) {
-        match &mut block {
-            Some((start, json)) if text == "```" => {
-                let document = in_document(serde_json::from_str(json).expect(json));
-                examples.push(Example {
-                    line: *start,
-                    document,
-                    questions: Vec::new(),
-                    problems: Vec::new(),
-                });
+        let cells = || text.trim_matches('|').split('|').map(|cell| cell.trim().to_owned());
+        match (&mut block, &columns) {
+            (Some((start, json)), _) if text == "```" => {
+                let documents = documents(serde_json::from_str(json).expect(json));
+                examples.push(Example { line: *start, documents, rows: Vec::new() });
                 block = None;
             }
-            Some((_, json)) => json.push_str(text),
-            None if text == "```json" => block = Some((line, String::new())),
-            None if text.starts_with("| question |") => table = Some("questions"),
-            None if text == "| code | at |" => table = Some("problems"),
-            None if text.starts_with("|---") => {}
-            None if text.starts_with('|') => {
-                let Some(table) = table else { continue };
-                let example = examples.last_mut().expect("a table belongs to the block above it");
-                let rows = if table == "questions" { &mut example.questions } else { &mut example.problems };
-                rows.push((
-                    line,
-                    text.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect(),
-                ));
+            (Some((_, json)), _) => json.push_str(text),
+            _ if text == "```json" => block = Some((line, String::new())),
+            _ if text.starts_with("<!-- ") => generated = !text.starts_with("<!-- /"),
+            _ if generated || text.starts_with("|---") => {}
+            (None, None) if text.starts_with('|') => columns = Some(cells().collect()),
+            (None, Some(columns)) if text.starts_with('|') => {
+                let row = Row { line, cells: columns.iter().cloned().zip(cells()).collect() };
+                if ["question", "code", "test", "refused where nothing is enforced"]
+                    .contains(&columns[0].as_str())
+                {
+                    examples.last_mut().expect("a table belongs to the block above it").rows.push(row);
+                }
             }
-            None => table = None,
+            _ => columns = None,
         }
     }
     examples
 }
 
-fn in_document(block: Value) -> Value {
+fn documents(block: Value) -> Vec<Value> {
+    let is_document = |value: &Value| value.get("schema").is_some();
     let rules = match block {
-        Value::Object(ref fields) if fields.contains_key("schema") => return block,
-        Value::Array(_) => block,
+        document @ Value::Object(_) if is_document(&document) => return vec![document],
+        Value::Array(documents) if documents.iter().all(is_document) => return documents,
+        rules @ Value::Array(_) => rules,
         rule => json!([rule]),
     };
-    json!({ "schema": "aegis.policy/v1", "name": "example", "rules": rules })
+    vec![json!({ "schema": "aegis.policy/v1", "name": "example", "rules": rules })]
 }
 
 #[test]
 fn every_example_of_the_specification_holds() {
-    let (mut answered, mut refused) = (0, 0);
+    let (mut answered, mut refused, mut tested) = (0, 0, 0);
     for example in examples() {
-        let parsed = document::parse(example.document.to_string().as_bytes());
-        assert!(
-            !example.questions.is_empty() || !example.problems.is_empty(),
-            "the example in line {} shows nothing",
-            example.line
-        );
-        if example.problems.is_empty() {
-            let policy = parsed.unwrap_or_else(|problems| panic!("line {}: {problems:?}", example.line));
-            let set = PolicySet::new(vec![(1, policy)]).unwrap();
-            for (line, cells) in &example.questions {
-                check_answer(*line, cells, &set);
-                answered += 1;
-            }
-        } else {
-            check_problems(&example, &parsed.err().unwrap_or_default());
+        assert!(!example.rows.is_empty(), "the example in line {} shows nothing", example.line);
+        let bytes = |document: &Value| document.to_string().into_bytes();
+        if example.rows[0].get("code").is_some() {
+            check_problems(&example, document::parse(&bytes(&example.documents[0])));
             refused += 1;
+            continue;
+        }
+        if example.rows[0].get("refused where nothing is enforced").is_some() {
+            check_problems(&example, document::parse_enforced(&bytes(&example.documents[0]), &[]));
+            refused += 1;
+        }
+        let policies: Vec<Policy> = example
+            .documents
+            .iter()
+            .map(|document| {
+                document::parse(&bytes(document))
+                    .unwrap_or_else(|problems| panic!("line {}: {problems:?}", example.line))
+            })
+            .collect();
+        let set = PolicySet::new(policies.iter().cloned().map(|policy| (1, policy)).collect()).unwrap();
+        for row in &example.rows {
+            if row.get("question").is_some() {
+                check_answer(row, &set);
+                answered += 1;
+            } else if let Some(test) = row.get("test") {
+                check_test(row, test, &policies[0]);
+                tested += 1;
+            }
         }
     }
     assert!(
-        answered >= 50 && refused >= 7,
-        "{answered} answers and {refused} refusals were found on the page"
+        answered >= 140 && refused >= 15 && tested >= 3,
+        "{answered} answers, {refused} refusals and {tested} tests were found on the page"
     );
 }
 
-fn check_problems(example: &Example, problems: &[Problem]) {
+fn check_problems(example: &Example, parsed: Result<Policy, Vec<Problem>>) {
+    let problems = parsed.err().unwrap_or_default();
     let found: BTreeSet<(String, String)> =
         problems.iter().map(|problem| (problem.code.to_owned(), problem.pointer.clone())).collect();
-    let expected = example
-        .problems
-        .iter()
-        .map(|(_, cells)| (cells[0].trim_matches('`').to_owned(), cells[1].trim_matches('`').to_owned()))
-        .collect();
-    assert_eq!(found, expected, "line {}", example.line);
+    let code =
+        |row: &Row| row.get("code").or(row.get("refused where nothing is enforced")).unwrap().to_owned();
+    let plain = |text: &str| text.trim_matches('`').to_owned();
+    let expected =
+        example.rows.iter().map(|row| (plain(&code(row)), plain(row.get("at").unwrap()))).collect();
+    assert_eq!(found, expected, "line {}: {problems:?}", example.line);
+    assert!(problems.iter().all(|problem| problem.line.is_some()), "{problems:?}");
 }
 
-fn check_answer(line: usize, cells: &[String], set: &PolicySet) {
-    let [question, given, answer] = cells else { panic!("line {line}: three cells") };
+fn check_test(row: &Row, test: &str, policy: &Policy) {
+    let others: Vec<&str> = policy.tests().iter().map(|case| case.name.as_str()).collect();
+    let report = run_tests(policy, &PolicySet::empty());
+    let result = report.results.iter().find(|result| result.name == test);
+    let result = result.unwrap_or_else(|| panic!("line {}: {test} of {others:?}", row.line));
+    let fields: Vec<&str> = result.differences.iter().map(|difference| difference.field).collect();
+    let found = if fields.is_empty() { "passes".to_owned() } else { fields.join(", ") };
+    assert_eq!(found, row.get("result").unwrap(), "line {}", row.line);
+}
+
+fn check_answer(row: &Row, set: &PolicySet) {
+    let (line, now, question, facts) = asked(row);
+    let decision = evaluate(set, &question, facts.as_ref(), now);
+    assert_answer(line, row.get("answer").unwrap(), &decision);
+    if let Some(expected) = row.get("obligations") {
+        assert_eq!(obligations(&decision.obligations), expected, "line {line}");
+    } else {
+        assert!(decision.obligations.is_empty(), "line {line}: {:?}", decision.obligations);
+    }
+    if let Some(expected) = row.get("counted with") {
+        let keys: Vec<String> = decision
+            .obligations
+            .limits
+            .iter()
+            .map(|limit| limit.what.key(&question).map_or("nothing".to_owned(), |key| format!("`{key}`")))
+            .collect();
+        assert_eq!(keys.join(", "), expected, "line {line}");
+    }
+    assert_eq!(names(&decision.warnings), row.get("warnings").unwrap_or_default(), "line {line}");
+    let shadow = decision.shadow.map(|shadow| format!("{} {}", shadow.effect, names(&shadow.rules)));
+    assert_eq!(shadow.unwrap_or_default(), row.get("shadow").unwrap_or_default(), "line {line}");
+    let explanation = explain(set, &question, facts.as_ref(), now);
+    if let Some(expected) = row.get("nearest miss") {
+        let found = explanation.nearest_miss.as_ref().map(ToString::to_string);
+        assert_eq!(found.unwrap_or_default(), expected, "line {line}");
+        let opens = explanation.opens_at.map(|at| at.to_string());
+        assert_eq!(opens.unwrap_or_default(), row.get("opens").unwrap(), "line {line}");
+    }
+}
+
+fn asked(row: &Row) -> (usize, Timestamp, Question, Option<Facts>) {
+    let line = row.line;
+    let (question, given) = (row.get("question").unwrap(), row.get("given").unwrap());
     let words: Vec<&str> = question.trim_matches('`').split(' ').collect();
     let [principal, action, resource] = words[..] else { panic!("line {line}: principal action resource") };
     let mut raw = RawQuestion {
@@ -131,8 +200,7 @@ fn check_answer(line: usize, cells: &[String], set: &PolicySet) {
     }
     let question = Question::new(raw).unwrap_or_else(|error| panic!("line {line}: {error}"));
     let facts = (!target.is_empty()).then(|| healthy_deployment_but(target, now));
-    let decision = evaluate(set, &question, facts.as_ref(), now);
-    assert_answer(line, answer, &decision);
+    (line, now, question, facts)
 }
 
 fn healthy_deployment_but(target: Map<String, Value>, now: Timestamp) -> Facts {
@@ -143,6 +211,19 @@ fn healthy_deployment_but(target: Map<String, Value>, now: Timestamp) -> Facts {
     });
     facts.as_object_mut().unwrap().extend(target);
     serde_json::from_value(facts).unwrap()
+}
+
+fn names(rules: &[DecidingRule]) -> String {
+    let names: Vec<String> = rules.iter().map(|rule| format!("`{}`", rule.rule)).collect();
+    names.join(", ")
+}
+
+fn obligations(obligations: &Obligations) -> String {
+    let limits = obligations.limits.iter().map(|limit| limit.what.to_string());
+    let approvals = obligations.approvals.iter().map(|group| group.what.to_string());
+    let dry_run = obligations.dry_run_only.then(|| "dry run only".to_owned());
+    let reviews = obligations.break_glass.iter().map(|review| review.what.to_string());
+    limits.chain(approvals).chain(dry_run).chain(reviews).collect::<Vec<_>>().join("; ")
 }
 
 fn assert_answer(line: usize, answer: &str, decision: &Decision) {
@@ -186,7 +267,7 @@ fn assert_table(marker: &str, rows: &[String]) {
         .and_then(|(_, rest)| rest.split_once(&format!("<!-- /{marker} -->")))
         .map(|(table, _)| table)
         .expect(marker);
-    let found: Vec<&str> = between.trim().lines().skip(2).collect();
+    let found: Vec<&str> = between.trim().lines().collect();
     assert_eq!(
         found,
         rows,
@@ -195,22 +276,112 @@ fn assert_table(marker: &str, rows: &[String]) {
     );
 }
 
+/// What the page says of a shape.
+fn in_words(shape: &Shape) -> String {
+    match shape {
+        Shape::Literal(text) => format!("`{text}`"),
+        Shape::OneOf(texts) => texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", "),
+        Shape::Name => "name".to_owned(),
+        Shape::Text(length_max) => format!("text of up to {length_max} characters"),
+        Shape::Form(words, _) => (*words).to_owned(),
+        Shape::Flag => "true or false".to_owned(),
+        Shape::Whole(min, max) => format!("{min} to {max}"),
+        Shape::List { of, .. } => format!("list of {}", in_words(of)),
+        Shape::OneOrMore(of) => format!("{}, or a list of them", in_words(of)),
+        Shape::Object(object) => object.name.to_owned(),
+        Shape::Map(object) => format!("object of names, each with a {}", object.name),
+        Shape::Kinds(_) => "limit".to_owned(),
+        Shape::Condition => "condition".to_owned(),
+        Shape::Operand => "value".to_owned(),
+        Shape::Scalars => "object of texts, numbers, true and false".to_owned(),
+    }
+}
+
+fn field_rows(object: &Object) -> Vec<String> {
+    let head = ["| field | | |".to_owned(), "|---|---|---|".to_owned()];
+    let rows = object.fields.iter().map(|field| {
+        let must = if field.required { ", required" } else { "" };
+        format!("| `{}` | {}{must} | {} |", field.name, in_words(&field.shape), field.meaning)
+    });
+    head.into_iter().chain(rows).collect()
+}
+
+#[test]
+fn the_tables_of_fields_are_those_of_the_code() {
+    for object in [
+        &shape::DOCUMENT,
+        &shape::RULE,
+        &shape::MATCH,
+        &shape::TIME,
+        &shape::WINDOW,
+        &shape::CALENDAR,
+        &shape::APPROVAL,
+        &shape::REVIEW,
+        &shape::TEST,
+        &shape::REQUEST,
+        &shape::FACTS,
+        &shape::EXPECT,
+    ] {
+        assert_table(&format!("fields {}", object.name), &field_rows(object));
+    }
+    let mut rows = vec!["| type | field | | |".to_owned(), "|---|---|---|---|".to_owned()];
+    for limit in shape::LIMITS {
+        rows.push(format!("| `{}` | | | {} |", limit.name, limit.fields[0].meaning));
+        rows.extend(field_rows(limit).into_iter().skip(3).map(|row| format!("| {row}")));
+    }
+    assert_table("limits", &rows);
+}
+
+#[test]
+fn the_table_of_operators_is_that_of_the_code() {
+    let mut rows = vec!["| operator | value | reads | true if |".to_owned(), "|---|---|---|---|".to_owned()];
+    for operator in OPERATORS {
+        let takes = match operator.takes {
+            Takes::Nothing => "none",
+            Takes::Value => "a value of the attribute's type",
+            Takes::Values => "a list of such values, all of one type",
+            Takes::Number => "a number",
+            Takes::Range => "a list of two numbers, the lower one first",
+            Takes::Text => "a text",
+            Takes::Pattern => "a pattern",
+            Takes::Network => "a network",
+            Takes::Versions => "versions",
+            Takes::Texts => "a list of texts",
+        };
+        let reads = match operator.takes {
+            Takes::Nothing => "everything",
+            Takes::Value | Takes::Values => "all but lists",
+            Takes::Number | Takes::Range => "numbers, `metadata.*`",
+            Takes::Text | Takes::Pattern | Takes::Network | Takes::Versions => "texts, `metadata.*`",
+            Takes::Texts => "lists",
+        };
+        rows.push(format!("| `{}` | {takes} | {reads} | {} |", operator.name, operator.meaning));
+    }
+    assert_table("operators", &rows);
+}
+
+#[test]
+fn the_table_of_parts_is_that_of_the_code() {
+    let mut rows = vec!["| part | what it needs |".to_owned(), "|---|---|".to_owned()];
+    rows.extend(Part::ALL.iter().map(|part| format!("| `{}` | {} |", part.as_str(), part.meaning())));
+    assert_table("parts", &rows);
+}
+
 #[test]
 fn the_table_of_attributes_is_that_of_the_code() {
-    let rows: Vec<String> = ATTRIBUTES
-        .iter()
-        .map(|row| {
-            let (path, of, there) = (row.path, row.value_type, row.presence);
-            format!("| `{path}` | {of} | {there} | {} | {} |", row.origin, row.description)
-        })
-        .collect();
+    let mut rows =
+        vec!["| path | type | there | from | meaning |".to_owned(), "|---|---|---|---|---|".to_owned()];
+    rows.extend(ATTRIBUTES.iter().map(|row| {
+        let (path, of, there) = (row.path, row.value_type, row.presence);
+        format!("| `{path}` | {of} | {there} | {} | {} |", row.origin, row.description)
+    }));
     assert_table("attributes", &rows);
 }
 
 #[test]
 fn the_table_of_codes_is_that_of_the_code() {
-    let rows: Vec<String> =
-        code::ALL.iter().map(|(code, meaning)| format!("| `{code}` | {} |", meaning.trim())).collect();
+    let mut rows = vec!["| code | meaning |".to_owned(), "|---|---|".to_owned()];
+    rows.extend(code::ALL.iter().map(|(code, meaning)| format!("| `{code}` | {} |", meaning.trim())));
     assert_table("codes", &rows);
 }
 

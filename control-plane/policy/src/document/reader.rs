@@ -2,19 +2,29 @@
 
 use serde_json::{Map, Value};
 
+use jiff::Timestamp;
+
 use super::place::Place;
-use super::{NAME_LENGTH_MAX, Problem, code};
+use super::{Problem, code};
+use crate::part::Part;
 use crate::problem::PROBLEMS_MAX;
+use crate::shape::{NAME_LENGTH_MAX, Object};
 use crate::suggest::nearest;
+use crate::time::parse_instant;
 
 /// The problems so far. Every method that reads answers with nothing once it has reported why.
-#[derive(Debug, Default)]
-pub(super) struct Reader {
+#[derive(Debug)]
+pub(super) struct Reader<'e> {
+    enforced: &'e [Part],
     problems: Vec<Problem>,
     more: bool,
 }
 
-impl Reader {
+impl<'e> Reader<'e> {
+    pub(super) fn new(enforced: &'e [Part]) -> Self {
+        Self { enforced, problems: Vec::new(), more: false }
+    }
+
     pub(super) fn report(&mut self, problem: Problem) {
         // One place is kept for the remark that there are more.
         if self.problems.len() < PROBLEMS_MAX - 1 {
@@ -131,30 +141,128 @@ impl Reader {
         Some(text.to_owned())
     }
 
-    /// Reports every field that is not in `known`; those in `later` as parts of the language that
-    /// are not enforced yet.
-    pub(super) fn known_fields(
-        &mut self,
-        place: &Place<'_>,
-        fields: &Map<String, Value>,
-        known: &[&'static str],
-        later: &[&'static str],
-    ) {
-        for name in fields.keys().map(String::as_str).filter(|name| !known.contains(name)) {
-            let field = place.field(name);
-            if later.contains(&name) {
-                self.unsupported(&field, &format!("`{name}`"));
-            } else {
-                self.report(
-                    Problem::new(field.pointer(), code::UNKNOWN_FIELD, "there is no such field here")
-                        .expected(known.join(", "))
-                        .suggestion(nearest(name, known.iter().copied())),
-                );
+    /// Reports every field that the object does not have.
+    pub(super) fn known_fields(&mut self, place: &Place<'_>, fields: &Map<String, Value>, object: &Object) {
+        for name in fields.keys().map(String::as_str) {
+            if object.names().any(|known| known == name) {
+                continue;
             }
+            let known: Vec<&str> = object.names().collect();
+            self.report(
+                Problem::new(place.field(name).pointer(), code::UNKNOWN_FIELD, "there is no such field here")
+                    .expected(known.join(", "))
+                    .suggestion(nearest(name, object.names())),
+            );
+        }
+        if !object.some_of.is_empty() && !object.some_of.iter().any(|name| fields.contains_key(*name)) {
+            let message = format!("at least one of these must be there: {}", object.some_of.join(", "));
+            self.report(Problem::new(place.field(object.some_of[0]).pointer(), code::MISSING_FIELD, message));
         }
     }
 
-    /// P25: what is not enforced is refused.
+    /// One of these texts, as its place among them.
+    pub(super) fn one_of(
+        &mut self,
+        place: &Place<'_>,
+        value: &Value,
+        known: &'static [&'static str],
+    ) -> Option<usize> {
+        let text = self.text(place, value)?;
+        let found = known.iter().position(|known| *known == text);
+        if found.is_none() {
+            self.report(
+                Problem::new(place.pointer(), code::UNKNOWN_VALUE, format!("this is never `{text}`"))
+                    .expected(known.join(", "))
+                    .suggestion(nearest(text, known.iter().copied())),
+            );
+        }
+        found
+    }
+
+    /// True, false, or not there.
+    pub(super) fn flag(
+        &mut self,
+        parent: &Place<'_>,
+        fields: &Map<String, Value>,
+        name: &str,
+    ) -> Option<bool> {
+        let value = fields.get(name)?;
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.wrong_type(&parent.field(name), "true or false");
+        }
+        flag
+    }
+
+    /// A whole number within the bounds of the table, or nothing when it is not there.
+    pub(super) fn optional_whole(
+        &mut self,
+        parent: &Place<'_>,
+        fields: &Map<String, Value>,
+        object: &Object,
+        name: &str,
+    ) -> Option<u32> {
+        let place = parent.field(name);
+        let (min, max) = object.bounds(name).unwrap_or((0, u32::MAX));
+        let Some(number) = fields.get(name)?.as_f64().filter(|number| number.fract() == 0.0) else {
+            self.wrong_type(&place, "a whole number");
+            return None;
+        };
+        if number < f64::from(min) || number > f64::from(max) {
+            let message = "this number is too small or too large";
+            let problem = Problem::new(place.pointer(), code::OUT_OF_RANGE, message);
+            self.report(problem.expected(format!("{min} to {max}")));
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole and within bounds"
+        )]
+        Some(number as u32)
+    }
+
+    /// The same for a number that must be there.
+    pub(super) fn whole(
+        &mut self,
+        parent: &Place<'_>,
+        fields: &Map<String, Value>,
+        object: &Object,
+        name: &str,
+    ) -> Option<u32> {
+        if !fields.contains_key(name) {
+            self.missing(&parent.field(name));
+        }
+        self.optional_whole(parent, fields, object, name)
+    }
+
+    /// A point in time.
+    pub(super) fn instant(
+        &mut self,
+        parent: &Place<'_>,
+        fields: &Map<String, Value>,
+        name: &str,
+    ) -> Option<Timestamp> {
+        let place = parent.field(name);
+        let text = self.text(&place, fields.get(name)?)?;
+        let instant = parse_instant(text);
+        if instant.is_none() {
+            self.report(
+                Problem::new(place.pointer(), code::INVALID_INSTANT, "not a point in time")
+                    .expected("RFC 3339, for example 2026-11-20T12:00:00+01:00"),
+            );
+        }
+        instant
+    }
+
+    /// P41: a part that nobody acts on is refused.
+    pub(super) fn uses(&mut self, place: &Place<'_>, part: Part) {
+        if !self.enforced.contains(&part) {
+            self.unsupported(place, &format!("`{}`", part.as_str()));
+        }
+    }
+
+    /// P41: what is not enforced is refused.
     pub(super) fn unsupported(&mut self, place: &Place<'_>, what: &str) {
         let message =
             format!("{what} is not enforced by this release, and what is not enforced is not stored");
@@ -162,7 +270,18 @@ impl Reader {
     }
 }
 
-fn is_kebab_case(text: &str) -> bool {
+/// Reads every entry of a list; nothing as soon as one cannot be read, but all are looked at.
+pub(super) fn each<'v, T>(
+    place: &Place<'_>,
+    entries: &'v [Value],
+    mut read: impl FnMut(&Place<'_>, &'v Value) -> Option<T>,
+) -> Option<Vec<T>> {
+    let all: Vec<Option<T>> =
+        entries.iter().enumerate().map(|(index, entry)| read(&place.item(index), entry)).collect();
+    all.into_iter().collect()
+}
+
+pub(super) fn is_kebab_case(text: &str) -> bool {
     (1..=NAME_LENGTH_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !text.starts_with('-')

@@ -1,20 +1,81 @@
-//! Reads rules: id, effect, reason, match, time; conditions are read in [`condition`].
+//! Reads documents and rules; what is in them is read by the modules beside this one.
 
 use std::collections::BTreeSet;
 
 use aegis_contract::action::ActionType;
+use aegis_contract::digest::Digest;
 use serde_json::{Map, Value};
 
 use super::place::Place;
-use super::reader::Reader;
-use super::{Match, Problem, REASON_LENGTH_MAX, Rule, code, condition};
-use crate::decision::Effect;
+use super::reader::{Reader, each};
+use super::time::{Calendars, read_calendars, read_time, read_validity};
+use super::{Match, Mode, Policy, Problem, Rule, case, code, condition, obligation};
+use crate::decision::RuleEffect;
+use crate::obligation::{Approval, Limit, Review};
+use crate::part::Part;
 use crate::pattern::{Glob, PatternError, ResourcePattern};
+use crate::shape::{DESCRIPTION_LENGTH_MAX, DOCUMENT, MATCH, MODES, REASON_LENGTH_MAX, RULE, SCHEMA};
 use crate::suggest::nearest;
-use crate::time::{DAY_MINUTES, TimeCondition, Window, parse_days, parse_minute};
-use crate::zone;
 
-pub(super) fn read_rules(reader: &mut Reader, root: &Place<'_>, rules: Option<&Value>) -> Option<Vec<Rule>> {
+/// Reads a document, all but its digest.
+pub(super) fn read_policy(reader: &mut Reader<'_>, document: &Value) -> Option<Policy> {
+    let root = Place::Root;
+    let fields = reader.object(&root, document)?;
+    reader.known_fields(&root, fields, &DOCUMENT);
+    read_schema(reader, &root, fields.get("schema"));
+    let name = reader.name(&root, fields, "name");
+    let description = reader.optional_text(&root, fields, "description", DESCRIPTION_LENGTH_MAX);
+    let mode = read_mode(reader, &root, fields);
+    let validity = read_validity(reader, &root, fields);
+    let calendars = read_calendars(reader, &root, fields.get("calendars"));
+    let rules = read_rules(reader, &root, fields.get("rules"), mode, &calendars);
+    let tests = case::read_tests(reader, &root, fields);
+    Some(Policy {
+        name: name?,
+        description: description.unwrap_or_default(),
+        mode: mode?,
+        validity,
+        rules: rules?,
+        tests: tests?,
+        canonical: Vec::new(),
+        digest: Digest::of(b""),
+    })
+}
+
+fn read_schema(reader: &mut Reader<'_>, root: &Place<'_>, schema: Option<&Value>) {
+    let place = root.field("schema");
+    match schema {
+        None => reader.missing(&place),
+        Some(Value::String(text)) if text == SCHEMA => {}
+        Some(_) => reader.report(
+            Problem::new(place.pointer(), code::UNKNOWN_SCHEMA, "this release reads one schema only")
+                .expected(format!("\"{SCHEMA}\""))
+                .suggestion(Some(SCHEMA)),
+        ),
+    }
+}
+
+/// P31: reads the mode of a policy.
+fn read_mode(reader: &mut Reader<'_>, root: &Place<'_>, fields: &Map<String, Value>) -> Option<Mode> {
+    let Some(value) = fields.get("mode") else { return Some(Mode::Enforce) };
+    let place = root.field("mode");
+    let modes = [Mode::Enforce, Mode::Warn, Mode::Shadow, Mode::Off];
+    let mode = modes[reader.one_of(&place, value, MODES)?];
+    match mode {
+        Mode::Warn => reader.uses(&place, Part::Warn),
+        Mode::Shadow => reader.uses(&place, Part::Shadow),
+        Mode::Enforce | Mode::Off => {}
+    }
+    Some(mode)
+}
+
+fn read_rules(
+    reader: &mut Reader<'_>,
+    root: &Place<'_>,
+    rules: Option<&Value>,
+    mode: Option<Mode>,
+    calendars: &Calendars,
+) -> Option<Vec<Rule>> {
     let place = root.field("rules");
     let Some(rules) = rules else {
         reader.missing(&place);
@@ -22,33 +83,28 @@ pub(super) fn read_rules(reader: &mut Reader, root: &Place<'_>, rules: Option<&V
     };
     let rules = reader.filled_list(&place, rules)?;
     let mut ids = BTreeSet::new();
-    let read: Vec<Option<Rule>> = rules
-        .iter()
-        .enumerate()
-        .map(|(index, rule)| {
-            let place = place.item(index);
-            if let Some(id) = rule.get("id").and_then(Value::as_str)
-                && !ids.insert(id)
-            {
-                let message = format!("another rule of this document has the id `{id}`");
-                reader.report(Problem::new(place.field("id").pointer(), code::DUPLICATE_RULE_ID, message));
-            }
-            read_rule(reader, &place, rule)
-        })
-        .collect();
-    read.into_iter().collect()
+    each(&place, rules, |place, rule| {
+        if let Some(id) = rule.get("id").and_then(Value::as_str)
+            && !ids.insert(id)
+        {
+            let message = format!("another rule of this document has the id `{id}`");
+            reader.report(Problem::new(place.field("id").pointer(), code::DUPLICATE_RULE_ID, message));
+        }
+        read_rule(reader, place, rule, mode, calendars)
+    })
 }
 
-fn read_rule(reader: &mut Reader, place: &Place<'_>, rule: &Value) -> Option<Rule> {
+fn read_rule(
+    reader: &mut Reader<'_>,
+    place: &Place<'_>,
+    rule: &Value,
+    mode: Option<Mode>,
+    calendars: &Calendars,
+) -> Option<Rule> {
     let fields = reader.object(place, rule)?;
-    reader.known_fields(
-        place,
-        fields,
-        &["id", "effect", "reason", "match", "when", "time"],
-        &["limits", "approvals", "dryRunOnly", "mode", "validFrom", "expiresAt", "tests"],
-    );
+    reader.known_fields(place, fields, &RULE);
     let id = reader.name(place, fields, "id");
-    let effect = read_effect(reader, place, fields);
+    let effect = read_effect(reader, place, fields, mode);
     let reason = reader.optional_text(place, fields, "reason", REASON_LENGTH_MAX);
     let matching = match fields.get("match") {
         Some(value) => read_match(reader, &place.field("match"), value),
@@ -60,41 +116,131 @@ fn read_rule(reader: &mut Reader, place: &Place<'_>, rule: &Value) -> Option<Rul
     let when = fields
         .get("when")
         .map(|value| condition::read_when(reader, &place.field("when"), value, effect, &actions));
-    let time = fields.get("time").map(|value| read_time(reader, &place.field("time"), value));
-    let (id, effect) = (id?, effect?);
+    let time = fields.get("time").map(|value| read_time(reader, &place.field("time"), value, calendars));
+    let validity = read_validity(reader, place, fields);
+    let demands = read_demands(reader, place, fields, effect);
+    let (id, effect, demands) = (id?, effect?, demands?);
     let reason = reason.filter(|reason| !reason.is_empty()).unwrap_or_else(|| match effect {
-        Effect::Allow => format!("allowed by the rule {id}"),
-        Effect::Deny => format!("denied by the rule {id}"),
+        RuleEffect::Allow => format!("allowed by the rule {id}"),
+        RuleEffect::Deny => format!("denied by the rule {id}"),
+        RuleEffect::Require => format!("required by the rule {id}"),
     });
     // Absent is well; present and unreadable is not.
     let (when, time) =
         (when.map_or(Some(None), |when| when.map(Some))?, time.map_or(Some(None), |time| time.map(Some))?);
-    Some(Rule { id, effect, reason, matching: matching?, when, time })
+    let Demands { limits, approvals, dry_run_only, break_glass } = demands;
+    Some(Rule {
+        id,
+        effect,
+        reason,
+        matching: matching?,
+        when,
+        time,
+        validity,
+        limits,
+        approvals,
+        dry_run_only,
+        break_glass,
+    })
 }
 
-fn read_effect(reader: &mut Reader, rule: &Place<'_>, fields: &Map<String, Value>) -> Option<Effect> {
+fn read_effect(
+    reader: &mut Reader<'_>,
+    rule: &Place<'_>,
+    fields: &Map<String, Value>,
+    mode: Option<Mode>,
+) -> Option<RuleEffect> {
     let place = rule.field("effect");
-    match reader.required_text(rule, fields, "effect")? {
-        "ALLOW" => Some(Effect::Allow),
-        "DENY" => Some(Effect::Deny),
-        "REQUIRE" => {
-            reader.unsupported(&place, "the effect REQUIRE");
-            None
-        }
+    let effect = match reader.required_text(rule, fields, "effect")? {
+        "ALLOW" => RuleEffect::Allow,
+        "DENY" => RuleEffect::Deny,
+        "REQUIRE" => RuleEffect::Require,
         other => {
             reader.report(
                 Problem::new(place.pointer(), code::UNKNOWN_EFFECT, "there is no such effect")
-                    .expected("ALLOW or DENY")
-                    .suggestion(nearest(other, ["ALLOW", "DENY"])),
+                    .expected(RuleEffect::NAMES.join(", "))
+                    .suggestion(nearest(other, RuleEffect::NAMES.iter().copied())),
             );
-            None
+            return None;
         }
+    };
+    // P31: a grant that only warns is none, and reads as if it were one.
+    if (mode, effect) == (Some(Mode::Warn), RuleEffect::Allow) {
+        let message = "a policy in mode `warn` never grants, so it may not hold an ALLOW; \
+                       put it into a policy of its own";
+        reader.report(Problem::new(place.pointer(), code::WARN_ALLOW, message));
+    }
+    Some(effect)
+}
+
+/// What a rule demands besides.
+#[derive(Default)]
+struct Demands {
+    limits: Vec<Limit>,
+    approvals: Vec<Approval>,
+    dry_run_only: bool,
+    break_glass: Option<Review>,
+}
+
+fn read_demands(
+    reader: &mut Reader<'_>,
+    place: &Place<'_>,
+    fields: &Map<String, Value>,
+    effect: Option<RuleEffect>,
+) -> Option<Demands> {
+    check_effect_has(reader, place, fields, effect);
+    let list = |reader: &mut Reader<'_>, name: &str, part: Part| {
+        let (place, value) = (place.field(name), fields.get(name)?);
+        reader.uses(&place, part);
+        Some(reader.filled_list(&place, value).map(<[Value]>::to_vec))
+    };
+    let limits = list(reader, "limits", Part::Limits)
+        .map_or(Some(Vec::new()), |limits| obligation::read_limits(reader, &place.field("limits"), &limits?));
+    let approvals = list(reader, "approvals", Part::Approvals).map_or(Some(Vec::new()), |approvals| {
+        obligation::read_approvals(reader, &place.field("approvals"), &approvals?)
+    });
+    let dry_run_only = reader.flag(place, fields, "dryRunOnly").unwrap_or_default();
+    if dry_run_only {
+        reader.uses(&place.field("dryRunOnly"), Part::DryRunOnly);
+    }
+    let break_glass = fields.get("breakGlass").map(|value| {
+        let place = place.field("breakGlass");
+        reader.uses(&place, Part::BreakGlass);
+        obligation::read_review(reader, &place, value)
+    });
+    let break_glass = break_glass.map_or(Some(None), |review| review.map(Some));
+    let demands = Demands { limits: limits?, approvals: approvals?, dry_run_only, break_glass: break_glass? };
+    // P33: a REQUIRE that requires nothing is a slip.
+    let empty = demands.limits.is_empty() && demands.approvals.is_empty() && !demands.dry_run_only;
+    if empty && effect == Some(RuleEffect::Require) {
+        let message = "a REQUIRE must require something";
+        let problem = Problem::new(place.pointer(), code::EMPTY, message);
+        reader.report(problem.expected("limits, approvals or dryRunOnly"));
+    }
+    Some(demands)
+}
+
+/// P33, P38: a DENY demands nothing, and only an ALLOW is for emergencies.
+fn check_effect_has(
+    reader: &mut Reader<'_>,
+    place: &Place<'_>,
+    fields: &Map<String, Value>,
+    effect: Option<RuleEffect>,
+) {
+    let misplaced: &[&str] = match effect {
+        Some(RuleEffect::Deny) => &["limits", "approvals", "dryRunOnly", "breakGlass"],
+        Some(RuleEffect::Require) => &["breakGlass"],
+        Some(RuleEffect::Allow) | None => &[],
+    };
+    for name in misplaced.iter().filter(|name| fields.contains_key(**name)) {
+        let message = format!("a rule of this effect has no `{name}`");
+        reader.report(Problem::new(place.field(name).pointer(), code::MISPLACED_FIELD, message));
     }
 }
 
-fn read_match(reader: &mut Reader, place: &Place<'_>, value: &Value) -> Option<Match> {
+fn read_match(reader: &mut Reader<'_>, place: &Place<'_>, value: &Value) -> Option<Match> {
     let fields = reader.object(place, value)?;
-    reader.known_fields(place, fields, &["principals", "roles", "actions", "resources"], &[]);
+    reader.known_fields(place, fields, &MATCH);
     let principals = read_dimension(reader, place, fields, "principals", Glob::parse_principal);
     let roles = read_dimension(reader, place, fields, "roles", Glob::parse);
     let actions = read_dimension(reader, place, fields, "actions", Glob::parse);
@@ -106,7 +252,7 @@ fn read_match(reader: &mut Reader, place: &Place<'_>, value: &Value) -> Option<M
 }
 
 fn read_dimension<T>(
-    reader: &mut Reader,
+    reader: &mut Reader<'_>,
     parent: &Place<'_>,
     fields: &Map<String, Value>,
     name: &str,
@@ -115,27 +261,20 @@ fn read_dimension<T>(
     let Some(value) = fields.get(name) else { return Some(Vec::new()) };
     let place = parent.field(name);
     let entries = reader.list(&place, value)?;
-    let read: Vec<Option<T>> = entries
-        .iter()
-        .enumerate()
-        .map(|(index, entry)| {
-            let place = place.item(index);
-            let text = reader.text(&place, entry)?;
-            parse(text)
-                .map_err(|error| {
-                    reader.report(
-                        Problem::new(place.pointer(), code::INVALID_PATTERN, error.message)
-                            .suggestion(error.suggestion.as_deref()),
-                    );
-                })
-                .ok()
-        })
-        .collect();
-    read.into_iter().collect()
+    each(&place, entries, |place, entry| {
+        let text = reader.text(place, entry)?;
+        let parsed = parse(text).map_err(|error| {
+            reader.report(
+                Problem::new(place.pointer(), code::INVALID_PATTERN, error.message)
+                    .suggestion(error.suggestion.as_deref()),
+            );
+        });
+        parsed.ok()
+    })
 }
 
 /// P23: every entry must be able to match an action: a misspelt one in a DENY would never deny.
-fn check_actions(reader: &mut Reader, place: &Place<'_>, fields: &Map<String, Value>, actions: &[Glob]) {
+fn check_actions(reader: &mut Reader<'_>, place: &Place<'_>, fields: &Map<String, Value>, actions: &[Glob]) {
     let known = ActionType::ALL.map(ActionType::as_str);
     let dimension = place.field("actions");
     for (index, glob) in actions.iter().enumerate() {
@@ -156,103 +295,4 @@ fn possible_actions(matching: Option<&Match>) -> Vec<ActionType> {
     let possible =
         |action: &ActionType| globs.is_empty() || globs.iter().any(|glob| glob.matches(action.as_str()));
     ActionType::ALL.into_iter().filter(possible).collect()
-}
-
-fn read_time(reader: &mut Reader, place: &Place<'_>, value: &Value) -> Option<TimeCondition> {
-    let fields = reader.object(place, value)?;
-    reader.known_fields(
-        place,
-        fields,
-        &["zone", "windows"],
-        &["dates", "calendar", "calendars", "freeze", "except"],
-    );
-    let zone = reader.required_text(place, fields, "zone").and_then(|name| {
-        let zone = zone::load(name);
-        if zone.is_none() {
-            reader.report(
-                Problem::new(place.field("zone").pointer(), code::UNKNOWN_ZONE, "there is no such time zone")
-                    .expected("a name of the IANA time zone database, for example Europe/Berlin")
-                    .suggestion(nearest(name, zone::names())),
-            );
-        }
-        zone
-    });
-    let list = place.field("windows");
-    let Some(windows) = fields.get("windows") else {
-        reader.missing(&list);
-        return None;
-    };
-    let windows: Vec<Option<Window>> = reader
-        .filled_list(&list, windows)?
-        .iter()
-        .enumerate()
-        .map(|(index, window)| read_window(reader, &list.item(index), window))
-        .collect();
-    Some(TimeCondition { zone: zone?, windows: windows.into_iter().collect::<Option<_>>()? })
-}
-
-fn read_window(reader: &mut Reader, place: &Place<'_>, value: &Value) -> Option<Window> {
-    let fields = reader.object(place, value)?;
-    reader.known_fields(place, fields, &["days", "from", "to"], &["dates", "calendar"]);
-    let days = read_days(reader, &place.field("days"), fields.get("days"));
-    let from = read_minute(reader, place, fields, "from");
-    let to = read_minute(reader, place, fields, "to");
-    let (from, to) = (from?, to?);
-    if from == DAY_MINUTES {
-        let message = "24:00 is the end of a day; a window begins at 00:00";
-        reader.report(Problem::new(place.field("from").pointer(), code::INVALID_TIME, message));
-        return None;
-    }
-    if from == to {
-        let message = "a window that ends when it begins is empty; a whole day is 00:00 to 24:00";
-        reader.report(Problem::new(place.pointer(), code::INVALID_WINDOW, message));
-        return None;
-    }
-    Some(Window { days: days?, from, to })
-}
-
-fn read_days(
-    reader: &mut Reader,
-    place: &Place<'_>,
-    value: Option<&Value>,
-) -> Option<Vec<jiff::civil::Weekday>> {
-    let Some(value) = value else {
-        reader.missing(place);
-        return None;
-    };
-    let read: Vec<Option<Vec<_>>> = reader
-        .filled_list(place, value)?
-        .iter()
-        .enumerate()
-        .map(|(index, entry)| {
-            let place = place.item(index);
-            let days = parse_days(reader.text(&place, entry)?);
-            if days.is_none() {
-                let message = "not a weekday or a range of two or more";
-                reader.report(
-                    Problem::new(place.pointer(), code::INVALID_DAYS, message)
-                        .expected("mon, tue, wed, thu, fri, sat, sun, or a range like mon-fri"),
-                );
-            }
-            days
-        })
-        .collect();
-    Some(read.into_iter().collect::<Option<Vec<_>>>()?.concat())
-}
-
-fn read_minute(
-    reader: &mut Reader,
-    place: &Place<'_>,
-    fields: &Map<String, Value>,
-    field: &str,
-) -> Option<u16> {
-    let text = reader.required_text(place, fields, field)?;
-    let minute = parse_minute(text);
-    if minute.is_none() {
-        reader.report(
-            Problem::new(place.field(field).pointer(), code::INVALID_TIME, "not a time of day")
-                .expected("HH:MM, 00:00 to 24:00"),
-        );
-    }
-    minute
 }

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::problem::PROBLEMS_MAX;
+use crate::shape::REASON_LENGTH_MAX;
 
 fn problems(document: &str) -> Vec<Problem> {
     parse(document.as_bytes()).expect_err(document)
@@ -187,7 +188,7 @@ fn layout_and_order_of_fields_have_no_influence_on_the_digest() {
 fn a_rule_without_a_reason_still_says_which_rule_it_was() {
     let policy = parse(one_rule(&json!({ "id": "a", "effect": "DENY" })).as_bytes()).unwrap();
     assert_eq!(policy.compiled_rules()[0].reason, "denied by the rule a");
-    assert_eq!(policy.rules().collect::<Vec<_>>(), [("a", Effect::Deny)]);
+    assert_eq!(policy.rules().collect::<Vec<_>>(), [("a", RuleEffect::Deny)]);
 }
 
 #[test]

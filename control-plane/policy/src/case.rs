@@ -1,0 +1,204 @@
+//! The tests of a document: questions, and the answers they must get.
+
+use aegis_contract::facts::Facts;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::decision::{Decision, Demanded, Effect, RuleName};
+use crate::document::Policy;
+use crate::evaluate::evaluate;
+use crate::obligation::{Approval, Limit};
+use crate::question::Question;
+use crate::set::PolicySet;
+use crate::trace::{Judgement, RuleTrace, trace};
+
+/// P39: one test of a document.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name, unique in the document.
+    pub name: String,
+    /// The time of the decision.
+    pub at: Timestamp,
+    /// What is asked.
+    pub question: Question,
+    /// What the executor saw of the target.
+    pub facts: Option<Facts>,
+    /// The answer.
+    pub expect: Expect,
+}
+
+/// What an answer must be; what is not said may be anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expect {
+    /// The effect.
+    pub effect: Effect,
+    /// Exactly the deciding rules, sorted.
+    pub rules: Option<Vec<RuleName>>,
+    /// Exactly the limits, sorted.
+    pub limits: Option<Vec<Limit>>,
+    /// Exactly the groups of approvers, sorted.
+    pub approvals: Option<Vec<Approval>>,
+    /// Whether only a dry run is allowed.
+    pub dry_run_only: Option<bool>,
+    /// Whether a review is asked for afterwards.
+    pub break_glass: Option<bool>,
+}
+
+/// What came of the tests of a document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// One for each test, as ordered in the document.
+    pub results: Vec<CaseResult>,
+    /// One for each rule of the document, as ordered in it.
+    pub coverage: Vec<RuleCoverage>,
+}
+
+impl Report {
+    /// Whether every test got the answer it expects.
+    pub fn passed(&self) -> bool {
+        self.results.iter().all(|result| result.differences.is_empty())
+    }
+}
+
+/// What came of one test.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct CaseResult {
+    /// Name of the test.
+    pub name: String,
+    /// What is not as expected; the test passed when there is nothing.
+    pub differences: Vec<Difference>,
+    /// The answer.
+    pub decision: Decision,
+}
+
+/// One part of an answer that is not as expected.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    /// The field of `expect`.
+    pub field: &'static str,
+    /// What it says.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub expected: Value,
+    /// What the answer was.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub actual: Value,
+}
+
+/// What the tests showed of one rule.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct RuleCoverage {
+    /// Id of the rule.
+    pub rule: String,
+    /// Whether it applied in a test.
+    pub applied: bool,
+    /// Whether it did not apply in another.
+    pub not_applied: bool,
+    /// One for each comparison of its condition.
+    pub comparisons: Vec<ComparisonCoverage>,
+}
+
+/// What the tests showed of one comparison, in questions that the rule's `match` covers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ComparisonCoverage {
+    /// Where it stands: a JSON pointer into the rule's `when`.
+    pub pointer: String,
+    /// The attribute.
+    pub path: String,
+    /// Whether it was true in a test.
+    pub was_true: bool,
+    /// Whether it was false in another.
+    pub was_false: bool,
+}
+
+/// P39: asks the questions of a document's tests. The document counts as if its mode were `enforce`,
+/// together with the policies of `set`; one of the same name gives way to it.
+pub fn run_tests(policy: &Policy, set: &PolicySet) -> Report {
+    let set = set.with(policy.enforced());
+    let mut coverage: Vec<RuleCoverage> = Vec::new();
+    let mut results = Vec::new();
+    for case in policy.tests() {
+        let facts = case.facts.as_ref();
+        let decision = evaluate(&set, &case.question, facts, case.at);
+        let mut traces = trace(&set, &case.question, facts, case.at);
+        traces.retain(|trace| trace.policy == policy.name());
+        if coverage.is_empty() {
+            coverage = traces.iter().map(uncovered).collect();
+        }
+        coverage.iter_mut().zip(&traces).for_each(|(coverage, trace)| coverage.count(trace));
+        let differences = case.expect.differences(&decision);
+        results.push(CaseResult { name: case.name.clone(), differences, decision });
+    }
+    Report { results, coverage }
+}
+
+fn uncovered(trace: &RuleTrace) -> RuleCoverage {
+    let comparisons = trace.comparisons.iter().map(|comparison| ComparisonCoverage {
+        pointer: comparison.pointer.clone(),
+        path: comparison.path.clone(),
+        was_true: false,
+        was_false: false,
+    });
+    RuleCoverage {
+        rule: trace.rule.clone(),
+        applied: false,
+        not_applied: false,
+        comparisons: comparisons.collect(),
+    }
+}
+
+impl RuleCoverage {
+    fn count(&mut self, trace: &RuleTrace) {
+        self.applied |= trace.applies;
+        self.not_applied |= !trace.applies;
+        if trace.mismatches.is_empty() {
+            for (seen, comparison) in self.comparisons.iter_mut().zip(&trace.comparisons) {
+                seen.was_true |= comparison.verdict == Judgement::True;
+                seen.was_false |= comparison.verdict == Judgement::False;
+            }
+        }
+    }
+}
+
+impl Expect {
+    fn differences(&self, decision: &Decision) -> Vec<Difference> {
+        fn whats<T: Clone>(demanded: &[Demanded<T>]) -> Vec<T> {
+            demanded.iter().map(|demanded| demanded.what.clone()).collect()
+        }
+        let obligations = &decision.obligations;
+        let mut rules: Vec<RuleName> = decision
+            .rules
+            .iter()
+            .map(|rule| RuleName { policy: rule.policy.clone(), rule: rule.rule.clone() })
+            .collect();
+        rules.sort();
+        let differences = [
+            difference("decision", Some(&self.effect), &decision.effect),
+            difference("rules", self.rules.as_ref(), &rules),
+            difference("limits", self.limits.as_ref(), &whats(&obligations.limits)),
+            difference("approvals", self.approvals.as_ref(), &whats(&obligations.approvals)),
+            difference("dryRunOnly", self.dry_run_only.as_ref(), &obligations.dry_run_only),
+            difference("breakGlass", self.break_glass.as_ref(), &!obligations.break_glass.is_empty()),
+        ];
+        differences.into_iter().flatten().collect()
+    }
+}
+
+fn difference<T: PartialEq + Serialize>(
+    field: &'static str,
+    expected: Option<&T>,
+    actual: &T,
+) -> Option<Difference> {
+    let expected = expected.filter(|expected| *expected != actual)?;
+    Some(Difference { field, expected: json!(expected), actual: json!(actual) })
+}
