@@ -131,6 +131,11 @@ fn a_remembered_head_is_related_by_a_proof_or_by_the_entries() {
     assert_eq!((report.remembered.as_slice(), report.others.as_slice()), (&[][..], &[head(5)][..]));
     assert!(codes(&report).1.contains(&"log-unchanged"));
 
+    // A block that is left out is missing, and no reason to call the rest another history.
+    let gap = [&whole[..1], &whole[258..]].concat();
+    let missing = Fault::EntriesMissing { first: 0, end: 256 };
+    assert_eq!(fault(&gap, &[head(300)]), ("entries-missing", Class::Incomplete, missing));
+
     for (lines, remembered) in [(proven(vec![]), 5), (proven(vec![log.consistency(4, 300)]), 5), (whole, 601)]
     {
         let mut longer = log.clone();
