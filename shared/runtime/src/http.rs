@@ -1,9 +1,11 @@
 //! What every HTTP service does with every request: a request id, the trace context, one log line,
 //! metrics, and errors as problem bodies (RFC 9457).
 
+mod parting;
+
 use std::any::Any;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aegis_contract::problem::{self, Problem};
 use axum::Router;
@@ -11,20 +13,18 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
+use self::parting::Parting;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::trace_context::TraceContext;
-
-/// How long a service that was asked to end goes on answering: time for callers to be told to connect
-/// elsewhere, and for load balancers to notice.
-const PARTING_TIME: Duration = Duration::from_secs(1);
 
 /// Header that tells the caller the request id.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -140,10 +140,9 @@ pub async fn serve(address: SocketAddr, router: Router, shutdown: Shutdown) -> a
         .map_err(|error| anyhow::anyhow!("cannot listen on {address} (LISTEN_ADDRESS): {error}"))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let drained = async move {
-        shutdown.wait().await;
-        tokio::time::sleep(PARTING_TIME).await;
-    };
-    axum::serve(listener, service).with_graceful_shutdown(drained).await?;
+    let (listener, parted) = Parting::new(listener, shutdown)?;
+    // An answer that waits for the caller to acknowledge the last one is a slow answer.
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
+    axum::serve(listener, service).with_graceful_shutdown(async { drop(parted.await) }).await?;
     Ok(())
 }
