@@ -195,7 +195,7 @@ proptest! {
                 let open = open_windows(&evaluate(&set, &question(), None, now));
                 for (index, window) in windows.iter().enumerate() {
                     let by_hand = window.is_open_by_hand(&zone, now);
-                    prop_assert_eq!(open.contains(&format!("window-{}", index)), by_hand, "{} in {}", now, name);
+                    prop_assert_eq!(open.contains(&format!("window-{index}")), by_hand, "{} in {}", now, name);
                 }
             }
         }
