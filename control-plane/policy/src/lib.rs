@@ -17,6 +17,7 @@
 
 pub mod attribute;
 mod case;
+mod compiled;
 mod decision;
 pub mod document;
 mod evaluate;
@@ -39,6 +40,7 @@ mod trace;
 mod zone;
 
 pub use case::{Case, CaseResult, ComparisonCoverage, Difference, Expect, Report, RuleCoverage, run_tests};
+pub use compiled::{Answer, Bound, CompiledSet, Scratch};
 pub use decision::{
     Cause, DecidingRule, Decision, Demanded, Effect, Indeterminate, Obligations, RuleEffect, RuleName,
     ShadowDecision,

@@ -28,6 +28,11 @@ impl PatternError {
 }
 
 impl Glob {
+    /// As it was written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Refuses what no name contains; `*` is the only special character.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -98,6 +103,11 @@ pub(crate) struct ResourcePattern {
 }
 
 impl ResourcePattern {
+    /// All that is written before a last `**`.
+    pub(crate) fn segments(&self) -> &[Glob] {
+        &self.segments
+    }
+
     /// P23: refuses every pattern that no resource can match.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
         if text == "**" {

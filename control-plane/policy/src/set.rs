@@ -56,6 +56,12 @@ impl PolicySet {
     pub fn policies(&self) -> impl Iterator<Item = (u32, &Policy)> {
         self.policies.iter().map(|(version, policy)| (*version, policy))
     }
+
+    /// The policy at this place of [`policies`](Self::policies), with its version.
+    pub(crate) fn policy(&self, place: u32) -> (u32, &Policy) {
+        let (version, policy) = &self.policies[place as usize];
+        (*version, policy)
+    }
 }
 
 fn digest(policies: &[(u32, Policy)]) -> Digest {
