@@ -219,11 +219,12 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Classes 08 (connection), 53 (resources), 57 (cancelled, shut down), 58 (system); read-only; a lock
-/// or a serialisation that was not had in time.
+/// Classes 08 (connection), 28 (not let in), 53 (resources), 57 (cancelled, shut down), 58 (system); a
+/// database that is not there or takes nobody in; read-only; a session ended because it was idle for
+/// too long; a lock or a serialisation that was not had in time.
 fn is_unavailable_state(code: &str) -> bool {
-    ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class))
-        || ["25006", "40001", "40P01", "55P03"].contains(&code)
+    ["08", "28", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+        || ["25006", "25P03", "25P04", "3D000", "40001", "40P01", "55000", "55P03"].contains(&code)
 }
 
 #[cfg(test)]
@@ -232,7 +233,10 @@ mod tests {
 
     #[test]
     fn a_database_that_is_away_is_told_from_a_broken_statement() {
-        for code in ["08006", "53300", "53100", "57014", "57P01", "58030", "25006", "40P01", "55P03"] {
+        for code in [
+            "08006", "28P01", "28000", "53300", "53100", "57014", "57P01", "58030", "3D000", "25006", "25P03",
+            "40P01", "55000", "55P03",
+        ] {
             assert!(is_unavailable_state(code), "{code}");
         }
         for code in ["23505", "42501", "42P01", "22P02"] {

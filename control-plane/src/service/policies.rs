@@ -2,7 +2,7 @@
 
 use aegis_contract::digest::Digest;
 use aegis_contract::problem::FieldError;
-use aegis_policy::{PolicySet, document};
+use aegis_policy::PolicySet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -323,7 +323,7 @@ async fn append(
 
 /// Reads a document off the async threads: it may be large.
 async fn parse(document: Vec<u8>) -> Result<aegis_policy::Policy, Error> {
-    let parsed = tokio::task::spawn_blocking(move || document::parse(&document));
+    let parsed = tokio::task::spawn_blocking(move || policy_set::parse(&document));
     parsed.await.map_err(Error::internal)?.map_err(|problems| Error::PolicyInvalid(field_errors(&problems)))
 }
 

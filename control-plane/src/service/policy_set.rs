@@ -2,7 +2,7 @@
 
 use aegis_contract::digest::Digest;
 use aegis_contract::intent::Entry;
-use aegis_policy::{Policy, PolicySet, document};
+use aegis_policy::{Part, Policy, PolicySet, Problem, document};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -10,6 +10,18 @@ use sqlx::PgConnection;
 use crate::audit::Kind;
 use crate::error::Error;
 use crate::store::policies::{self, ActiveVersion};
+
+/// The parts of the language that this release acts on. A document with any other is neither stored nor
+/// decided from.
+const ENFORCED: &[Part] = &[];
+
+/// Reads a document of the language, as far as this release enforces it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(document: &[u8]) -> Result<Policy, Vec<Problem>> {
+    document::parse_enforced(document, ENFORCED)
+}
 
 /// What the entry of a stored version says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,7 +93,7 @@ fn checked(stored: &ActiveVersion) -> Result<(u32, Policy), Error> {
         return Err(not_in_log());
     }
     // It was accepted when it was stored; a release that cannot read it any more must not decide.
-    let policy = document::parse(stored.document.as_bytes()).map_err(|problems| {
+    let policy = parse(stored.document.as_bytes()).map_err(|problems| {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
         Error::internal(anyhow::anyhow!(
             "this release cannot read the active policy {}: {first}",

@@ -84,17 +84,17 @@ impl Store {
     /// A connection for reading, or for a single statement.
     ///
     /// # Errors
-    /// `AuditUnavailable` when there is none in time.
+    /// `AuditUnavailable` when there is none in time, or the database lets nobody in.
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.pool.acquire().await?)
+        self.pool.acquire().await.map_err(no_connection)
     }
 
     /// A new transaction; rolled back unless it is given to [`commit`].
     ///
     /// # Errors
-    /// `AuditUnavailable` when there is no connection in time.
+    /// Those of [`Store::acquire`].
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
-        Ok(self.pool.begin().await?)
+        self.pool.begin().await.map_err(no_connection)
     }
 
     /// Whether the database answers, and with the tables this binary needs.
@@ -125,6 +125,11 @@ impl Store {
         .fetch_one(&mut *conn)
         .await?)
     }
+}
+
+/// Why Postgres let nobody in does not matter to callers: nothing was asked of it yet.
+fn no_connection(error: sqlx::Error) -> Error {
+    Error::AuditUnavailable(Some(error))
 }
 
 /// Gives database work that long. When the time is over nothing was committed, because the work does

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aegis_tests::callers::Answer;
 use aegis_tests::cluster::Cluster;
-use aegis_tests::database::{Server, execute};
+use aegis_tests::database::{Database, Server, execute};
 use aegis_tests::eventually::eventually;
 use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::{Context, Result, ensure};
@@ -88,6 +88,48 @@ async fn a_killed_database_is_told_in_time_and_nothing_is_done() -> Result<()> {
     stack.server().process().kill()?;
     is_told_in_time(&stack).await?;
     stack.server().restart().await?;
+    works_again(&stack).await
+}
+
+/// Ways in which a running server lets the control plane in no more, each with its way back. `DATABASE` stands for
+/// the database's name.
+const SHUT: [(&str, &str); 5] = [
+    ("alter database DATABASE connection limit 0", "alter database DATABASE connection limit -1"),
+    ("alter database DATABASE allow_connections false", "alter database DATABASE allow_connections true"),
+    (
+        "revoke connect on database DATABASE from aegis_control_plane",
+        "grant connect on database DATABASE to aegis_control_plane",
+    ),
+    ("alter role aegis_control_plane nologin", "alter role aegis_control_plane login"),
+    ("alter database DATABASE rename to elsewhere", "alter database elsewhere rename to DATABASE"),
+];
+/// Ends every session in the database, and fails while there is one.
+const END_SESSIONS: &str = "
+    do $$ begin
+        perform pg_terminate_backend(pid) from pg_stat_activity where usename = 'aegis_control_plane';
+        assert not exists (select from pg_stat_activity where usename = 'aegis_control_plane');
+    end $$";
+
+#[tokio::test]
+async fn a_database_that_lets_nobody_in_is_told_in_time_and_nothing_is_done() -> Result<()> {
+    let stack = stack().await?;
+    let Database { name, superuser_url, .. } = stack.control_plane_database();
+    let elsewhere = superuser_url.replacen(&format!("/{name}"), "/postgres", 1);
+    let run = async |sql: &str| execute(&elsewhere, sql.replace("DATABASE", name)).await;
+    for (shut, open) in SHUT {
+        // A database is renamed only while nobody is in it.
+        eventually("the database being shut", Duration::from_secs(30), async || {
+            run(END_SESSIONS).await?;
+            run(shut).await.map(Some)
+        })
+        .await?;
+        eventually("nobody being in the database", Duration::from_secs(30), async || {
+            run(END_SESSIONS).await.map(Some)
+        })
+        .await?;
+        is_told_in_time(&stack).await.context(shut)?;
+        run(open).await?;
+    }
     works_again(&stack).await
 }
 

@@ -24,6 +24,8 @@ use self::requests::{Asked, FORBIDDEN, GROUPS, STUCK, Wish, wishes};
 use self::schedule::Schedule;
 use crate::actions::scene::{Scene, WITHIN};
 
+/// What is asked for.
+const ACTIONS: usize = 200;
 /// Clients at work at the same time.
 const CLIENTS: usize = 24;
 /// Pause of a client before it asks again.
@@ -162,60 +164,6 @@ async fn judge(scene: &Scene, wish: &Wish, action: &Value, writes: &[KubeRequest
     Ok(())
 }
 
-async fn survive(count: usize) -> Result<()> {
-    let schedule = Schedule::from_environment()?;
-    let scene = Arc::new(set_up().await?);
-    let second = scene.stack.new_person("second", &["admin"]).await?;
-    let people = [scene.admin.clone(), second];
-    let occupied = scene.occupy(STUCK).await?;
-    let wishes = wishes(&scene, count).await?;
-    let callers: Arc<Vec<Caller>> =
-        Arc::new(scene.stack.control_planes().iter().map(|part| scene.client.at(part.url())).collect());
-
-    let turns = Arc::new(Semaphore::new(CLIENTS));
-    let mut clients = JoinSet::new();
-    for wish in wishes {
-        let (callers, turns) = (callers.clone(), turns.clone());
-        clients.spawn(async move {
-            let _turn = turns.acquire().await?;
-            anyhow::Ok((ask(&callers, &wish).await?, wish))
-        });
-    }
-    let asking = async {
-        let told = clients.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
-        // The kills go on until half of what was asked for has ended: the rest is under way.
-        eventually("half of the actions ending", WITHIN * 2, async || {
-            let open = scene.client.get("/api/v1/actions?limit=200").await?.expect(200)?;
-            let items = open.body["items"].as_array().context("a page has items")?;
-            let ended = items.iter().filter(|action| action["outcome"].is_object()).count();
-            Ok((ended * 2 >= count).then_some(()))
-        })
-        .await?;
-        anyhow::Ok(told)
-    };
-    let kills = schedule.clone().carry_out(&scene.stack);
-    let told = tokio::select! {
-        told = asking => told?,
-        failed = kills => bail!("the kills ended: {failed:?}"),
-    };
-    for part in scene.stack.control_planes().iter().chain(scene.stack.executors()) {
-        part.restart().await?;
-    }
-    scene.mend(STUCK).await?;
-
-    let mut ended = Vec::new();
-    for (id, wish) in &told {
-        ended.push((wish, end_of(&scene, &people, id).await?));
-    }
-    assert_eq!(end_of(&scene, &people, &occupied).await?["state"], "succeeded");
-    scene.only_write(&occupied)?;
-    let writes = scene.stack.cluster()?.audit().writes_by(EXECUTOR_USER)?;
-    for (wish, action) in &ended {
-        judge(&scene, wish, action, &writes).await?;
-    }
-    nothing_else(&scene, &told, &occupied, &writes).await
-}
-
 /// Whether every action there is was told to a client, and every write names one.
 async fn nothing_else(
     scene: &Scene,
@@ -244,12 +192,56 @@ async fn nothing_else(
 }
 
 #[tokio::test]
-async fn kills_at_random_moments_lose_nothing_and_double_nothing() -> Result<()> {
-    survive(60).await
-}
-
-#[tokio::test]
-#[ignore = "takes minutes: `cargo xtask test --long`"]
 async fn kills_at_random_moments_during_two_hundred_actions_lose_nothing_and_double_nothing() -> Result<()> {
-    survive(200).await
+    let schedule = Schedule::from_environment()?;
+    let scene = Arc::new(set_up().await?);
+    let second = scene.stack.new_person("second", &["admin"]).await?;
+    let people = [scene.admin.clone(), second];
+    let occupied = scene.occupy(STUCK).await?;
+    let wishes = wishes(&scene, ACTIONS).await?;
+    let callers: Arc<Vec<Caller>> =
+        Arc::new(scene.stack.control_planes().iter().map(|part| scene.client.at(part.url())).collect());
+
+    let turns = Arc::new(Semaphore::new(CLIENTS));
+    let mut clients = JoinSet::new();
+    for wish in wishes {
+        let (callers, turns) = (callers.clone(), turns.clone());
+        clients.spawn(async move {
+            let _turn = turns.acquire().await?;
+            anyhow::Ok((ask(&callers, &wish).await?, wish))
+        });
+    }
+    let asking = async {
+        let told = clients.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
+        // The kills go on until half of what was asked for has ended: the rest is under way.
+        eventually("half of the actions ending", WITHIN * 2, async || {
+            let open = scene.client.get("/api/v1/actions?limit=200").await?.expect(200)?;
+            let items = open.body["items"].as_array().context("a page has items")?;
+            let ended = items.iter().filter(|action| action["outcome"].is_object()).count();
+            Ok((ended * 2 >= ACTIONS).then_some(()))
+        })
+        .await?;
+        anyhow::Ok(told)
+    };
+    let kills = schedule.clone().carry_out(&scene.stack);
+    let told = tokio::select! {
+        told = asking => told?,
+        failed = kills => bail!("the kills ended: {failed:?}"),
+    };
+    for part in scene.stack.control_planes().iter().chain(scene.stack.executors()) {
+        part.restart().await?;
+    }
+    scene.mend(STUCK).await?;
+
+    let mut ended = Vec::new();
+    for (id, wish) in &told {
+        ended.push((wish, end_of(&scene, &people, id).await?));
+    }
+    assert_eq!(end_of(&scene, &people, &occupied).await?["state"], "succeeded");
+    scene.only_write(&occupied)?;
+    let writes = scene.stack.cluster()?.audit().writes_by(EXECUTOR_USER)?;
+    for (wish, action) in &ended {
+        judge(&scene, wish, action, &writes).await?;
+    }
+    nothing_else(&scene, &told, &occupied, &writes).await
 }
