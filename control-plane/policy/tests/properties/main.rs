@@ -13,7 +13,7 @@ use aegis_policy::{
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
-use world::{asked, decide, document, reversed, rule, rules, set};
+use world::{asked, decide, demands, document, reversed, rule, rules, set};
 
 /// The rules and one more.
 fn with(rules: &[Value], mut rule: Value) -> Vec<Value> {
@@ -218,6 +218,39 @@ proptest! {
             prop_assert!(decision.rules.is_empty() && !miss.missing.is_empty());
             let missed = traces.iter().find(|trace| trace.rule == miss.rule).unwrap();
             prop_assert!(!missed.applies && missed.effect == RuleEffect::Allow);
+        }
+    }
+
+    #[test]
+    fn all_that_rules_demand_holds_and_nothing_is_said_twice(
+        demanding in proptest::collection::vec(demands("REQUIRE"), 1..6),
+        asked in asked(),
+    ) {
+        let mut rules = vec![anyone()];
+        rules.extend(demanding.into_iter().enumerate().map(|(index, mut rule)| {
+            rule["id"] = json!(format!("rule-{index}"));
+            rule["effect"] = json!("REQUIRE");
+            rule
+        }));
+        let together = decide(&rules, &asked).obligations;
+        for rule in &rules[1..] {
+            let alone = decide(&[anyone(), rule.clone()], &asked).obligations;
+            prop_assert!(is_at_least_as_strict(&together, &alone), "{:?}\n{:?}", alone, together);
+            // Every limit names the rules that demand just it.
+            let id = rule["id"].as_str().unwrap();
+            for limit in &together.limits {
+                let demands_it = alone.limits.iter().any(|own| own.what == limit.what);
+                prop_assert_eq!(demands_it, limit.rules.iter().any(|name| name.rule == id), "{:?} {}", limit, rule);
+            }
+            for group in &together.approvals {
+                let names_it = alone.approvals.iter().any(|own| own.what.role == group.what.role);
+                prop_assert_eq!(names_it, group.rules.iter().any(|name| name.rule == id));
+            }
+        }
+        for (index, limit) in together.limits.iter().enumerate() {
+            let others = together.limits.iter().enumerate().filter(|(other, _)| *other != index);
+            prop_assert!(others.into_iter().all(|(_, other)| !bounds_at_least(&other.what, &limit.what)));
+            prop_assert!(!limit.rules.is_empty());
         }
     }
 }

@@ -130,7 +130,7 @@ fn limit() -> impl Strategy<Value = Value> {
 }
 
 /// Fields that say what a rule demands; a REQUIRE demands something.
-fn demands(effect: &'static str) -> impl Strategy<Value = Value> {
+pub(crate) fn demands(effect: &'static str) -> impl Strategy<Value = Value> {
     let approval = (select(vec!["sre", "lead"]), 1..3u32, select(vec![None, Some(60), Some(3600)]));
     let approval = approval.prop_map(|(role, min, expires)| {
         let mut group = json!({ "role": role, "min": min });
