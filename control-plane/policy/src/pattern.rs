@@ -95,6 +95,14 @@ impl fmt::Display for Glob {
     }
 }
 
+impl fmt::Display for ResourcePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut segments: Vec<&str> = self.segments.iter().map(Glob::as_str).collect();
+        segments.extend(self.rest.then_some("**"));
+        f.write_str(&segments.join("/"))
+    }
+}
+
 /// P22: a resource in which each segment is a [`Glob`], and a last `**` stands for one or more segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResourcePattern {

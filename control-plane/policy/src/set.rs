@@ -4,6 +4,7 @@ use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
 use serde_json::json;
 
+use crate::decision::RuleName;
 use crate::document::Policy;
 
 /// All active policies. Its digest names exactly this set.
@@ -45,6 +46,17 @@ impl PolicySet {
         policies.sort_by(|(_, left), (_, right)| left.name().cmp(right.name()));
         let digest = digest(&policies);
         Self { policies, digest }
+    }
+
+    /// The same set without one rule, to see what it is there for.
+    pub(crate) fn without(&self, rule: &RuleName) -> Self {
+        let mut set = self.clone();
+        for (_, policy) in &mut set.policies {
+            if policy.name() == rule.policy {
+                *policy = policy.without(&rule.rule);
+            }
+        }
+        set
     }
 
     /// P24: SHA-256 over the canonical JSON of `[{name, version, digest}, …]`, sorted by name.

@@ -14,6 +14,8 @@ const PEOPLE_MAX: u32 = 20;
 
 /// The `schema` of the documents this release reads.
 pub const SCHEMA: &str = "aegis.policy/v1";
+/// The `schema` of files that hold more tests of a policy.
+pub const TESTS_SCHEMA: &str = "aegis.policy-tests/v1";
 
 /// An object of a document.
 #[derive(Debug)]
@@ -321,6 +323,16 @@ pub static TEST: Object = object(
         must("request", Shape::Object(&REQUEST), "the question"),
         may("facts", Shape::Object(&FACTS), "what the executor saw; nothing when left out"),
         must("expect", Shape::Object(&EXPECT), "the answer"),
+    ],
+);
+
+/// A file of more tests.
+pub static TESTS: Object = object(
+    "test file",
+    &[
+        must("schema", Shape::Literal(TESTS_SCHEMA), "names the language"),
+        must("policy", Shape::Name, "the policy that is tested"),
+        must("tests", Shape::List { of: &Shape::Object(&TEST), min: 1 }, "questions with their answers: P39"),
     ],
 );
 
