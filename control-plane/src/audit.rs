@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::seal::Keyring;
+use crate::store::deliveries;
 use crate::store::entries::{self, NewEntry};
 
 /// Who did what nobody proved to have done.
@@ -40,6 +41,8 @@ pub enum Kind {
     ClusterRegistered,
     /// A cluster's executor address or keys changed.
     ClusterChanged,
+    /// An executor uses another ledger, or may touch other namespaces, than before.
+    ClusterReported,
     /// A policy got its next version.
     PolicyVersionStored,
     /// A policy version became active.
@@ -66,11 +69,21 @@ pub enum Kind {
     ActionEnded,
     /// Somebody read the log: the first of its reader, filter and minute.
     AuditRead,
+    /// A webhook was added or changed.
+    WebhookStored,
+    /// A webhook got another secret.
+    WebhookSecretRotated,
+    /// A webhook was removed.
+    WebhookDeleted,
+    /// Somebody had something sent to a webhook to try it.
+    WebhookTested,
+    /// Somebody had something sent again.
+    WebhookRedelivered,
 }
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserSignedIn,
@@ -80,6 +93,7 @@ impl Kind {
         Self::ClientKeyRevoked,
         Self::ClusterRegistered,
         Self::ClusterChanged,
+        Self::ClusterReported,
         Self::PolicyVersionStored,
         Self::PolicyActivated,
         Self::PolicyDeactivated,
@@ -93,6 +107,11 @@ impl Kind {
         Self::ActionCloseRequested,
         Self::ActionEnded,
         Self::AuditRead,
+        Self::WebhookStored,
+        Self::WebhookSecretRotated,
+        Self::WebhookDeleted,
+        Self::WebhookTested,
+        Self::WebhookRedelivered,
     ];
 
     /// The name used in entries and filters.
@@ -107,6 +126,7 @@ impl Kind {
             Self::ClientKeyRevoked => "client.key-revoked",
             Self::ClusterRegistered => "cluster.registered",
             Self::ClusterChanged => "cluster.changed",
+            Self::ClusterReported => "cluster.reported",
             Self::PolicyVersionStored => "policy.version-stored",
             Self::PolicyActivated => "policy.activated",
             Self::PolicyDeactivated => "policy.deactivated",
@@ -120,12 +140,22 @@ impl Kind {
             Self::ActionCloseRequested => "action.close-requested",
             Self::ActionEnded => "action.ended",
             Self::AuditRead => "audit.read",
+            Self::WebhookStored => "webhook.stored",
+            Self::WebhookSecretRotated => "webhook.secret-rotated",
+            Self::WebhookDeleted => "webhook.deleted",
+            Self::WebhookTested => "webhook.tested",
+            Self::WebhookRedelivered => "webhook.redelivered",
         }
     }
 
     /// The kind of that name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether webhooks are told of it. Its data then leaves the house: `docs/webhooks.md` lists it.
+    pub fn is_told(self) -> bool {
+        matches!(self, Self::ActionEnded | Self::ActionUnknown | Self::OrderNotAccepted)
     }
 }
 
@@ -155,7 +185,8 @@ pub struct Appended {
     pub body: Vec<u8>,
 }
 
-/// Appends one entry. It exists if and only if the transaction of `conn` commits.
+/// Appends one entry, and puts it into the outbox of every webhook that is told of it. Both exist if
+/// and only if the transaction of `conn` commits.
 ///
 /// # Errors
 /// When the database refuses it, or `data` cannot be written as canonical JSON.
@@ -172,7 +203,7 @@ pub async fn append<T: Serialize>(conn: &mut PgConnection, record: Record<'_, T>
     };
     let body = canonical::to_bytes(&entry).map_err(Error::internal)?;
     entries::insert(
-        conn,
+        &mut *conn,
         NewEntry {
             id: entry.id,
             kind: record.kind.as_str(),
@@ -184,6 +215,9 @@ pub async fn append<T: Serialize>(conn: &mut PgConnection, record: Record<'_, T>
         },
     )
     .await?;
+    if record.kind.is_told() {
+        deliveries::enqueue(conn, entry.id, record.kind.as_str(), record.action_id).await?;
+    }
     Ok(Appended { id: entry.id, at: entry.at, body })
 }
 
@@ -217,5 +251,14 @@ mod tests {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(Kind::parse("action.undone"), None);
+    }
+
+    #[test]
+    fn everything_that_webhooks_are_told_of_is_documented() {
+        let page = include_str!("../../docs/webhooks.md");
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_told()) {
+            let kind = kind.as_str();
+            assert!(page.contains(&format!("\n| `{kind}` |")), "docs/webhooks.md does not list {kind}");
+        }
     }
 }

@@ -121,7 +121,7 @@ fn a_diff_shows_access_gained_and_lost_and_obligations_changed() {
     ]));
     let diff = diff(&before, &after, now(), STEPS);
     assert_eq!(diff.undecided, []);
-    let rules = |changes: &[aegis_policy::analyse::Change]| {
+    let rules = |changes: &[analyse::Change]| {
         let rules = changes.iter().flat_map(|change| &change.rules);
         rules.map(|rule| rule.rule.clone()).collect::<BTreeSet<_>>()
     };
@@ -132,8 +132,8 @@ fn a_diff_shows_access_gained_and_lost_and_obligations_changed() {
     let obligations: Vec<_> = diff.changed.iter().map(|change| change.obligation.clone().unwrap()).collect();
     assert_eq!(obligations, ["new: limit: 1 at once per cluster"]);
     assert_eq!(diff.changed[0].after.effect, Effect::Allow);
-    let nothing = super::analyse::diff(&before, &before, now(), STEPS);
-    assert_eq!(nothing, super::analyse::Diff::default());
+    let nothing = analyse::diff(&before, &before, now(), STEPS);
+    assert_eq!(nothing, analyse::Diff::default());
 }
 
 #[test]
