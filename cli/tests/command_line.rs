@@ -291,3 +291,94 @@ fn read_headers(text: &str) -> HeaderMap {
         })
         .collect()
 }
+
+const BOTS: &str = r#"{ "schema": "aegis.policy/v1", "name": "bots", "rules": [
+    { "id": "restart", "effect": "ALLOW", "match": { "principals": ["client:bot"], "actions": ["restart"] },
+      "when": { "path": "metadata.severity", "op": "eq", "value": "high" } }
+  ],
+  "tests": [ { "name": "high", "at": "2026-11-20T12:00:00Z", "expect": { "decision": "ALLOW" },
+    "request": { "principal": "client:bot", "action": "restart", "resource": "k8s/prod/shop/Deployment/web",
+                 "metadata": { "severity": "high" } } } ] }"#;
+
+const MORE: &str = r#"{ "schema": "aegis.policy-tests/v1", "policy": "bots",
+  "tests": [ { "name": "nobody said how severe", "at": "2026-11-20T12:00:00Z", "expect": { "decision": "ALLOW" },
+    "request": { "principal": "client:bot", "action": "restart", "resource": "k8s/prod/shop/Deployment/web" } } ] }"#;
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("it can be written to");
+    }
+    folder
+}
+
+#[test]
+fn policies_are_tested_without_a_control_plane_and_drafts_close_every_gap() {
+    let folder = folder(&[("bots.json", BOTS)]);
+    let path = folder.path().to_str().unwrap();
+    let tested = aegisctl(&["policy", "test", path]);
+    assert_eq!(tested.status.code(), Some(0), "{}", stderr(&tested));
+    assert!(stdout(&tested).contains("metadata.severity is never false"), "{}", stdout(&tested));
+    assert_eq!(aegisctl(&["policy", "test", path, "--require-coverage"]).status.code(), Some(1));
+
+    let drafted = aegisctl(&["policy", "test", path, "--write-drafts", path]);
+    assert_eq!(drafted.status.code(), Some(0), "{}", stderr(&drafted));
+    let covered = aegisctl(&["policy", "test", path, "--require-coverage", "-o", "json"]);
+    assert_eq!(covered.status.code(), Some(0), "{}", stdout(&covered));
+    let again = aegisctl(&["policy", "test", path, "--write-drafts", path]);
+    assert_eq!(again.status.code(), Some(0), "there is nothing left to draft: {}", stderr(&again));
+
+    fs::write(folder.path().join("more.json"), MORE).unwrap();
+    let failed = aegisctl(&["policy", "test", path]);
+    assert_eq!(failed.status.code(), Some(1), "{}", stdout(&failed));
+    let told = stdout(&failed);
+    assert!(told.contains("FAIL  bots: nobody said how severe"), "{told}");
+    assert!(told.contains("decision: expected \"ALLOW\", got \"DENY\""), "{told}");
+}
+
+#[test]
+fn policies_are_checked_and_compared_without_a_control_plane() {
+    let before = folder(&[("bots.json", BOTS)]);
+    let wider = BOTS.replace("client:bot\"]", "client:*\"]");
+    let doubled = BOTS.replace("\"bots\"", "\"same\"");
+    let after = folder(&[("bots.json", &wider), ("same.json", &doubled)]);
+    let (old, new) = (before.path().to_str().unwrap(), after.path().to_str().unwrap());
+
+    assert_eq!(aegisctl(&["policy", "check", old]).status.code(), Some(0));
+    let checked = aegisctl(&["policy", "check", new]);
+    assert_eq!(checked.status.code(), Some(1), "{}", stderr(&checked));
+    assert!(stdout(&checked).contains("same/restart: redundant: "), "{}", stdout(&checked));
+    let unserved = aegisctl(&["policy", "check", old, "--allowlist", "prod="]);
+    assert!(stdout(&unserved).contains("bots/restart: namespace-unserved: "), "{}", stdout(&unserved));
+    let stopped = aegisctl(&["policy", "check", new, "--steps", "2"]);
+    assert_eq!(stopped.status.code(), Some(1));
+    assert!(stdout(&stopped).contains("undecided: "), "{}", stdout(&stopped));
+
+    assert_eq!(aegisctl(&["policy", "diff", old, old]).status.code(), Some(0));
+    let compared = aegisctl(&["policy", "diff", old, new]);
+    assert_eq!(compared.status.code(), Some(1), "{}", stderr(&compared));
+    let told = stdout(&compared);
+    assert!(told.contains("newly allowed: bots/restart\n    client:any restart"), "{told}");
+    assert!(
+        told.ends_with("1 newly allowed, 0 newly denied, 0 changed obligations, 0 undecided\n"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_told_with_its_place() {
+    let folder =
+        folder(&[("a.json", "{\n  \"schema\": \"aegis.policy/v1\", \"nmae\": 1 }"), ("b.json", MORE)]);
+    let path = folder.path().to_str().unwrap();
+    for command in ["test", "check"] {
+        let refused = aegisctl(&["policy", command, path]);
+        assert_eq!(refused.status.code(), Some(2));
+        let told = stderr(&refused);
+        assert!(told.contains("a.json:2:") && told.contains("did you mean `name`?"), "{told}");
+        assert_eq!(stdout(&refused), "");
+    }
+    fs::remove_file(folder.path().join("a.json")).unwrap();
+    let homeless = aegisctl(&["policy", "test", path]);
+    assert!(stderr(&homeless).contains("no file given holds the policy bots"), "{}", stderr(&homeless));
+    assert_eq!(aegisctl(&["policy", "test", "/nonexistent"]).status.code(), Some(2));
+}

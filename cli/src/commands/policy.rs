@@ -1,4 +1,9 @@
-//! `aegisctl policy`: reads, checks, stores and activates policies.
+//! `aegisctl policy`: reads, checks, stores and activates policies; tests and compares them where they lie.
+
+mod check;
+mod diff;
+mod files;
+mod test;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,6 +60,20 @@ pub(crate) enum Policy {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Run the tests of policies, without a control plane
+    #[command(after_help = "Example:\n  aegisctl policy test policies/ --require-coverage\n\n\
+        Exits with 1 when a test fails, and with --require-coverage also when something is not tested.")]
+    Test(test::Test),
+    /// Find rules that do nothing, without a control plane
+    #[command(after_help = "Example:\n  aegisctl policy check policies/ --allowlist prod=shop,bank\n\n\
+        Exits with 1 when something was found, or could not be decided.")]
+    Check(check::Check),
+    /// Show whose access changes from one set of policies to another, without a control plane
+    #[command(
+        after_help = "Example:\n  git worktree add /tmp/main main && aegisctl policy diff /tmp/main/policies policies\n\n\
+        Exits with 1 when an answer changes, or that could not be decided."
+    )]
+    Diff(diff::Diff),
     /// Let a version of a policy decide from now on
     #[command(after_help = "Example:\n  aegisctl policy activate prod-heal --version 3")]
     Activate {
@@ -86,6 +105,12 @@ const FIRST: [&str; 5] = ["name", "version", "activeVersion", "latestVersion", "
 
 /// Runs the command.
 pub(crate) async fn run(command: &Policy, settings: &Settings<'_>) -> Result<Exit, Failure> {
+    match command {
+        Policy::Test(command) => return test::run(command, settings.output),
+        Policy::Check(command) => return check::run(command, settings.output),
+        Policy::Diff(command) => return diff::run(command, settings.output),
+        _ => {}
+    }
     let client = settings.client()?;
     match command {
         Policy::List { page } => {
@@ -127,6 +152,7 @@ pub(crate) async fn run(command: &Policy, settings: &Settings<'_>) -> Result<Exi
             let policy = activate(&client, name, version, etag.as_deref()).await?;
             settings.output.document(&policy, &FIRST)?;
         }
+        Policy::Test(_) | Policy::Check(_) | Policy::Diff(_) => {}
         Policy::Deactivate { name } => {
             let (_, etag) = find(&client, name).await?.ok_or_else(|| no_policy(name))?;
             let call = client.api(Method::POST, &["policies", name, "deactivate"]);

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::compiled::{CompiledSet, Scratch};
 use crate::decision::{Decision, Demanded, Effect, RuleName};
-use crate::document::Policy;
-use crate::evaluate::evaluate;
+use crate::document::{Policy, Rule};
 use crate::obligation::{Approval, Limit};
 use crate::question::Question;
 use crate::set::PolicySet;
@@ -124,17 +124,22 @@ pub struct ComparisonCoverage {
 /// P39: asks the questions of a document's tests. The document counts as if its mode were `enforce`,
 /// together with the policies of `set`; one of the same name gives way to it.
 pub fn run_tests(policy: &Policy, set: &PolicySet) -> Report {
-    let set = set.with(policy.enforced());
-    let mut coverage: Vec<RuleCoverage> = Vec::new();
+    run_more_tests(policy, &[], set)
+}
+
+/// P39: the same, with more tests of the document from elsewhere.
+pub fn run_more_tests(policy: &Policy, more: &[Case], set: &PolicySet) -> Report {
+    let policy = policy.enforced();
+    let compiled = CompiledSet::compile(set.with(policy.clone()));
+    let mut scratch = Scratch::new();
+    // How a rule stands to a question does not depend on others, and there may be thousands of those.
+    let alone = PolicySet::empty().with(policy.clone());
+    let mut coverage: Vec<RuleCoverage> = policy.compiled_rules().iter().map(RuleCoverage::none).collect();
     let mut results = Vec::new();
-    for case in policy.tests() {
+    for case in policy.tests().iter().chain(more) {
         let facts = case.facts.as_ref();
-        let decision = evaluate(&set, &case.question, facts, case.at);
-        let mut traces = trace(&set, &case.question, facts, case.at);
-        traces.retain(|trace| trace.policy == policy.name());
-        if coverage.is_empty() {
-            coverage = traces.iter().map(uncovered).collect();
-        }
+        let decision = compiled.decide(&case.question, facts, case.at, &mut scratch).to_decision();
+        let traces = trace(&alone, &case.question, facts, case.at);
         coverage.iter_mut().zip(&traces).for_each(|(coverage, trace)| coverage.count(trace));
         let differences = case.expect.differences(&decision);
         results.push(CaseResult { name: case.name.clone(), differences, decision });
@@ -142,22 +147,19 @@ pub fn run_tests(policy: &Policy, set: &PolicySet) -> Report {
     Report { results, coverage }
 }
 
-fn uncovered(trace: &RuleTrace) -> RuleCoverage {
-    let comparisons = trace.comparisons.iter().map(|comparison| ComparisonCoverage {
-        pointer: comparison.pointer.clone(),
-        path: comparison.path.clone(),
-        was_true: false,
-        was_false: false,
-    });
-    RuleCoverage {
-        rule: trace.rule.clone(),
-        applied: false,
-        not_applied: false,
-        comparisons: comparisons.collect(),
-    }
-}
-
 impl RuleCoverage {
+    /// What no test shows.
+    fn none(rule: &Rule) -> Self {
+        let comparisons = rule.comparisons().into_iter().map(|(pointer, test)| ComparisonCoverage {
+            pointer,
+            path: test.path.clone(),
+            was_true: false,
+            was_false: false,
+        });
+        let comparisons = comparisons.collect();
+        Self { rule: rule.id.clone(), applied: false, not_applied: false, comparisons }
+    }
+
     fn count(&mut self, trace: &RuleTrace) {
         self.applied |= trace.applies;
         self.not_applied |= !trace.applies;

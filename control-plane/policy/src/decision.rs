@@ -151,6 +151,12 @@ pub struct RuleName {
     pub rule: String,
 }
 
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.policy, self.rule)
+    }
+}
+
 impl Obligations {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {

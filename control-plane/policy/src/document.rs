@@ -126,6 +126,13 @@ impl Policy {
         Self { mode: Mode::Enforce, ..self.clone() }
     }
 
+    /// The same policy without one rule.
+    pub(crate) fn without(&self, id: &str) -> Self {
+        let mut policy = self.clone();
+        policy.rules.retain(|rule| rule.id != id);
+        policy
+    }
+
     /// P30: when its rules apply.
     pub(crate) fn validity(&self) -> Validity {
         self.validity
@@ -166,6 +173,22 @@ pub(crate) enum Condition {
     Any(Vec<Condition>),
     Not(Box<Condition>),
     Test(Test),
+}
+
+impl Condition {
+    fn comparisons<'a>(&'a self, pointer: String, found: &mut Vec<(String, &'a Test)>) {
+        let mut group = |name: &str, members: &'a [Self]| {
+            for (index, member) in members.iter().enumerate() {
+                member.comparisons(format!("{pointer}/{name}/{index}"), found);
+            }
+        };
+        match self {
+            Self::All(members) => group("all", members),
+            Self::Any(members) => group("any", members),
+            Self::Not(member) => member.comparisons(format!("{pointer}/not"), found),
+            Self::Test(test) => found.push((pointer, test)),
+        }
+    }
 }
 
 /// One comparison of one attribute.
@@ -210,6 +233,33 @@ pub(crate) enum Literal {
     Flag(bool),
 }
 
+impl Check {
+    /// The operator, as documents write it.
+    pub(crate) fn operator(&self) -> &'static str {
+        match self {
+            Self::Eq(_) => "eq",
+            Self::Neq(_) => "neq",
+            Self::In(_) => "in",
+            Self::NotIn(_) => "notIn",
+            Self::Lt(_) => "lt",
+            Self::Lte(_) => "lte",
+            Self::Gt(_) => "gt",
+            Self::Gte(_) => "gte",
+            Self::Between(..) => "between",
+            Self::Prefix(_) => "prefix",
+            Self::Suffix(_) => "suffix",
+            Self::Glob(_) => "glob",
+            Self::Cidr(_) => "cidr",
+            Self::Semver(_) => "semver",
+            Self::AnyOf(_) => "anyOf",
+            Self::AllOf(_) => "allOf",
+            Self::NoneOf(_) => "noneOf",
+            Self::Present => "present",
+            Self::Absent => "absent",
+        }
+    }
+}
+
 impl Literal {
     /// The value, unless it is null, a list or an object.
     pub(crate) fn of(value: &Value) -> Option<Self> {
@@ -233,6 +283,12 @@ impl Match {
         self.mismatches(question).is_empty()
     }
 
+    /// Whether it has an entry for this action and this resource, whoever asks.
+    pub(crate) fn is_about(&self, action: &str, resource: &str) -> bool {
+        any(&self.actions, |glob| glob.matches(action))
+            && any(&self.resources, |pattern| pattern.matches(resource))
+    }
+
     /// The dimensions that have no entry for the question.
     pub(crate) fn mismatches(&self, question: &Question) -> Vec<&'static str> {
         let resource = question.resource().to_string();
@@ -251,6 +307,16 @@ fn any<T>(dimension: &[T], matches: impl Fn(&T) -> bool) -> bool {
 }
 
 impl Rule {
+    /// Every comparison of its condition in the order in which they are written, each with the JSON
+    /// pointer into `when`.
+    pub(crate) fn comparisons(&self) -> Vec<(String, &Test)> {
+        let mut found = Vec::new();
+        if let Some(when) = &self.when {
+            when.comparisons(String::new(), &mut found);
+        }
+        found
+    }
+
     /// Whether the rule is valid, and its time open or none asked for.
     pub(crate) fn is_open(&self, now: Timestamp) -> bool {
         self.validity.holds(now) && self.time.as_ref().is_none_or(|time| time.is_open(now))
@@ -266,13 +332,7 @@ pub fn parse(bytes: &[u8]) -> Result<Policy, Vec<Problem>> {
 /// P41: the same for whoever enforces only these parts of the language: a document that uses another
 /// one is refused, with the code `unsupported` at its place.
 pub fn parse_enforced(bytes: &[u8], enforced: &[Part]) -> Result<Policy, Vec<Problem>> {
-    let value = strict::value(bytes, Limits::POLICY).map_err(|error| {
-        let mut problem = Problem::new(error.pointer.clone(), error.code(), error.message.clone());
-        // The strict reader says 0 where the fault is the whole text.
-        problem.line = (error.line > 0).then_some(error.line);
-        problem.column = (error.line > 0).then_some(error.column);
-        vec![problem]
-    })?;
+    let value = strict_value(bytes)?;
     let mut reader = Reader::new(enforced);
     let policy = rule::read_policy(&mut reader, &value);
     match (policy, reader.into_problems()) {
@@ -287,6 +347,39 @@ pub fn parse_enforced(bytes: &[u8], enforced: &[Part]) -> Result<Policy, Vec<Pro
             Err(problems)
         }
     }
+}
+
+/// More tests of one policy, in a file of their own.
+#[derive(Clone, Debug)]
+pub struct TestFile {
+    /// Name of the policy.
+    pub policy: String,
+    /// The tests, as ordered in the file.
+    pub tests: Vec<Case>,
+}
+
+/// P39: reads a file of tests, as strictly as a document.
+pub fn parse_tests(bytes: &[u8]) -> Result<TestFile, Vec<Problem>> {
+    let value = strict_value(bytes)?;
+    let mut reader = Reader::new(Part::ALL);
+    let file = case::read_test_file(&mut reader, &value);
+    match (file, reader.into_problems()) {
+        (Some(file), problems) if problems.is_empty() => Ok(file),
+        (_, mut problems) => {
+            position::locate(bytes, &mut problems);
+            Err(problems)
+        }
+    }
+}
+
+fn strict_value(bytes: &[u8]) -> Result<Value, Vec<Problem>> {
+    strict::value(bytes, Limits::POLICY).map_err(|error| {
+        let mut problem = Problem::new(error.pointer.clone(), error.code(), error.message.clone());
+        // The strict reader says 0 where the fault is the whole text.
+        problem.line = (error.line > 0).then_some(error.line);
+        problem.column = (error.line > 0).then_some(error.column);
+        vec![problem]
+    })
 }
 
 #[cfg(test)]

@@ -262,7 +262,7 @@ fn join(members: &[Condition], situation: &Situation<'_>, decisive: &Truth, othe
     unknown.min().map_or(otherwise, Truth::Unknown)
 }
 
-fn check(test: &Test, situation: &Situation<'_>) -> Truth {
+pub(crate) fn check(test: &Test, situation: &Situation<'_>) -> Truth {
     let unknown = |cause| Truth::Unknown(Indeterminate { path: test.path.clone(), cause });
     // P14: stale facts say nothing, not even that something is missing.
     if situation.facts_are_stale && test.path.starts_with(TARGET) {
@@ -281,7 +281,7 @@ fn check(test: &Test, situation: &Situation<'_>) -> Truth {
 }
 
 /// Compares as the operator says; nothing if the value has another type than the operator reads.
-fn compare(check: &Check, value: &Value) -> Option<bool> {
+pub(crate) fn compare(check: &Check, value: &Value) -> Option<bool> {
     match check {
         // P8: equality, of one type.
         Check::Eq(literal) => equal(value, literal),

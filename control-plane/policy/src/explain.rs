@@ -4,6 +4,8 @@
 mod needs;
 mod opening;
 
+pub(crate) use opening::turns_of;
+
 use std::fmt;
 
 use aegis_contract::facts::Facts;

@@ -12,11 +12,13 @@
 //! The specification is `docs/policies.md`; its numbered rules (P1, P2, …) are cited where they are
 //! implemented, and its examples are run as tests. [`evaluate()`] is a pure function: everything it
 //! depends on is in its arguments, and in the zone data named by [`ZONE_DATA_VERSION`], so a
-//! decision can be taken again years later. Nothing here does IO, reads a clock or draws a random
+//! decision can be taken again years later. [`analyse`] says what holds for all questions at once. Nothing here does IO, reads a clock or draws a random
 //! number.
 
+pub mod analyse;
 pub mod attribute;
 mod case;
+mod compiled;
 mod decision;
 pub mod document;
 mod evaluate;
@@ -30,6 +32,7 @@ mod principal;
 mod problem;
 mod question;
 mod resource;
+mod schema;
 mod set;
 pub mod shape;
 mod suggest;
@@ -37,7 +40,10 @@ mod time;
 mod trace;
 mod zone;
 
-pub use case::{Case, CaseResult, ComparisonCoverage, Difference, Expect, Report, RuleCoverage, run_tests};
+pub use case::{
+    Case, CaseResult, ComparisonCoverage, Difference, Expect, Report, RuleCoverage, run_more_tests, run_tests,
+};
+pub use compiled::{Answer, Bound, CompiledSet, Scratch};
 pub use decision::{
     Cause, DecidingRule, Decision, Demanded, Effect, Indeterminate, Obligations, RuleEffect, RuleName,
     ShadowDecision,
@@ -51,6 +57,7 @@ pub use principal::{PRINCIPAL_KINDS, Principal, PrincipalError};
 pub use problem::{PROBLEMS_MAX, Problem, code};
 pub use question::{Question, QuestionError, RawQuestion};
 pub use resource::{Resource, ResourceError};
+pub use schema::{Draft, schema};
 pub use set::{DuplicatePolicy, PolicySet};
 pub use trace::{Comparison, Judgement, RuleTrace, trace};
 pub use zone::ZONE_DATA_VERSION;

@@ -1,7 +1,7 @@
 //! IP networks, for the operator `cidr`.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A network as `address/bits`, IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,28 @@ impl Network {
             return None;
         }
         (number(first) & !mask(first, bits) == 0).then_some(Self { first, bits })
+    }
+
+    /// Its first address, and the first after its last one if there is one. An IPv4 address also as IPv6
+    /// writes it.
+    pub(crate) fn edges(&self) -> Vec<IpAddr> {
+        let last = number(self.first) | !mask(self.first, self.bits);
+        let mut edges = vec![self.first];
+        match self.first {
+            IpAddr::V4(first) => {
+                let next =
+                    u32::try_from(last & u128::from(u32::MAX)).ok().and_then(|last| last.checked_add(1));
+                let next = next.map(Ipv4Addr::from_bits);
+                edges.extend(next.map(IpAddr::V4));
+                edges.extend(
+                    [Some(first), next].into_iter().flatten().map(|edge| IpAddr::V6(edge.to_ipv6_mapped())),
+                );
+            }
+            IpAddr::V6(_) => {
+                edges.extend(last.checked_add(1).map(|next| IpAddr::V6(Ipv6Addr::from_bits(next))));
+            }
+        }
+        edges
     }
 
     /// Whether the address lies in the network; nothing when the text is no address.

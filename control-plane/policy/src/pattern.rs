@@ -28,6 +28,11 @@ impl PatternError {
 }
 
 impl Glob {
+    /// As it was written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Refuses what no name contains; `*` is the only special character.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -90,6 +95,14 @@ impl fmt::Display for Glob {
     }
 }
 
+impl fmt::Display for ResourcePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut segments: Vec<&str> = self.segments.iter().map(Glob::as_str).collect();
+        segments.extend(self.rest.then_some("**"));
+        f.write_str(&segments.join("/"))
+    }
+}
+
 /// P22: a resource in which each segment is a [`Glob`], and a last `**` stands for one or more segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResourcePattern {
@@ -98,6 +111,11 @@ pub(crate) struct ResourcePattern {
 }
 
 impl ResourcePattern {
+    /// All that is written before a last `**`.
+    pub(crate) fn segments(&self) -> &[Glob] {
+        &self.segments
+    }
+
     /// P23: refuses every pattern that no resource can match.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
         if text == "**" {

@@ -4,6 +4,7 @@ use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
 use serde_json::json;
 
+use crate::decision::RuleName;
 use crate::document::Policy;
 
 /// All active policies. Its digest names exactly this set.
@@ -47,6 +48,17 @@ impl PolicySet {
         Self { policies, digest }
     }
 
+    /// The same set without one rule, to see what it is there for.
+    pub(crate) fn without(&self, rule: &RuleName) -> Self {
+        let mut set = self.clone();
+        for (_, policy) in &mut set.policies {
+            if policy.name() == rule.policy {
+                *policy = policy.without(&rule.rule);
+            }
+        }
+        set
+    }
+
     /// P24: SHA-256 over the canonical JSON of `[{name, version, digest}, …]`, sorted by name.
     pub fn digest(&self) -> Digest {
         self.digest
@@ -55,6 +67,12 @@ impl PolicySet {
     /// The policies with their versions, sorted by name.
     pub fn policies(&self) -> impl Iterator<Item = (u32, &Policy)> {
         self.policies.iter().map(|(version, policy)| (*version, policy))
+    }
+
+    /// The policy at this place of [`policies`](Self::policies), with its version.
+    pub(crate) fn policy(&self, place: u32) -> (u32, &Policy) {
+        let (version, policy) = &self.policies[place as usize];
+        (*version, policy)
     }
 }
 

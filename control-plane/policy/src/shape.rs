@@ -14,6 +14,8 @@ const PEOPLE_MAX: u32 = 20;
 
 /// The `schema` of the documents this release reads.
 pub const SCHEMA: &str = "aegis.policy/v1";
+/// The `schema` of files that hold more tests of a policy.
+pub const TESTS_SCHEMA: &str = "aegis.policy-tests/v1";
 
 /// An object of a document.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Object {
     pub fields: &'static [Field],
     /// At least one of these fields is there; empty when it does not matter.
     pub some_of: &'static [&'static str],
+    /// Either all or none of these fields are there.
+    pub together: &'static [&'static str],
 }
 
 /// A field of an object.
@@ -104,7 +108,7 @@ const fn may(name: &'static str, shape: Shape, meaning: &'static str) -> Field {
 }
 
 const fn object(name: &'static str, fields: &'static [Field]) -> Object {
-    Object { name, fields, some_of: &[] }
+    Object { name, fields, some_of: &[], together: &[] }
 }
 
 pub(crate) const NAME_LENGTH_MAX: usize = 63;
@@ -202,6 +206,7 @@ pub static TIME: Object = Object {
         may("except", Shape::List { of: &Shape::Name, min: 1 }, "never applies while one of these is open"),
     ],
     some_of: &["windows", "calendars", "except"],
+    together: &["zone", "windows"],
 };
 
 /// A calendar: a time with a name.
@@ -223,6 +228,7 @@ pub static WINDOW: Object = Object {
         may("to", MINUTE, "the first minute outside again; goes with `from`"),
     ],
     some_of: &["days", "dates"],
+    together: &["from", "to"],
 };
 
 const PER_FIELD: Shape = Shape::OneOrMore(&PER);
@@ -273,6 +279,7 @@ pub(crate) static UNAVAILABLE: Object = Object {
         may("maxPods", Shape::Whole(0, COUNT_MAX), "most pods that may be unavailable"),
     ],
     some_of: &["maxPercent", "maxPods"],
+    together: &[],
 };
 
 pub(crate) static BREAKER: Object = object(
@@ -316,6 +323,16 @@ pub static TEST: Object = object(
         must("request", Shape::Object(&REQUEST), "the question"),
         may("facts", Shape::Object(&FACTS), "what the executor saw; nothing when left out"),
         must("expect", Shape::Object(&EXPECT), "the answer"),
+    ],
+);
+
+/// A file of more tests.
+pub static TESTS: Object = object(
+    "test file",
+    &[
+        must("schema", Shape::Literal(TESTS_SCHEMA), "names the language"),
+        must("policy", Shape::Name, "the policy that is tested"),
+        must("tests", Shape::List { of: &Shape::Object(&TEST), min: 1 }, "questions with their answers: P39"),
     ],
 );
 

@@ -45,7 +45,7 @@ pub(crate) struct Dates {
 }
 
 /// P30: from `from` on, until just before `until`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Validity {
     pub(crate) from: Option<Timestamp>,
     pub(crate) until: Option<Timestamp>,

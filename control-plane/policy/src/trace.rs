@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::decision::{Indeterminate, RuleEffect};
-use crate::document::{Condition, Rule};
-use crate::evaluate::{Situation, Truth, judge};
+use crate::document::{Rule, Test};
+use crate::evaluate::{Situation, Truth, check, judge};
 use crate::question::Question;
 use crate::set::PolicySet;
 
@@ -105,28 +105,11 @@ pub fn trace(set: &PolicySet, question: &Question, facts: Option<&Facts>, now: T
 }
 
 fn comparisons(rule: &Rule, situation: &Situation<'_>) -> Vec<Comparison> {
-    let mut found = Vec::new();
-    if let Some(when) = &rule.when {
-        collect(when, String::new(), situation, &mut found);
-    }
-    found
-}
-
-fn collect(condition: &Condition, pointer: String, situation: &Situation<'_>, found: &mut Vec<Comparison>) {
-    let mut group = |name: &str, members: &[Condition]| {
-        for (index, member) in members.iter().enumerate() {
-            collect(member, format!("{pointer}/{name}/{index}"), situation, found);
-        }
+    let comparison = |(pointer, test): (String, &Test)| Comparison {
+        pointer,
+        path: test.path.clone(),
+        found: test.attribute.value(&test.path, situation.question, situation.facts),
+        verdict: check(test, situation).into(),
     };
-    match condition {
-        Condition::All(members) => group("all", members),
-        Condition::Any(members) => group("any", members),
-        Condition::Not(member) => collect(member, format!("{pointer}/not"), situation, found),
-        Condition::Test(test) => found.push(Comparison {
-            pointer,
-            path: test.path.clone(),
-            found: test.attribute.value(&test.path, situation.question, situation.facts),
-            verdict: judge(condition, situation).into(),
-        }),
-    }
+    rule.comparisons().into_iter().map(comparison).collect()
 }

@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 use super::obligation::{read_approvals, read_limits};
 use super::place::Place;
 use super::reader::{Reader, each, is_kebab_case};
-use super::{Problem, code};
+use super::rule::read_schema;
+use super::{Problem, TestFile, code};
 use crate::case::{Case, Expect};
 use crate::decision::{Effect, RuleName};
 use crate::part::Part;
 use crate::question::{Question, RawQuestion};
-use crate::shape::{EXPECT, FACTS, Object, REQUEST, Shape, TEST};
+use crate::shape::{EXPECT, FACTS, Object, REQUEST, Shape, TEST, TESTS, TESTS_SCHEMA};
 
 const TEST_NAME_LENGTH_MAX: usize = 200;
 
@@ -27,8 +28,30 @@ pub(super) fn read_tests(
     reader.uses(&place, Part::Tests);
     let list = reader.list(&place, value)?;
     let policy = fields.get("name").and_then(Value::as_str).unwrap_or_default();
+    read_list(reader, &place, list, policy)
+}
+
+/// P39: reads a file of tests.
+pub(super) fn read_test_file(reader: &mut Reader<'_>, file: &Value) -> Option<TestFile> {
+    let root = Place::Root;
+    let fields = reader.object(&root, file)?;
+    reader.known_fields(&root, fields, &TESTS);
+    read_schema(reader, &root, fields.get("schema"), TESTS_SCHEMA);
+    let policy = reader.name(&root, fields, "policy");
+    let place = root.field("tests");
+    let Some(tests) = fields.get("tests") else {
+        reader.missing(&place);
+        return None;
+    };
+    let list = reader.filled_list(&place, tests)?;
+    let tests = read_list(reader, &place, list, policy.as_deref().unwrap_or_default());
+    Some(TestFile { policy: policy?, tests: tests? })
+}
+
+/// Reads tests of a policy; those that name no policy with a rule mean this one.
+fn read_list(reader: &mut Reader<'_>, place: &Place<'_>, list: &[Value], policy: &str) -> Option<Vec<Case>> {
     let mut names = std::collections::BTreeSet::new();
-    each(&place, list, |place, test| {
+    each(place, list, |place, test| {
         if let Some(name) = test.get("name").and_then(Value::as_str)
             && !names.insert(name)
         {

@@ -22,7 +22,7 @@ pub(super) fn read_policy(reader: &mut Reader<'_>, document: &Value) -> Option<P
     let root = Place::Root;
     let fields = reader.object(&root, document)?;
     reader.known_fields(&root, fields, &DOCUMENT);
-    read_schema(reader, &root, fields.get("schema"));
+    read_schema(reader, &root, fields.get("schema"), SCHEMA);
     let name = reader.name(&root, fields, "name");
     let description = reader.optional_text(&root, fields, "description", DESCRIPTION_LENGTH_MAX);
     let mode = read_mode(reader, &root, fields);
@@ -42,15 +42,20 @@ pub(super) fn read_policy(reader: &mut Reader<'_>, document: &Value) -> Option<P
     })
 }
 
-fn read_schema(reader: &mut Reader<'_>, root: &Place<'_>, schema: Option<&Value>) {
+pub(super) fn read_schema(
+    reader: &mut Reader<'_>,
+    root: &Place<'_>,
+    schema: Option<&Value>,
+    known: &'static str,
+) {
     let place = root.field("schema");
     match schema {
         None => reader.missing(&place),
-        Some(Value::String(text)) if text == SCHEMA => {}
+        Some(Value::String(text)) if text == known => {}
         Some(_) => reader.report(
             Problem::new(place.pointer(), code::UNKNOWN_SCHEMA, "this release reads one schema only")
-                .expected(format!("\"{SCHEMA}\""))
-                .suggestion(Some(SCHEMA)),
+                .expected(format!("\"{known}\""))
+                .suggestion(Some(known)),
         ),
     }
 }

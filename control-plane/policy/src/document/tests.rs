@@ -207,3 +207,30 @@ fn absence_is_specified_by_a_test_of_the_same_path_only() {
     parse(deny(&json!({ "path": "resource.namespace", "op": "eq", "value": "x" })).as_bytes()).unwrap();
     parse(one_rule(&json!({ "id": "a", "effect": "ALLOW", "when": lt })).as_bytes()).unwrap();
 }
+
+#[test]
+fn a_file_of_tests_is_read_as_strictly_as_a_document() {
+    let test = serde_json::json!({
+        "name": "bot", "at": "2026-11-20T12:00:00Z",
+        "request": { "principal": "client:bot", "action": "restart", "resource": "k8s/prod/shop/Pod/web" },
+        "expect": { "decision": "ALLOW", "rules": ["bots", "other/care"] }
+    });
+    let file = serde_json::json!({ "schema": "aegis.policy-tests/v1", "policy": "prod", "tests": [test] });
+    let read = parse_tests(file.to_string().as_bytes()).unwrap();
+    assert_eq!((read.policy.as_str(), read.tests.len()), ("prod", 1));
+    let rules = read.tests[0].expect.rules.as_ref().unwrap();
+    let names: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["other/care", "prod/bots"]);
+    let problems =
+        parse_tests(br#"{ "schema": "aegis.policy/v1", "polizy": "prod", "tests": [{}] }"#).unwrap_err();
+    let found: Vec<(&str, &str)> =
+        problems.iter().map(|problem| (problem.code, problem.pointer.as_str())).collect();
+    for expected in [
+        (code::UNKNOWN_SCHEMA, "/schema"),
+        (code::UNKNOWN_FIELD, "/polizy"),
+        (code::MISSING_FIELD, "/policy"),
+        (code::MISSING_FIELD, "/tests/0/expect"),
+    ] {
+        assert!(found.contains(&expected), "{expected:?} of {found:?}");
+    }
+}

@@ -67,7 +67,7 @@ fn turns(rules: &[(&Policy, &Rule)], now: Timestamp, day: u32) -> BTreeSet<Times
 
 /// P15: the minutes at which a window may open or close on the days of this span, as often as the
 /// clock shows them, and the changes of the clock itself.
-fn turns_of(calendar: &Calendar, start: Timestamp, end: Timestamp) -> Vec<Timestamp> {
+pub(crate) fn turns_of(calendar: &Calendar, start: Timestamp, end: Timestamp) -> Vec<Timestamp> {
     let zone = &calendar.zone;
     let changes = zone.following(start).map(|change| change.timestamp());
     let mut turns: Vec<Timestamp> = changes.take_while(|change| *change <= end).collect();
