@@ -10,5 +10,6 @@ mod executor;
 mod fault_proxy;
 mod faults;
 mod house;
+mod limits;
 mod peers;
 mod testbed;
