@@ -13,3 +13,4 @@ mod house;
 mod limits;
 mod peers;
 mod testbed;
+mod webhooks;

@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod clients;
 pub mod clusters;
 pub mod decisions;
+pub mod deliveries;
 pub mod dispatch;
 pub mod entries;
 pub mod idempotency;
@@ -17,6 +18,7 @@ pub mod policies;
 pub mod receipts;
 pub mod refusals;
 pub mod users;
+pub mod webhooks;
 
 use std::future::Future;
 use std::time::Duration;
