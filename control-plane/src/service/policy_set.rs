@@ -13,7 +13,7 @@ use crate::store::policies::{self, ActiveVersion};
 
 /// The parts of the language that this release acts on. A document with any other is neither stored nor
 /// decided from.
-const ENFORCED: &[Part] = &[];
+const ENFORCED: &[Part] = &[Part::DryRunOnly, Part::Limits];
 
 /// Reads a document of the language, as far as this release enforces it.
 ///

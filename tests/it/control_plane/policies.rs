@@ -106,13 +106,13 @@ async fn what_is_wrong_with_a_policy_is_said_with_its_place_and_what_is_not_enfo
         }
         document
     };
-    let mut limits = policy("x", &["restart"]);
-    limits["rules"][0]["limits"] = json!([{ "type": "cooldown", "per": "target", "seconds": 600 }]);
+    let mut emergency = policy("x", &["restart"]);
+    emergency["rules"][0]["breakGlass"] = json!({ "reviewRole": "security", "reviewSeconds": 86400 });
     for (document, code, pointer) in [
         (changed("/rules/0/effect", json!("PERHAPS")), "policy-invalid", "/rules/0/effect"),
         (changed("/rules/0/match/actions/0", json!("restrat")), "policy-invalid", "/rules/0/match/actions/0"),
         (changed("/name", json!("other")), "policy-invalid", "/name"),
-        (limits, "unsupported", "/rules/0/limits"),
+        (emergency, "unsupported", "/rules/0/breakGlass"),
     ] {
         let refused = admin.put(PATH, &document, None).await?;
         assert_eq!((refused.status, refused.code()), (422, code), "{}", refused.text);
