@@ -40,6 +40,8 @@ pub enum Kind {
     ClusterRegistered,
     /// A cluster's executor address or keys changed.
     ClusterChanged,
+    /// An executor uses another ledger, or may touch other namespaces, than before.
+    ClusterReported,
     /// A policy got its next version.
     PolicyVersionStored,
     /// A policy version became active.
@@ -70,7 +72,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserSignedIn,
@@ -80,6 +82,7 @@ impl Kind {
         Self::ClientKeyRevoked,
         Self::ClusterRegistered,
         Self::ClusterChanged,
+        Self::ClusterReported,
         Self::PolicyVersionStored,
         Self::PolicyActivated,
         Self::PolicyDeactivated,
@@ -107,6 +110,7 @@ impl Kind {
             Self::ClientKeyRevoked => "client.key-revoked",
             Self::ClusterRegistered => "cluster.registered",
             Self::ClusterChanged => "cluster.changed",
+            Self::ClusterReported => "cluster.reported",
             Self::PolicyVersionStored => "policy.version-stored",
             Self::PolicyActivated => "policy.activated",
             Self::PolicyDeactivated => "policy.deactivated",

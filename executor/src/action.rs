@@ -148,11 +148,13 @@ fn other(code: OutcomeCode, message: &str) -> State {
     State::Other { code, message: message.to_owned() }
 }
 
-// Two restarts within one second write the same time; the action's own annotation tells them apart.
+// Somebody else may have written the same: another restart within the second, another rollback. The
+// template bears its action's mark. Replicas and a pod's absence bear none: somebody else's identical
+// edit between the `acting` row and the write counts as written, since the object is as wanted.
 fn is_ours(act: &Act, object: &Object) -> bool {
     match act.change {
-        Change::Restart(_) => restart::is_of(act.action_id, object),
-        Change::RestartPod(_) | Change::Scale(_) | Change::Rollback(_) => true,
+        Change::Restart(_) | Change::Rollback(_) => template::is_of(act.action_id, object),
+        Change::RestartPod(_) | Change::Scale(_) => true,
     }
 }
 
@@ -183,7 +185,8 @@ pub(crate) async fn write(
             let caller = Caller::Action(act.action_id);
             let sets =
                 rollback::revisions(&act.target, object, cluster, caller).await.map_err(WriteError::Read)?;
-            let operations = rollback::operations(&sets, *template_digest).ok_or(WriteError::RevisionGone)?;
+            let operations = rollback::operations(&sets, *template_digest, act.action_id)
+                .ok_or(WriteError::RevisionGone)?;
             patch(path, object, operations)
         }
         // An `acting` row of another change cannot come from this program.
@@ -231,6 +234,7 @@ pub(crate) mod tests {
         Act {
             action_id: ActionId(Uuid::from_u128(7)),
             attempt: 1,
+            ledger: Uuid::from_u128(9).into(),
             target: Target::parse(&format!("shop/{kind}/web"), "local").unwrap(),
             change,
             preconditions: Preconditions { uid: "u1".to_owned(), fields },

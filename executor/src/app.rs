@@ -77,14 +77,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     telemetry::init(SERVICE, &log_level)?;
     let metrics = Metrics::new();
     let shutdown = Shutdown::on_signals()?;
-    let namespaces: Vec<&str> = allowlist.allowed().collect();
+    let namespaces = allowlist.allowed();
     tracing::info!(cluster, namespaces = namespaces.join(","), receiptKey = receipt_key.id(), "starting");
     let kubernetes = Cluster::connect(kubeconfig.as_deref()).await?;
-    let (review, reviewed) = Review::new(
-        kubernetes.clone(),
-        namespaces.into_iter().map(str::to_owned),
-        dangerous_allow_excess_rights,
-    );
+    let (review, reviewed) = Review::new(kubernetes.clone(), namespaces, dangerous_allow_excess_rights);
     let executor = Arc::new(Executor {
         receipts: ReceiptSigner::new(cluster.clone(), receipt_key),
         cluster_name: cluster,
@@ -96,6 +92,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         metrics: ExecutorMetrics::registered(&metrics),
         shutdown: shutdown.clone(),
     });
+    executor.name_ledger().await.context("cannot name the ledger")?;
     let resume = tokio::spawn(resume_when_reviewed(Arc::clone(&executor), reviewed.clone()));
     let router = edge::with_edge(reviewed.guard(http::routes(Arc::clone(&executor))), metrics);
     tokio::select! {

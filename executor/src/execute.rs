@@ -10,6 +10,7 @@
 
 mod lease;
 mod metrics;
+mod naming;
 mod orders;
 mod receipts;
 mod watching;

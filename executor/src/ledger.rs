@@ -2,16 +2,17 @@
 //!
 //! Rows are only added. All SQL of the executor stands in this module; every call is bounded in
 //! time, and an error here is always retryable for the caller: nothing was answered yet.
+//!
+//! INVARIANT: every transaction that adds a row tests the ledger's id, and whatever is read for a
+//! receipt is read together with it: a restored ledger is another one, also under a running process.
 
 pub(crate) mod attempts;
+pub(crate) mod identity;
 pub(crate) mod leases;
 pub(crate) mod stories;
 
 use std::time::Duration;
 
-use aegis_contract::ids::LedgerId;
-use aegis_contract::receipt::LedgerPosition;
-use aegis_runtime::clock;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -25,7 +26,6 @@ const CONNECTIONS_MAX: u32 = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     pool: PgPool,
-    id: LedgerId,
 }
 
 /// Why the ledger gave no answer.
@@ -37,13 +37,16 @@ pub(crate) enum LedgerError {
     /// The database did not answer in time.
     #[error("the ledger's database did not answer in time")]
     TimedOut,
+    /// It was restored or moved, and has no id yet as it stands now.
+    #[error("the ledger was restored or moved and has to be named anew")]
+    Unnamed,
     /// A row cannot be what this program wrote.
     #[error("a ledger row is not readable: {0}")]
     Unreadable(String),
 }
 
 impl Ledger {
-    /// Connects, and names the ledger when this is its first use.
+    /// Connects.
     pub(crate) async fn open(url: &SecretString) -> anyhow::Result<Self> {
         let options: PgConnectOptions = url.expose_secret().parse()?;
         let pool = PgPoolOptions::new()
@@ -51,30 +54,7 @@ impl Ledger {
             .acquire_timeout(CALL_SECONDS_MAX)
             .connect_with(options.application_name("aegis-executor"))
             .await?;
-        sqlx::query!(
-            "insert into ledger.identity (ledger_id) values ($1) on conflict (singleton) do nothing",
-            clock::new_uuid(),
-        )
-        .execute(&pool)
-        .await?;
-        let id = sqlx::query_scalar!("select ledger_id from ledger.identity").fetch_one(&pool).await?;
-        Ok(Self { pool, id: LedgerId(id) })
-    }
-
-    /// The ledger's id and its highest row, as every receipt carries them.
-    pub(crate) async fn position(&self) -> Result<LedgerPosition, LedgerError> {
-        let row = bounded(async {
-            Ok(sqlx::query_scalar!(r#"select coalesce(max(row_number), 0) as "row!" from ledger.rows"#)
-                .fetch_one(&self.pool)
-                .await?)
-        })
-        .await?;
-        Ok(self.position_at(read_row(row)?))
-    }
-
-    /// How it stood when this was its highest row.
-    pub(crate) fn position_at(&self, row: u64) -> LedgerPosition {
-        LedgerPosition { id: self.id, row }
+        Ok(Self { pool })
     }
 }
 

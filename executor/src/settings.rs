@@ -11,6 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::verify::allowlist::Allowlist;
 
+/// Most namespaces on the allowlist: every observation reports them all, and a receipt has 64 KiB.
+const NAMESPACES_MAX: usize = 500;
+
 /// What `serve` needs.
 pub(crate) struct Settings {
     /// `LISTEN_ADDRESS`: where orders are taken.
@@ -124,6 +127,9 @@ fn read_allowlist(source: &mut Source) -> Allowlist {
     for namespace in namespaces.iter().filter(|namespace| !is_dns_label(namespace)) {
         source.problem("ALLOWED_NAMESPACES", format!("`{namespace}` is not the name of a namespace"));
     }
+    if namespaces.len() > NAMESPACES_MAX {
+        source.problem("ALLOWED_NAMESPACES", format!("names more than {NAMESPACES_MAX} namespaces"));
+    }
     Allowlist::new(namespaces, source.or("DANGEROUS_ALLOW_SYSTEM_NAMESPACES", false))
 }
 
@@ -172,7 +178,7 @@ mod tests {
         pairs[1].1 = "Not A Label".to_owned();
         pairs[3].1 = "c2hvcnQ=".to_owned();
         pairs[4].1 = "s3cret-pem".to_owned();
-        pairs[5].1 = "shop,Bank".to_owned();
+        pairs[5].1 = format!("shop,Bank{}", ",x".repeat(NAMESPACES_MAX));
         let text = problem(pairs);
         for name in ["CLUSTER", "ORDER_KEY ", "RECEIPT_KEY", "ALLOWED_NAMESPACES"] {
             assert!(text.contains(name), "{name}: {text}");

@@ -65,7 +65,7 @@ pub(crate) mod tests {
     use aegis_contract::action::{Change, ScaleParams};
     use aegis_contract::canonical;
     use aegis_contract::digest::Digest;
-    use aegis_contract::ids::{ActionId, DecisionId, EntryId};
+    use aegis_contract::ids::{ActionId, DecisionId, EntryId, LedgerId};
     use aegis_contract::intent::{ENTRY_SCHEMA, Entry, INTENT_KIND, Intent};
     use aegis_contract::order::{CONTRACT_VERSION, Instruction, Preconditions, WrittenFields};
     use aegis_contract::strict::base64_encode;
@@ -85,6 +85,7 @@ pub(crate) mod tests {
         let mut act = Act {
             action_id: ActionId(Uuid::from_u128(1)),
             attempt: 1,
+            ledger: LedgerId(Uuid::from_u128(4)),
             target: Target::parse("shop/Deployment/web", "local").unwrap(),
             change: Change::Scale(ScaleParams { replicas: 5 }),
             preconditions: Preconditions {

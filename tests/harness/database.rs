@@ -2,6 +2,8 @@
 //!
 //! Every login needs its own generated password, and each service's databases let in that service's roles alone.
 
+mod backups;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -273,6 +275,10 @@ impl Installation {
     }
 
     fn launch(&self, folder: &Path, port: u16) -> Launch {
+        self.launch_on(folder, &folder.join("postgres/data"), port)
+    }
+
+    fn launch_on(&self, folder: &Path, data: &Path, port: u16) -> Launch {
         let settings = [
             format!("port={port}"),
             "listen_addresses=127.0.0.1".to_owned(),
@@ -282,12 +288,11 @@ impl Installation {
             // Many stacks with several pools each share one server.
             "max_connections=400".to_owned(),
         ];
-        let own = folder.join("postgres");
         Launch::new(self.programs.join("postgres"))
             .user(self.user)
-            .folder(&own)
+            .folder(folder.join("postgres"))
             .arg("-D")
-            .arg(own.join("data"))
+            .arg(data)
             .args(settings.iter().flat_map(|setting| ["-c", setting]))
     }
 }

@@ -6,6 +6,7 @@ mod idempotency;
 mod log;
 mod outages;
 mod policies;
+mod reports;
 mod requests;
 mod signatures;
 mod withdrawal;

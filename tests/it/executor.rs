@@ -6,3 +6,4 @@ mod crashes;
 mod outages;
 mod refusals;
 mod resolving;
+mod restores;

@@ -122,7 +122,7 @@ fn mentions(folder: &str, words: &[&str]) -> Vec<String> {
 #[test]
 fn the_pure_crates_link_nothing_that_does_io() {
     let links = Links::read();
-    for name in ["aegis-contract", "aegis-policy"] {
+    for name in ["aegis-contract", "aegis-evidence", "aegis-policy"] {
         links.assert_none(name, &IMPURE);
     }
 }
@@ -135,7 +135,14 @@ fn the_executor_cannot_link_the_policy_engine() {
 #[test]
 fn no_shipped_binary_but_the_executor_links_a_kubernetes_client() {
     let links = Links::read();
-    for name in ["aegis-control-plane", "aegisctl", "aegis-runtime", "aegis-policy", "aegis-contract"] {
+    for name in [
+        "aegis-control-plane",
+        "aegisctl",
+        "aegis-runtime",
+        "aegis-policy",
+        "aegis-contract",
+        "aegis-evidence",
+    ] {
         links.assert_none(name, &KUBERNETES);
     }
     assert!(links.of("aegis-executor").contains("kube-client"), "the rule has lost its subject");
@@ -160,7 +167,7 @@ fn all_sql_stands_in_the_stores() {
 
 #[test]
 fn the_pure_crates_read_no_clock_and_no_environment() {
-    for folder in ["shared/contract/src", "control-plane/policy/src"] {
+    for folder in ["shared/contract/src", "shared/evidence/src", "control-plane/policy/src"] {
         let words = ["Timestamp::now", "SystemTime", "Instant::now", "std::env", "now_v7"];
         assert_eq!(mentions(folder, &words), Vec::<String>::new());
     }

@@ -121,6 +121,8 @@ enum Cluster {
         #[arg(long)]
         receipt_public_key_file: PathBuf,
     },
+    /// Print the clusters, each with the ledger its executor uses and the namespaces it may touch.
+    List,
     /// Sign orders with another key from now on.
     AddOrderKey {
         /// Name of the cluster.
@@ -215,6 +217,7 @@ async fn run_cluster(source: Source, command: Cluster) -> anyhow::Result<Value> 
     let CommandSettings { database, keyring } = CommandSettings::read(source)?;
     let store = Store::new(database);
     match command {
+        Cluster::List => list_clusters(&store).await,
         Cluster::Create { name, executor_url, order_key_id, order_key_file, receipt_public_key_file } => {
             let new = NewCluster {
                 name: &name,
@@ -238,6 +241,16 @@ async fn run_cluster(source: Source, command: Cluster) -> anyhow::Result<Value> 
             Ok(json!({ "name": name, "executorUrl": executor_url }))
         }
     }
+}
+
+async fn list_clusters(store: &Store) -> anyhow::Result<Value> {
+    let listed = clusters::list(store).await?.into_iter().map(|cluster| {
+        json!({
+            "name": cluster.name, "executorUrl": cluster.executor_url, "ledger": cluster.ledger_id,
+            "allowedNamespaces": cluster.allowed_namespaces,
+        })
+    });
+    Ok(listed.collect())
 }
 
 /// A file without the newline that editors leave at its end.

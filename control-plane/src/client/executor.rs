@@ -18,10 +18,11 @@ use aegis_runtime::trace_context::{TRACEPARENT, TraceContext};
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
+use super::report::{Report, note};
 use crate::error::Error;
 use crate::seal::{Keyring, Purpose};
 use crate::store::Store;
-use crate::store::clusters::{self, SeenLedger};
+use crate::store::clusters::{self, Cluster, SeenLedger};
 
 /// How long connecting to an executor may take; it is near, or it is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -94,11 +95,11 @@ impl From<Error> for DeliveryError {
 
 /// All that is needed to speak to one cluster's executor.
 pub struct Link {
-    cluster: String,
-    url: String,
+    /// The cluster, with what its executor said of itself last.
+    pub(super) cluster: Cluster,
     key: OrderKey,
     verifier: ReceiptVerifier,
-    /// The ledger last seen there.
+    /// The ledger last seen there; orders are signed for it.
     pub ledger: Option<SeenLedger>,
 }
 
@@ -112,7 +113,7 @@ impl Link {
     ) -> Result<SignedOrder, Error> {
         let order = Order {
             contract: CONTRACT_VERSION,
-            audience: self.cluster.clone(),
+            audience: self.cluster.name.clone(),
             nonce: strict::base64_encode(&clock::random_bytes::<18>()),
             issued_at,
             not_after,
@@ -159,7 +160,10 @@ impl ExecutorClient {
         let Some(found) = clusters::find(&mut conn, cluster).await? else { return Ok(None) };
         let order_keys = clusters::order_keys(&mut conn, cluster).await?;
         let receipt_keys = clusters::receipt_keys(&mut conn, cluster).await?;
-        let ledger = clusters::newest_ledger(&mut conn, cluster).await?;
+        let ledger = match found.ledger_id {
+            Some(id) => clusters::find_ledger(&mut conn, cluster, id).await?,
+            None => None,
+        };
         let sealed = order_keys
             .first()
             .ok_or_else(|| Error::internal(anyhow::anyhow!("cluster {cluster} has no live order key")))?;
@@ -177,7 +181,7 @@ impl ExecutorClient {
         }
         let verifier = verifier
             .ok_or_else(|| Error::internal(anyhow::anyhow!("cluster {cluster} has no live receipt key")))?;
-        Ok(Some(Link { cluster: found.name, url: found.executor_url, key, verifier, ledger }))
+        Ok(Some(Link { cluster: found, key, verifier, ledger }))
     }
 
     async fn known_link(&self, cluster: &str) -> Result<Link, Error> {
@@ -197,31 +201,19 @@ impl ExecutorClient {
             let instruction = Instruction::Observe(Observe { target: target.clone() });
             let order = link.sign(instruction, now, now + self.order_lifetime)?;
             let (receipt, _) = self.post(&link, &order, Duration::ZERO, trace).await?;
-            self.note_ledger_change(&link, &receipt).await?;
-            Ok::<Receipt, DeliveryError>(receipt)
+            let ledger = receipt.ledger;
+            let (observed, allowed_namespaces) = observed(receipt)?;
+            note(&self.store, &link, Report { ledger, allowed_namespaces }).await?;
+            Ok::<Observed, DeliveryError>(observed)
         };
-        let receipt = match tokio::time::timeout(within, look).await {
-            Ok(Ok(receipt)) => receipt,
-            Ok(Err(DeliveryError::Internal(error))) => return Err(*error),
+        match tokio::time::timeout(within, look).await {
+            Ok(Ok(observed)) => Ok(observed),
+            Ok(Err(DeliveryError::Internal(error))) => Err(*error),
             Ok(Err(error)) => {
                 warn!(error = &error as &dyn std::error::Error, cluster = target.cluster, "cannot observe");
-                return Err(Error::ExecutorUnavailable { cluster: target.cluster.clone() });
-            }
-            Err(_) => return Err(Error::ExecutorUnavailable { cluster: target.cluster.clone() }),
-        };
-        match receipt.stage {
-            Stage::Observed { observation: Observation::Present { facts } } => {
-                Ok(Observed::Present(Box::new(facts)))
-            }
-            Stage::Observed { observation: Observation::Absent } => Ok(Observed::Absent),
-            Stage::ObservationRefused { code, message } => Ok(Observed::Refused { code, message }),
-            Stage::Running { .. } | Stage::Closed | Stage::Refused { .. } | Stage::Finished { .. } => {
-                warn!(
-                    cluster = target.cluster,
-                    "the executor answered an observing order with another stage"
-                );
                 Err(Error::ExecutorUnavailable { cluster: target.cluster.clone() })
             }
+            Err(_) => Err(Error::ExecutorUnavailable { cluster: target.cluster.clone() }),
         }
     }
 
@@ -277,7 +269,7 @@ impl ExecutorClient {
             .map_err(|error| Error::internal(anyhow::Error::from(error)))?;
         let mut request = self
             .http
-            .post(format!("{}/v1/orders", link.url.trim_end_matches('/')))
+            .post(format!("{}/v1/orders", link.cluster.executor_url.trim_end_matches('/')))
             .header(TRACEPARENT, trace.child().to_string())
             .timeout(wait + ANSWER_GRACE)
             .json(&OrderRequest { order: envelope });
@@ -298,23 +290,30 @@ impl ExecutorClient {
             .map_err(|error| DeliveryError::NotBelieved(format!("receipt: {error}")))?;
         let receipt: Receipt = strict::from_slice(&payload, Limits::WIRE)
             .map_err(|error| DeliveryError::NotBelieved(format!("receipt: {error}")))?;
-        if receipt.contract != CONTRACT_VERSION || receipt.cluster != link.cluster {
+        if receipt.contract != CONTRACT_VERSION || receipt.cluster != link.cluster.name {
             return Err(DeliveryError::NotBelieved(
                 "the receipt is of another cluster or contract version".to_owned(),
             ));
         }
         Ok((receipt, body))
     }
+}
 
-    /// Writes only when the ledger is new or has fallen back: most observations write nothing.
-    async fn note_ledger_change(&self, link: &Link, receipt: &Receipt) -> Result<(), Error> {
-        let known = link.ledger.filter(|ledger| ledger.id == receipt.ledger.id);
-        if known.is_some_and(|ledger| ledger.regressed || receipt.ledger.row >= ledger.row_seen) {
-            return Ok(());
+/// What an answer says of the target, and which namespaces the executor may touch.
+fn observed(receipt: Receipt) -> Result<(Observed, Vec<String>), DeliveryError> {
+    match receipt.stage {
+        Stage::Observed { observation: Observation::Present { facts }, allowed_namespaces } => {
+            Ok((Observed::Present(Box::new(facts)), allowed_namespaces))
         }
-        let mut conn = self.store.acquire().await?;
-        let row_before = known.map_or(0, |ledger| ledger.row_seen);
-        clusters::note_ledger(&mut conn, &link.cluster, receipt.ledger, row_before, clock::now()).await
+        Stage::Observed { observation: Observation::Absent, allowed_namespaces } => {
+            Ok((Observed::Absent, allowed_namespaces))
+        }
+        Stage::ObservationRefused { code, message, allowed_namespaces } => {
+            Ok((Observed::Refused { code, message }, allowed_namespaces))
+        }
+        Stage::Running { .. } | Stage::Closed | Stage::Refused { .. } | Stage::Finished { .. } => {
+            Err(DeliveryError::NotBelieved("an observing order was answered with another stage".to_owned()))
+        }
     }
 }
 

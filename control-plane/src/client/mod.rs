@@ -1,3 +1,4 @@
 //! The services this one calls.
 
 pub mod executor;
+mod report;

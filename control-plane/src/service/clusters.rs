@@ -13,6 +13,7 @@ use sqlx::PgConnection;
 use crate::audit::{self, Kind, OPERATOR, Record};
 use crate::error::Error;
 use crate::seal::{Keyring, Purpose};
+use crate::store::clusters::Cluster;
 use crate::store::{Store, clients, clusters, commit};
 
 /// Live order keys of one cluster: the old and the new one while they are rotated.
@@ -101,6 +102,14 @@ pub async fn set_executor_url(store: &Store, cluster: &str, executor_url: &str) 
     }
     append(&mut tx, Kind::ClusterChanged, json!({ "cluster": cluster, "executorUrl": executor_url })).await?;
     commit(tx, None).await
+}
+
+/// All clusters by name, with what their executors said of themselves last.
+///
+/// # Errors
+/// Those of the database.
+pub async fn list(store: &Store) -> Result<Vec<Cluster>, Error> {
+    clusters::list(&mut *store.acquire().await?).await
 }
 
 /// Refuses to start when the secret of access tokens is also an order key or a client's secret.

@@ -4,6 +4,7 @@ use aegis_contract::ids::LedgerId;
 use aegis_contract::receipt::LedgerPosition;
 use jiff::Timestamp;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::Stored;
 use crate::error::Error;
@@ -15,6 +16,28 @@ pub struct Cluster {
     pub name: String,
     /// Base URL of its executor.
     pub executor_url: String,
+    /// The ledger its executor was last seen to use.
+    pub ledger_id: Option<LedgerId>,
+    /// The namespaces its executor may touch, as it said last.
+    pub allowed_namespaces: Option<Vec<String>>,
+}
+
+struct Row {
+    name: String,
+    executor_url: String,
+    ledger_id: Option<Uuid>,
+    allowed_namespaces: Option<Vec<String>>,
+}
+
+impl From<Row> for Cluster {
+    fn from(row: Row) -> Self {
+        Self {
+            name: row.name,
+            executor_url: row.executor_url,
+            ledger_id: row.ledger_id.map(LedgerId),
+            allowed_namespaces: row.allowed_namespaces,
+        }
+    }
 }
 
 /// A key of a cluster: an order key's sealed secret, or a receipt key's public PEM.
@@ -69,16 +92,55 @@ pub async fn set_executor_url(
 
 /// All clusters by name.
 pub async fn list(conn: &mut PgConnection) -> Result<Vec<Cluster>, Error> {
-    Ok(sqlx::query_as!(Cluster, "select name, executor_url from clusters order by name")
-        .fetch_all(conn)
-        .await?)
+    let rows = sqlx::query_as!(
+        Row,
+        "select name, executor_url, ledger_id, allowed_namespaces from clusters order by name"
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Cluster::from).collect())
 }
 
 /// One cluster.
 pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Option<Cluster>, Error> {
-    Ok(sqlx::query_as!(Cluster, "select name, executor_url from clusters where name = $1", name)
-        .fetch_optional(conn)
-        .await?)
+    let row = sqlx::query_as!(
+        Row,
+        "select name, executor_url, ledger_id, allowed_namespaces from clusters where name = $1",
+        name
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(Cluster::from))
+}
+
+/// The same, locked until the end of the transaction.
+pub async fn lock(conn: &mut PgConnection, name: &str) -> Result<Option<Cluster>, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        "select name, executor_url, ledger_id, allowed_namespaces from clusters where name = $1 for no key update",
+        name
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(Cluster::from))
+}
+
+/// Keeps what a cluster's executor says of itself.
+pub async fn set_reported(
+    conn: &mut PgConnection,
+    name: &str,
+    ledger: LedgerId,
+    allowed_namespaces: &[String],
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update clusters set ledger_id = $2, allowed_namespaces = $3 where name = $1",
+        name,
+        ledger.0,
+        allowed_namespaces as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Adds an order key; false when the id is taken.
@@ -147,12 +209,17 @@ pub async fn receipt_keys(conn: &mut PgConnection, cluster: &str) -> Result<Vec<
     .await?)
 }
 
-/// The ledger that the cluster's executor was last seen to begin using.
-pub async fn newest_ledger(conn: &mut PgConnection, cluster: &str) -> Result<Option<SeenLedger>, Error> {
+/// What is remembered of a ledger of the cluster's executor.
+pub async fn find_ledger(
+    conn: &mut PgConnection,
+    cluster: &str,
+    id: LedgerId,
+) -> Result<Option<SeenLedger>, Error> {
     let row = sqlx::query!(
         "select id, row_seen, regressed_at is not null as \"regressed!\" from ledgers \
-         where cluster = $1 order by first_seen_at desc, id desc limit 1",
-        cluster
+         where cluster = $1 and id = $2",
+        cluster,
+        id.0,
     )
     .fetch_optional(conn)
     .await?;

@@ -8,18 +8,13 @@ use serde_json::{Value, json};
 
 use super::Plan;
 use super::object::Object;
-use super::template::{ACTION, RESTARTED_AT};
+use super::template::{ACTION, RESTARTED_AT, TEMPLATE_ANNOTATIONS};
 
 const TEMPLATE_METADATA: &str = "/spec/template/metadata";
-const TEMPLATE_ANNOTATIONS: &str = "/spec/template/metadata/annotations";
 
 pub(super) fn fields(object: &Object) -> WrittenFields {
     let restarted_at = object.annotation(TEMPLATE_ANNOTATIONS, RESTARTED_AT).map(str::to_owned);
     WrittenFields::Restart { restarted_at }
-}
-
-pub(super) fn is_of(action_id: ActionId, object: &Object) -> bool {
-    object.annotation(TEMPLATE_ANNOTATIONS, ACTION) == Some(action_id.to_string().as_str())
 }
 
 pub(super) fn plan(object: &Object, before: WrittenFields, now: Timestamp) -> Plan {

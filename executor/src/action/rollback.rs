@@ -3,6 +3,7 @@
 use aegis_contract::action::RollbackParams;
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::digest::Digest;
+use aegis_contract::ids::ActionId;
 use aegis_contract::order::WrittenFields;
 use aegis_contract::target::Target;
 use serde_json::{Value, json};
@@ -82,9 +83,10 @@ pub(super) fn plan(
     }
 }
 
-pub(super) fn operations(revisions: &[Revision], wanted: Digest) -> Option<Vec<Value>> {
+pub(super) fn operations(revisions: &[Revision], wanted: Digest, action_id: ActionId) -> Option<Vec<Value>> {
     let revision = revisions.iter().find(|revision| revision.digest == wanted)?;
-    Some(vec![json!({ "op": "replace", "path": "/spec/template", "value": revision.template })])
+    let template = template::marked(revision.template.clone(), action_id);
+    Some(vec![json!({ "op": "replace", "path": "/spec/template", "value": template })])
 }
 
 // A label selector in the form that queries take.
@@ -165,14 +167,20 @@ mod tests {
     }
 
     #[test]
-    fn the_template_written_is_the_revisions_own_without_the_controllers_label() {
+    fn the_template_written_is_the_revisions_own_with_the_actions_mark_for_the_controllers_label() {
         let sets = [set("d", "1", restarted("app:1")), set("d", "2", template("app:2"))];
-        let wanted = template::digest(&template("app:1")).unwrap();
-        let operations = operations(&owned_revisions("d", &sets), wanted).unwrap();
-        assert_eq!(
-            operations,
-            [json!({ "op": "replace", "path": "/spec/template", "value": restarted("app:1") })]
-        );
+        let id = ActionId(uuid::Uuid::from_u128(7));
+        for (revision, name) in [(restarted("app:1"), "app:1"), (template("app:2"), "app:2")] {
+            let wanted = template::digest(&template(name)).unwrap();
+            let operations = operations(&owned_revisions("d", &sets), wanted, id).unwrap();
+            let mut marked = revision.clone();
+            marked["metadata"]["annotations"][template::ACTION] = json!(id.to_string());
+            assert_eq!(operations, [json!({ "op": "replace", "path": "/spec/template", "value": marked })]);
+            // Compared as a template it is the revision's own; as a write it is this action's alone.
+            assert_eq!(template::digest(&marked), template::digest(&revision));
+            assert!(template::is_of(id, &deployment(&marked)));
+            assert!(!template::is_of(ActionId(uuid::Uuid::from_u128(8)), &deployment(&marked)));
+        }
     }
 
     #[test]

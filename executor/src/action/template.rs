@@ -2,14 +2,30 @@
 
 use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
-use serde_json::Value;
+use aegis_contract::ids::ActionId;
+use serde_json::{Value, json};
+
+use super::object::Object;
 
 /// Annotation that `kubectl rollout restart` and a `restart` write.
 pub(super) const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
-/// Annotation that names the action of a `restart`.
+/// Annotation that names the action that wrote the template: a `restart` or a `rollback`.
 pub(super) const ACTION: &str = "aegis.dev/action";
 /// Label that the Deployment controller adds to the templates of its ReplicaSets.
 pub(super) const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+
+pub(super) const TEMPLATE_ANNOTATIONS: &str = "/spec/template/metadata/annotations";
+
+/// Whether the action wrote the object's template as it is.
+pub(super) fn is_of(action_id: ActionId, object: &Object) -> bool {
+    object.annotation(TEMPLATE_ANNOTATIONS, ACTION) == Some(action_id.to_string().as_str())
+}
+
+/// The template with the action's mark: nobody else's edit looks the same.
+pub(super) fn marked(mut template: Value, action_id: ActionId) -> Value {
+    template["metadata"]["annotations"][ACTION] = json!(action_id);
+    template
+}
 
 /// The digest of a template apart from what restarts and the Deployment controller add to it.
 /// `None` when it has no canonical bytes, and can therefore be compared with nothing.
@@ -40,8 +56,6 @@ fn remove(template: &mut Value, map: &str, name: &str) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

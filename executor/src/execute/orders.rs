@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use aegis_contract::code::RefusalCode;
 use aegis_contract::facts::Observation;
+use aegis_contract::ids::LedgerId;
 use aegis_contract::order::{Act, Instruction, Observe, Resolve};
-use aegis_contract::receipt::{AttemptName, Stage, Step};
+use aegis_contract::receipt::{AttemptName, LedgerPosition, Stage, Step};
 use aegis_runtime::clock;
 use tokio::time::Instant;
 
@@ -63,20 +64,22 @@ impl Executor {
     ) -> Result<Vec<u8>, AnswerError> {
         let name = AttemptName { action_id: act.action_id, attempt: act.attempt };
         for _ in 0..RACES_MAX {
-            if let Some(known) = self.ledger.attempt(name).await? {
+            let (ledger, known) = self.ledger.attempt(name).await?;
+            if let Some(known) = known {
                 return self.answer_known(opened, name, known, wait).await;
             }
+            check_ledger(act, ledger)?;
             let refusal = match self.admit(opened, act).await? {
                 Err(refusal) => refusal,
-                Ok(()) => match self.accept(opened, name).await? {
+                Ok(()) => match self.accept(opened, act).await? {
                     Accepted::Now { fence } => {
                         tracing::info!(actionId = %name.action_id, attempt = name.attempt, "order accepted");
-                        let lease =
-                            LeaseGrant { action_id: name.action_id, owner: self.workers.owner(), fence };
+                        let owner = self.workers.owner();
+                        let lease = LeaseGrant { action_id: name.action_id, owner, fence, ledger };
                         self.workers.start(self, lease);
                         return self.latest(opened, name, wait).await;
                     }
-                    Accepted::AttemptKnown => continue,
+                    Accepted::AttemptKnown | Accepted::OtherLedger => continue,
                     Accepted::OtherAttempt => Refusal::new(
                         RefusalCode::ActionAccepted,
                         "another attempt of this action was accepted",
@@ -84,7 +87,7 @@ impl Executor {
                     Accepted::NonceUsed => nonce_used(),
                 },
             };
-            if let Some(receipt) = self.refuse(opened, name, refusal).await? {
+            if let Some(receipt) = self.refuse(opened, act, refusal).await? {
                 return Ok(receipt);
             }
         }
@@ -101,27 +104,30 @@ impl Executor {
         Ok(check_act(act, &self.allowlist))
     }
 
-    async fn accept(&self, opened: &OpenedOrder, name: AttemptName) -> Result<Accepted, LedgerError> {
+    async fn accept(&self, opened: &OpenedOrder, act: &Act) -> Result<Accepted, LedgerError> {
         let acceptance = Acceptance {
-            name,
+            name: AttemptName { action_id: act.action_id, attempt: act.attempt },
             order_digest: opened.digest,
             order_bytes: &opened.payload,
             nonce: &opened.order.nonce,
+            ledger: act.ledger,
         };
         self.ledger.accept(acceptance, self.workers.owner()).await
     }
 
-    // `None` when the attempt is known meanwhile.
+    // `None` when the attempt is known meanwhile, or the ledger another one.
     async fn refuse(
         &self,
         opened: &OpenedOrder,
-        name: AttemptName,
+        act: &Act,
         refusal: Refusal,
     ) -> Result<Option<Vec<u8>>, LedgerError> {
         let Refusal { code, message } = refusal;
+        let name = AttemptName { action_id: act.action_id, attempt: act.attempt };
         let stage = Stage::Refused { code, message: message.clone() };
-        let receipt = self.receipts.sign(opened.digest, Some(name), self.ledger.position().await?, stage);
-        if !self.ledger.close_refused(name, opened.digest, &receipt).await? {
+        let position = LedgerPosition { id: act.ledger, ..self.ledger.position().await? };
+        let receipt = self.receipts.sign(opened.digest, Some(name), position, stage);
+        if !self.ledger.close_refused(name, opened.digest, act.ledger, &receipt).await? {
             return Ok(None);
         }
         self.metrics.count_refused(code);
@@ -137,7 +143,7 @@ impl Executor {
         wait: Duration,
     ) -> Result<Vec<u8>, AnswerError> {
         match known {
-            KnownAttempt::Closed { row_before } => Ok(self.closed(opened, name, row_before)),
+            KnownAttempt::Closed { before } => Ok(self.closed(opened, name, before)),
             KnownAttempt::Refused { order_digest, receipt } if order_digest == opened.digest => Ok(receipt),
             KnownAttempt::Accepted { order_digest } if order_digest == opened.digest => {
                 self.latest(opened, name, wait).await
@@ -152,9 +158,8 @@ impl Executor {
 
     // Where the ledger stood before the closing, however late it is told: what was added since would
     // make up for rows that a ledger put back from a backup has lost.
-    fn closed(&self, opened: &OpenedOrder, name: AttemptName, row_before: u64) -> Vec<u8> {
-        let position = self.ledger.position_at(row_before);
-        self.receipts.sign(opened.digest, Some(name), position, Stage::Closed)
+    fn closed(&self, opened: &OpenedOrder, name: AttemptName, before: LedgerPosition) -> Vec<u8> {
+        self.receipts.sign(opened.digest, Some(name), before, Stage::Closed)
     }
 
     /// The final receipt of an accepted action, or after `wait` one that says how far it got.
@@ -174,9 +179,8 @@ impl Executor {
             }
             if Instant::now() >= deadline || self.shutdown.is_triggered() {
                 let steps = self.workers.steps(name.action_id).unwrap_or_else(|| steps_of(&story));
-                let position = self.ledger.position().await?;
                 let stage = Stage::Running { steps };
-                return Ok(self.receipts.sign(opened.digest, Some(story.name), position, stage));
+                return Ok(self.receipts.sign(opened.digest, Some(story.name), story.ledger, stage));
             }
             tokio::select! {
                 () = self.workers.ended(name.action_id, POLL_INTERVAL) => {}
@@ -194,9 +198,9 @@ impl Executor {
             Ok(()) => match self.cluster.read(&observe.target, Caller::Observe).await {
                 Ok(Some(object)) => {
                     let facts = facts::facts(observe.target.kind, &object, clock::now());
-                    Stage::Observed { observation: Observation::Present { facts } }
+                    self.observed(Observation::Present { facts })
                 }
-                Ok(None) => Stage::Observed { observation: Observation::Absent },
+                Ok(None) => self.observed(Observation::Absent),
                 Err(ReadError::Forbidden(message)) => {
                     self.observation_refused(Refusal::new(RefusalCode::NamespaceNotAllowed, message))
                 }
@@ -206,10 +210,14 @@ impl Executor {
         Ok(self.receipts.sign(opened.digest, None, self.ledger.position().await?, stage))
     }
 
+    fn observed(&self, observation: Observation) -> Stage {
+        Stage::Observed { observation, allowed_namespaces: self.allowlist.allowed() }
+    }
+
     fn observation_refused(&self, Refusal { code, message }: Refusal) -> Stage {
         self.metrics.count_refused(code);
         tracing::warn!(%code, message, "observation refused");
-        Stage::ObservationRefused { code, message }
+        Stage::ObservationRefused { code, message, allowed_namespaces: self.allowlist.allowed() }
     }
 
     async fn resolve(
@@ -223,12 +231,21 @@ impl Executor {
         match self.ledger.resolve(name).await? {
             Resolved::Accepted => self.latest(opened, name, wait).await,
             Resolved::Refused(receipt) => Ok(receipt),
-            Resolved::Closed { row_before } => {
+            Resolved::Closed { before } => {
                 tracing::info!(actionId = %name.action_id, attempt = name.attempt, "attempt closed");
-                Ok(self.closed(opened, name, row_before))
+                Ok(self.closed(opened, name, before))
             }
         }
     }
+}
+
+/// Refuses, without a row and therefore not for good, what another ledger may hold already.
+fn check_ledger(act: &Act, ledger: LedgerId) -> Result<(), Refusal> {
+    if act.ledger == ledger {
+        return Ok(());
+    }
+    let message = format!("the order was signed for the ledger {}, and this is {ledger}", act.ledger);
+    Err(Refusal::new(RefusalCode::LedgerChanged, message))
 }
 
 fn nonce_used() -> Refusal {

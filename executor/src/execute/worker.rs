@@ -3,7 +3,7 @@
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::facts::Rollout;
 use aegis_contract::order::{Act, Instruction, Order};
-use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, Stage, Step};
+use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, LedgerPosition, Stage, Step};
 use aegis_contract::strict::{self, Limits};
 use aegis_contract::target::Kind;
 use aegis_runtime::clock;
@@ -24,7 +24,7 @@ use crate::verify::time::has_passed;
 /// Why a worker stopped before the action ended. Another one goes on.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// Another worker holds the lease.
+    /// Another worker holds the lease, or the ledger that granted it was restored.
     LeaseLost,
     /// This process ends.
     ShuttingDown,
@@ -82,12 +82,15 @@ pub(super) async fn run(
     if story.receipt.is_some() {
         return Ok(());
     }
+    if story.ledger.id != lease.grant.ledger {
+        return Err(Stop::LeaseLost);
+    }
     let (act, not_after) = read_act(&story.order_bytes)?;
     steps.send_replace(steps_of(&story));
     Worker { executor, lease, act, not_after, story, steps }.carry_out().await
 }
 
-fn read_act(order_bytes: &[u8]) -> Result<(Act, Timestamp), LedgerError> {
+pub(super) fn read_act(order_bytes: &[u8]) -> Result<(Act, Timestamp), LedgerError> {
     let order: Order = strict::from_slice(order_bytes, Limits::WIRE)
         .map_err(|error| LedgerError::Unreadable(error.to_string()))?;
     match order.instruction {
@@ -205,12 +208,9 @@ impl Worker<'_> {
         let result = ExecutionResult { status, code, message: message.clone(), steps, before, after };
         let Story { name, order_digest, .. } = self.story;
         let ledger = &self.executor.ledger;
-        let receipt = self.executor.receipts.sign(
-            order_digest,
-            Some(name),
-            ledger.position().await?,
-            Stage::Finished { result },
-        );
+        let position = LedgerPosition { id: self.lease.grant.ledger, ..ledger.position().await? };
+        let stage = Stage::Finished { result };
+        let receipt = self.executor.receipts.sign(order_digest, Some(name), position, stage);
         if !ledger.finish(name, order_digest, self.lease.grant, &receipt).await? {
             return Err(Stop::LeaseLost);
         }

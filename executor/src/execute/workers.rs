@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::Executor;
 use super::lease::Lease;
 use super::worker::{self, Stop};
+use crate::ledger::LedgerError;
 use crate::ledger::leases::LeaseGrant;
 
 /// How often leases that ran out are looked for; with the lease's own length this bounds a takeover.
@@ -116,7 +117,7 @@ async fn carry_out(executor: &Arc<Executor>, grant: LeaseGrant, steps: watch::Se
         () = executor.shutdown.wait() => Stop::ShuttingDown,
     };
     match &stop {
-        Stop::LeaseLost => tracing::warn!("the lease went to another worker; this one stops"),
+        Stop::LeaseLost => tracing::warn!("the lease is lost; this worker stops"),
         Stop::ShuttingDown => {
             tracing::info!("shutting down; another worker goes on");
             lease.release().await;
@@ -133,10 +134,9 @@ async fn carry_out(executor: &Arc<Executor>, grant: LeaseGrant, steps: watch::Se
 
 /// Takes over actions whose leases ran out, at start and ever after.
 pub(crate) async fn resume_actions(executor: Arc<Executor>) {
-    let mut restored = false;
     let mut was_failing = false;
     while !executor.shutdown.is_triggered() {
-        match resume_once(&executor, &mut restored).await {
+        match resume_once(&executor).await {
             Ok(()) => was_failing = false,
             Err(error) => {
                 if !was_failing {
@@ -155,17 +155,8 @@ pub(crate) async fn resume_actions(executor: Arc<Executor>) {
     }
 }
 
-async fn resume_once(
-    executor: &Arc<Executor>,
-    restored: &mut bool,
-) -> Result<(), crate::ledger::LedgerError> {
-    if !*restored {
-        let count = executor.ledger.restore_leases().await?;
-        *restored = true;
-        if count > 0 {
-            tracing::warn!(count, "unfinished actions had lost their leases");
-        }
-    }
+async fn resume_once(executor: &Arc<Executor>) -> Result<(), LedgerError> {
+    executor.name_ledger().await?;
     for grant in executor.ledger.take_over(executor.workers.owner()).await? {
         tracing::info!(actionId = %grant.action_id, fence = grant.fence, "action resumed");
         executor.workers.start(executor, grant);

@@ -259,7 +259,7 @@ fn cluster_refused(message: String) -> Ending {
     Ending::new(ExecutionStatus::Failed, OutcomeCode::ClusterRefused, message)
 }
 
-fn in_doubt(message: &str) -> Ending {
+pub(super) fn in_doubt(message: &str) -> Ending {
     Ending::new(
         ExecutionStatus::Unknown,
         OutcomeCode::WriteInDoubt,

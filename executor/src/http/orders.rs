@@ -95,9 +95,10 @@ fn status_of(code: RefusalCode) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         RefusalCode::KeyUnknown | RefusalCode::SignatureInvalid => StatusCode::UNAUTHORIZED,
-        RefusalCode::AttemptMismatch | RefusalCode::ActionAccepted | RefusalCode::NonceReplayed => {
-            StatusCode::CONFLICT
-        }
+        RefusalCode::AttemptMismatch
+        | RefusalCode::LedgerChanged
+        | RefusalCode::ActionAccepted
+        | RefusalCode::NonceReplayed => StatusCode::CONFLICT,
         RefusalCode::AudienceMismatch
         | RefusalCode::OrderExpired
         | RefusalCode::OrderFromFuture

@@ -1,8 +1,8 @@
 //! Attempts: accepted once, or closed once, never both.
 
 use aegis_contract::digest::Digest;
-use aegis_contract::ids::ActionId;
-use aegis_contract::receipt::AttemptName;
+use aegis_contract::ids::{ActionId, LedgerId};
+use aegis_contract::receipt::{AttemptName, LedgerPosition};
 use aegis_runtime::clock;
 use jiff_sqlx::ToSqlx;
 use uuid::Uuid;
@@ -27,8 +27,8 @@ pub(crate) enum KnownAttempt {
     },
     /// Closed before its order came.
     Closed {
-        /// How many rows the ledger held before.
-        row_before: u64,
+        /// How the ledger stood before.
+        before: LedgerPosition,
     },
 }
 
@@ -43,6 +43,8 @@ pub(crate) struct Acceptance<'a> {
     pub(crate) order_bytes: &'a [u8],
     /// The order's nonce.
     pub(crate) nonce: &'a str,
+    /// The ledger the order names.
+    pub(crate) ledger: LedgerId,
 }
 
 /// What became of an [`Acceptance`].
@@ -59,6 +61,8 @@ pub(crate) enum Accepted {
     OtherAttempt,
     /// Another order used the nonce.
     NonceUsed,
+    /// This is not the ledger that the order names.
+    OtherLedger,
 }
 
 /// What a `resolve` finds after it closed all it may close.
@@ -70,33 +74,40 @@ pub(crate) enum Resolved {
     Refused(Vec<u8>),
     /// The named attempt, and all earlier ones, never began and never will.
     Closed {
-        /// How many rows the ledger held before.
-        row_before: u64,
+        /// How the ledger stood before.
+        before: LedgerPosition,
     },
 }
 
 impl Ledger {
-    /// What is known of an attempt.
-    pub(crate) async fn attempt(&self, name: AttemptName) -> Result<Option<KnownAttempt>, LedgerError> {
+    /// What is known of an attempt, and in which ledger.
+    pub(crate) async fn attempt(
+        &self,
+        name: AttemptName,
+    ) -> Result<(LedgerId, Option<KnownAttempt>), LedgerError> {
         let attempt = attempt_number(name.attempt)?;
-        let row = bounded(async {
+        let found = bounded(async {
             Ok(sqlx::query!(
-                "select row_number, kind, order_digest, receipt from ledger.rows
-                 where action_id = $1 and attempt = $2 and kind in ('accepted', 'closed')",
+                r#"select this.id, row_number as "row_number?", kind as "kind?", order_digest, receipt
+                   from (select ledger.current_id() as id) as this
+                   left join ledger.rows
+                       on action_id = $1 and attempt = $2 and kind in ('accepted', 'closed')"#,
                 name.action_id.0,
                 attempt,
             )
-            .fetch_optional(&self.pool)
+            .fetch_one(&self.pool)
             .await?)
         })
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let order_digest = row.order_digest.as_deref().map(read_digest).transpose()?;
-        Ok(Some(match (row.kind.as_str(), order_digest, row.receipt) {
+        let id = LedgerId(found.id.ok_or(LedgerError::Unnamed)?);
+        let (Some(row_number), Some(kind)) = (found.row_number, found.kind) else { return Ok((id, None)) };
+        let order_digest = found.order_digest.as_deref().map(read_digest).transpose()?;
+        let known = match (kind.as_str(), order_digest, found.receipt) {
             ("accepted", Some(order_digest), _) => KnownAttempt::Accepted { order_digest },
             ("closed", Some(order_digest), Some(receipt)) => KnownAttempt::Refused { order_digest, receipt },
-            _ => KnownAttempt::Closed { row_before: read_row(row.row_number - 1)? },
-        }))
+            _ => KnownAttempt::Closed { before: LedgerPosition { id, row: read_row(row_number - 1)? } },
+        };
+        Ok((id, Some(known)))
     }
 
     /// Whether an acting order used this nonce before.
@@ -124,26 +135,29 @@ impl Ledger {
             Err(LedgerError::Database(error)) if is_duplicate(&error, "rows_nonce_key") => {
                 Ok(Accepted::NonceUsed)
             }
-            Ok(fence) => Ok(Accepted::Now { fence }),
+            Ok(Some(fence)) => Ok(Accepted::Now { fence }),
+            Ok(None) => Ok(Accepted::OtherLedger),
             Err(error) => Err(error),
         }
     }
 
-    async fn insert_accepted(&self, order: Acceptance<'_>, owner: Uuid) -> Result<i64, LedgerError> {
+    async fn insert_accepted(&self, order: Acceptance<'_>, owner: Uuid) -> Result<Option<i64>, LedgerError> {
         let attempt = attempt_number(order.name.attempt)?;
         let mut transaction = self.pool.begin().await?;
         let fence = sqlx::query_scalar!(
             "insert into worker_leases as held (action_id, owner_id, fence, expires_at)
-             values ($1, $2, 1, now() + make_interval(secs => $3))
+             select $1, $2, 1, now() + make_interval(secs => $3) where ledger.current_id() = $4
              on conflict (action_id) do update
                  set owner_id = excluded.owner_id, fence = held.fence + 1, expires_at = excluded.expires_at
              returning fence",
             order.name.action_id.0,
             owner,
             LEASE_SECONDS,
+            order.ledger.0,
         )
-        .fetch_one(&mut *transaction)
+        .fetch_optional(&mut *transaction)
         .await?;
+        let Some(fence) = fence else { return Ok(None) };
         sqlx::query!(
             "insert into ledger.rows (kind, action_id, attempt, order_digest, nonce, fence, at, order_bytes)
              values ('accepted', $1, $2, $3, $4, $5, $6, $7)",
@@ -158,27 +172,29 @@ impl Ledger {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(fence)
+        Ok(Some(fence))
     }
 
     /// Closes an attempt with the signed refusal of its order. `false` when the attempt is known
-    /// meanwhile, and nothing was written.
+    /// meanwhile, or this is not `ledger` any more, and nothing was written.
     pub(crate) async fn close_refused(
         &self,
         name: AttemptName,
         order_digest: Digest,
+        ledger: LedgerId,
         receipt: &[u8],
     ) -> Result<bool, LedgerError> {
         let attempt = attempt_number(name.attempt)?;
         let written = bounded(async {
             Ok(sqlx::query!(
                 "insert into ledger.rows (kind, action_id, attempt, order_digest, fence, at, receipt)
-                 values ('closed', $1, $2, $3, 0, $4, $5) on conflict do nothing",
+                 select 'closed', $1, $2, $3, 0, $4, $5 where ledger.current_id() = $6 on conflict do nothing",
                 name.action_id.0,
                 attempt,
                 order_digest.to_string(),
                 clock::now().to_sqlx() as _,
                 receipt,
+                ledger.0,
             )
             .execute(&self.pool)
             .await?)
@@ -193,14 +209,16 @@ impl Ledger {
         let attempt = attempt_number(name.attempt)?;
         let accepted = bounded(async {
             let mut transaction = self.pool.begin().await?;
-            // Waits for an acceptance that is being committed; then that attempt is known.
+            // Waits for an acceptance that is being committed; then that attempt is known. The named attempt
+            // comes first: the rows of the others must not count as there before it.
             sqlx::query!(
                 "insert into ledger.rows (kind, action_id, attempt, fence, at)
                  select 'closed', $1, number, 0, $3 from generate_series(1, $2::integer) as number
-                 where not exists (
+                 where ledger.current_id() is not null and not exists (
                      select from ledger.rows known
                      where known.action_id = $1 and known.attempt = number and known.kind in ('accepted', 'closed')
                  )
+                 order by number desc
                  on conflict do nothing",
                 name.action_id.0,
                 attempt,
@@ -215,9 +233,9 @@ impl Ledger {
         if accepted.is_some_and(|accepted| accepted <= attempt) {
             return Ok(Resolved::Accepted);
         }
-        Ok(match self.attempt(name).await? {
+        Ok(match self.attempt(name).await?.1 {
             Some(KnownAttempt::Refused { receipt, .. }) => Resolved::Refused(receipt),
-            Some(KnownAttempt::Closed { row_before }) => Resolved::Closed { row_before },
+            Some(KnownAttempt::Closed { before }) => Resolved::Closed { before },
             Some(KnownAttempt::Accepted { .. }) | None => {
                 return Err(LedgerError::Unreadable(format!("attempt {attempt} was not closed")));
             }

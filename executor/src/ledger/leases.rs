@@ -1,7 +1,7 @@
 //! Leases: which process carries out an accepted action, by Postgres' clock. Every new holder has a
 //! higher fence, and what an earlier holder still tries to write into the ledger is refused.
 
-use aegis_contract::ids::ActionId;
+use aegis_contract::ids::{ActionId, LedgerId};
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, bounded};
@@ -21,37 +21,21 @@ pub(crate) struct LeaseGrant {
     pub(crate) owner: Uuid,
     /// Higher than that of every earlier holder.
     pub(crate) fence: i64,
+    /// The ledger that granted it; it holds in no other one.
+    pub(crate) ledger: LedgerId,
 }
 
 impl Ledger {
-    /// Gives every accepted, unfinished action a lease that lost it with a restored database.
-    pub(crate) async fn restore_leases(&self) -> Result<u64, LedgerError> {
-        bounded(async {
-            let restored = sqlx::query!(
-                "insert into worker_leases (action_id, owner_id, fence, expires_at)
-                 select action_id, gen_random_uuid(), max(fence) + 1, now()
-                 from ledger.rows
-                 group by action_id
-                 having bool_or(kind = 'accepted') and not bool_or(kind = 'finished')
-                 on conflict (action_id) do nothing",
-            )
-            .execute(&self.pool)
-            .await?;
-            Ok(restored.rows_affected())
-        })
-        .await
-    }
-
     /// Takes over actions whose leases have run out.
     pub(crate) async fn take_over(&self, owner: Uuid) -> Result<Vec<LeaseGrant>, LedgerError> {
         bounded(async {
             let rows = sqlx::query!(
-                "update worker_leases set owner_id = $1, fence = fence + 1, expires_at = now() + make_interval(secs => $2)
+                r#"update worker_leases set owner_id = $1, fence = fence + 1, expires_at = now() + make_interval(secs => $2)
                  where action_id in (
                      select action_id from worker_leases where expires_at <= now()
                      order by expires_at limit $3 for update skip locked
-                 )
-                 returning action_id, fence",
+                 ) and ledger.current_id() is not null
+                 returning action_id, fence, ledger.current_id() as "ledger!""#,
                 owner,
                 LEASE_SECONDS,
                 TAKE_OVER_MAX,
@@ -60,22 +44,29 @@ impl Ledger {
             .await?;
             Ok(rows
                 .into_iter()
-                .map(|row| LeaseGrant { action_id: ActionId(row.action_id), owner, fence: row.fence })
+                .map(|row| LeaseGrant {
+                    action_id: ActionId(row.action_id),
+                    owner,
+                    fence: row.fence,
+                    ledger: LedgerId(row.ledger),
+                })
                 .collect())
         })
         .await
     }
 
-    /// Prolongs a lease. `false` when it has another holder or the action has ended.
+    /// Prolongs a lease. `false` when it has another holder, the action has ended, or the ledger is
+    /// another one.
     pub(crate) async fn renew_lease(&self, lease: LeaseGrant) -> Result<bool, LedgerError> {
         bounded(async {
             let renewed = sqlx::query!(
                 "update worker_leases set expires_at = now() + make_interval(secs => $4)
-                 where action_id = $1 and owner_id = $2 and fence = $3",
+                 where action_id = $1 and owner_id = $2 and fence = $3 and ledger.current_id() = $5",
                 lease.action_id.0,
                 lease.owner,
                 lease.fence,
                 LEASE_SECONDS,
+                lease.ledger.0,
             )
             .execute(&self.pool)
             .await?;

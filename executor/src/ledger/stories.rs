@@ -1,17 +1,18 @@
 //! What happened to an accepted action: its `accepted`, `acting` and `finished` rows.
 
 use aegis_contract::digest::Digest;
-use aegis_contract::ids::ActionId;
+use aegis_contract::ids::{ActionId, LedgerId};
 use aegis_contract::order::WrittenFields;
-use aegis_contract::receipt::{AttemptName, Step};
+use aegis_contract::receipt::{AttemptName, LedgerPosition, Step};
 use aegis_runtime::clock;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 
 use super::attempts::read_digest;
 use super::leases::LeaseGrant;
-use super::{Ledger, LedgerError, attempt_number, bounded};
+use super::{Ledger, LedgerError, attempt_number, bounded, read_row};
 
 /// An accepted action, as far as it got.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Story {
     pub(crate) acting: Option<Acting>,
     /// The final receipt, once there is one.
     pub(crate) receipt: Option<Vec<u8>>,
+    /// How the ledger stood when this was read.
+    pub(crate) ledger: LedgerPosition,
 }
 
 /// Body of an `acting` row: what will be written, and to what.
@@ -52,46 +55,53 @@ pub(crate) struct Acting {
     pub(crate) failed_before: Option<String>,
 }
 
+/// What the ledger holds of an action; `None` unless one of its attempts was accepted.
+pub(super) async fn read_story(
+    conn: &mut PgConnection,
+    action_id: ActionId,
+) -> Result<Option<Story>, LedgerError> {
+    let rows = sqlx::query!(
+        r#"select kind, attempt, order_digest, at, order_bytes, body as "body: sqlx::types::Json<Acting>", receipt,
+                  (select ledger.current_id()) as ledger, (select max(row_number) from ledger.rows) as "last_row!"
+           from ledger.rows
+           where action_id = $1 and kind in ('accepted', 'acting', 'finished')"#,
+        action_id.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    let (mut accepted, mut acting, mut receipt) = (None, None, None);
+    for row in rows {
+        match row.kind.as_str() {
+            "accepted" => accepted = Some(row),
+            "acting" => acting = row.body.map(|body| body.0),
+            _ => receipt = row.receipt,
+        }
+    }
+    let Some(row) = accepted else { return Ok(None) };
+    let (Some(order_digest), Some(order_bytes)) = (row.order_digest, row.order_bytes) else {
+        return Ok(None);
+    };
+    let attempt = u32::try_from(row.attempt)
+        .map_err(|_| LedgerError::Unreadable(format!("attempt {}", row.attempt)))?;
+    let id = LedgerId(row.ledger.ok_or(LedgerError::Unnamed)?);
+    Ok(Some(Story {
+        name: AttemptName { action_id, attempt },
+        order_digest: read_digest(&order_digest)?,
+        order_bytes,
+        accepted_at: row.at.to_jiff(),
+        acting,
+        receipt,
+        ledger: LedgerPosition { id, row: read_row(row.last_row)? },
+    }))
+}
+
 impl Ledger {
     /// What happened to an action; `None` unless one of its attempts was accepted.
     pub(crate) async fn story(&self, action_id: ActionId) -> Result<Option<Story>, LedgerError> {
-        let rows = bounded(async {
-            Ok(sqlx::query!(
-                r#"select kind, attempt, order_digest, at, order_bytes, body as "body: sqlx::types::Json<Acting>", receipt
-                   from ledger.rows
-                   where action_id = $1 and kind in ('accepted', 'acting', 'finished')"#,
-                action_id.0,
-            )
-            .fetch_all(&self.pool)
-            .await?)
-        })
-        .await?;
-        let (mut accepted, mut acting, mut receipt) = (None, None, None);
-        for row in rows {
-            match row.kind.as_str() {
-                "accepted" => {
-                    accepted = Some((row.attempt, row.order_digest, row.order_bytes, row.at.to_jiff()));
-                }
-                "acting" => acting = row.body.map(|body| body.0),
-                _ => receipt = row.receipt,
-            }
-        }
-        let Some((attempt, Some(order_digest), Some(order_bytes), accepted_at)) = accepted else {
-            return Ok(None);
-        };
-        let attempt =
-            u32::try_from(attempt).map_err(|_| LedgerError::Unreadable(format!("attempt {attempt}")))?;
-        Ok(Some(Story {
-            name: AttemptName { action_id, attempt },
-            order_digest: read_digest(&order_digest)?,
-            order_bytes,
-            accepted_at,
-            acting,
-            receipt,
-        }))
+        bounded(async { read_story(&mut *self.pool.acquire().await?, action_id).await }).await
     }
 
-    /// Writes the `acting` row. `false` when the lease has another holder; then nothing was written.
+    /// Writes the `acting` row. `false` when the lease is lost; then nothing was written.
     pub(crate) async fn begin_acting(
         &self,
         name: AttemptName,
@@ -108,7 +118,7 @@ impl Ledger {
             let written = sqlx::query!(
                 "insert into ledger.rows (kind, action_id, attempt, order_digest, fence, at, body)
                  select 'acting', action_id, $4, $5, fence, $6, $7 from worker_leases
-                 where action_id = $1 and owner_id = $2 and fence = $3
+                 where action_id = $1 and owner_id = $2 and fence = $3 and ledger.current_id() = $8
                  for update",
                 lease.action_id.0,
                 lease.owner,
@@ -117,6 +127,7 @@ impl Ledger {
                 order_digest.to_string(),
                 acting.at.to_sqlx() as _,
                 body,
+                lease.ledger.0,
             )
             .execute(&self.pool)
             .await?;
@@ -125,8 +136,8 @@ impl Ledger {
         .await
     }
 
-    /// Writes the `finished` row and ends the lease in one transaction. `false` when the lease has
-    /// another holder; then nothing was written.
+    /// Writes the `finished` row and ends the lease in one transaction. `false` when the lease is
+    /// lost; then nothing was written.
     pub(crate) async fn finish(
         &self,
         name: AttemptName,
@@ -140,7 +151,7 @@ impl Ledger {
             let written = sqlx::query!(
                 "insert into ledger.rows (kind, action_id, attempt, order_digest, fence, at, receipt)
                  select 'finished', action_id, $4, $5, fence, $6, $7 from worker_leases
-                 where action_id = $1 and owner_id = $2 and fence = $3
+                 where action_id = $1 and owner_id = $2 and fence = $3 and ledger.current_id() = $8
                  for update",
                 lease.action_id.0,
                 lease.owner,
@@ -149,6 +160,7 @@ impl Ledger {
                 order_digest.to_string(),
                 clock::now().to_sqlx() as _,
                 receipt,
+                lease.ledger.0,
             )
             .execute(&mut *transaction)
             .await?;

@@ -16,7 +16,9 @@ pub(crate) struct Allowlist {
 
 impl Allowlist {
     /// An allowlist of these namespaces; system namespaces count only with the dangerous switch.
-    pub(crate) fn new(namespaces: Vec<String>, dangerous_allow_system: bool) -> Self {
+    pub(crate) fn new(mut namespaces: Vec<String>, dangerous_allow_system: bool) -> Self {
+        namespaces.sort_unstable();
+        namespaces.dedup();
         Self { namespaces, dangerous_allow_system }
     }
 
@@ -38,9 +40,9 @@ impl Allowlist {
             && (!is_system || self.dangerous_allow_system)
     }
 
-    /// The namespaces that may be touched.
-    pub(crate) fn allowed(&self) -> impl Iterator<Item = &str> {
-        self.namespaces.iter().map(String::as_str).filter(|namespace| self.allows(namespace))
+    /// The namespaces that may be touched, sorted.
+    pub(crate) fn allowed(&self) -> Vec<String> {
+        self.namespaces.iter().filter(|namespace| self.allows(namespace)).cloned().collect()
     }
 }
 
@@ -66,7 +68,8 @@ mod tests {
             assert_eq!(safe.check(namespace).is_ok(), when_safe, "{namespace}");
             assert_eq!(dangerous.check(namespace).is_ok(), when_dangerous, "{namespace}");
         }
-        assert_eq!(safe.allowed().collect::<Vec<_>>(), ["shop"]);
+        assert_eq!(safe.allowed(), ["shop"]);
+        assert_eq!(dangerous.allowed(), ["aegis-system", "kube-system", "shop"]);
     }
 
     #[test]

@@ -201,8 +201,13 @@ mod tests {
 
     #[test]
     fn another_contract_version_is_unsupported_whatever_else_stands_in_it() {
-        let code = code_of_changed(|order| *order = json!({ "contract": 2, "new": "things" }));
-        assert_eq!(code, RefusalCode::ContractUnsupported);
+        for version in [1, CONTRACT_VERSION + 1] {
+            let code = code_of_changed(|order| *order = json!({ "contract": version, "other": "things" }));
+            assert_eq!(code, RefusalCode::ContractUnsupported);
+            // Also when it could be read as one of this version.
+            let code = code_of_changed(|order| order["contract"] = json!(version));
+            assert_eq!(code, RefusalCode::ContractUnsupported);
+        }
     }
 
     #[test]

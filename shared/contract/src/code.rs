@@ -52,6 +52,8 @@ codes! {
         AudienceMismatch = "audience-mismatch",
         /// Other bytes were already received for this attempt.
         AttemptMismatch = "attempt-mismatch",
+        /// The order was signed for another ledger; nothing was written.
+        LedgerChanged = "ledger-changed",
         /// Another attempt of this action was already accepted.
         ActionAccepted = "action-accepted",
         /// `notAfter` has passed.

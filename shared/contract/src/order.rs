@@ -8,12 +8,12 @@ use crate::action::Change;
 use crate::digest::Digest;
 use crate::dsse::Envelope;
 use crate::facts::Facts;
-use crate::ids::{ActionId, DecisionId};
+use crate::ids::{ActionId, DecisionId, LedgerId};
 use crate::target::Target;
 
 /// Version of everything in this module and in [`crate::receipt`]. It rises with each change of
 /// them; another version is refused as `contract-unsupported`, never read half-way.
-pub const CONTRACT_VERSION: u32 = 1;
+pub const CONTRACT_VERSION: u32 = 2;
 /// Longest span between `issued_at` and `not_after` an executor accepts, in seconds.
 pub const ORDER_LIFETIME_SECONDS_MAX: u32 = 60;
 /// How far an order's `issued_at` may lie ahead of the executor's clock, in seconds.
@@ -67,6 +67,8 @@ pub struct Act {
     pub action_id: ActionId,
     /// The attempt, from 1; an attempt is one stored byte string.
     pub attempt: u32,
+    /// The ledger it was signed for: the one last seen in the cluster. No other one accepts it.
+    pub ledger: LedgerId,
     /// What to change.
     pub target: Target,
     /// How to change it.

@@ -42,8 +42,8 @@ pub struct AttemptName {
     pub attempt: u32,
 }
 
-/// A ledger and its last row. Another id, or a lower row than seen before, means that the ledger
-/// may have forgotten attempts.
+/// A ledger and its last row. A ledger that was restored has another id; a lower row than seen before
+/// means that it was put back in a way that it cannot tell itself. Both may have forgotten attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LedgerPosition {
@@ -61,6 +61,8 @@ pub enum Stage {
     Observed {
         /// What was seen.
         observation: Observation,
+        /// The namespaces the executor may touch, sorted.
+        allowed_namespaces: Vec<String>,
     },
     /// An observing order was refused.
     ObservationRefused {
@@ -68,6 +70,8 @@ pub enum Stage {
         code: RefusalCode,
         /// For people.
         message: String,
+        /// The namespaces the executor may touch, sorted.
+        allowed_namespaces: Vec<String>,
     },
     /// The ledger holds the attempt; it is, or will be, carried out.
     Running {

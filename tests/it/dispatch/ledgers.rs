@@ -1,15 +1,17 @@
 //! An executor whose ledger is lost, or put back as it was before.
 
+use std::path::Path;
+
+use aegis_tests::callers::Caller;
 use aegis_tests::database::{Database, Service, execute};
 use aegis_tests::eventually::until;
 use aegis_tests::fault_proxy::{FaultGuard, Moment};
-use aegis_tests::paths::random_name;
 use aegis_tests::stack::StackOptions;
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 use super::lost_orders::cut_acting;
-use crate::actions::scene::{Scene, WITHIN, expect};
+use crate::actions::scene::{Scene, WITHIN, expect, id_of};
 
 /// What is told of an action whose executor does not know it any more.
 const FORGOTTEN: [&str; 6] = [
@@ -26,38 +28,38 @@ impl Scene {
         self.stack.executor_database()
     }
 
-    /// Runs a statement beside the ledger's database, while nobody is connected to it.
-    async fn with_ledger_unused(&self, sql: &str) -> Result<()> {
-        let name = &self.ledger().name;
-        self.stack.executor(0).kill()?;
-        let elsewhere = self.ledger().superuser_url.replacen(&format!("/{name}"), "/postgres", 1);
-        // The server may take a moment to notice that the executor is gone.
-        let drop_connections =
-            format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'");
-        until("the ledger's database being unused", WITHIN, async || {
-            execute(&elsewhere, drop_connections.clone()).await?;
-            execute(&elsewhere, sql.to_owned()).await?;
-            Ok(true)
-        })
-        .await?;
-        self.stack.executor(0).restart().await
+    /// Puts the ledger back as it was dumped, while its executor runs.
+    async fn restore_ledger(&self, dump: &Path) -> Result<()> {
+        self.stack.server().restore(Service::Executor, self.ledger(), dump).await
     }
 
-    /// A copy of the ledger's database as it is now; returns its name.
-    async fn back_up_ledger(&self) -> Result<String> {
-        let copy = format!("backup_{}", random_name(8));
-        let (owner, name) = (Service::Executor.owner_role(), &self.ledger().name);
-        self.with_ledger_unused(&format!("create database {copy} template {name} owner {owner}")).await?;
-        Ok(copy)
+    /// Takes the newest rows from the ledger, as files of the server that are put back do: nothing else changes.
+    async fn lose_rows_after(&self, row: i64) -> Result<()> {
+        let sql = format!(
+            "alter table ledger.rows disable trigger all; delete from ledger.rows where row_number > {row};
+             alter table ledger.rows enable trigger all;
+             select setval(pg_get_serial_sequence('ledger.rows', 'row_number'), {row} + 1, false);
+             delete from worker_leases"
+        );
+        execute(&self.ledger().superuser_url, sql).await
     }
 
-    /// Puts another database in the place of the ledger's.
-    async fn replace_ledger(&self, by: &str) -> Result<()> {
-        let name = &self.ledger().name;
-        self.with_ledger_unused(&format!(
-            "do $$ begin alter database {name} rename to {name}_lost; alter database {by} rename to {name}; end $$"
-        ))
-        .await
+    /// What the control plane was told of the executor of the stack's cluster, newest first.
+    async fn reports(&self) -> Result<Vec<Value>> {
+        let mut page = self.admin.get("/api/v1/audit/entries?kind=cluster.reported").await?.expect(200)?.body;
+        let Value::Array(entries) = page["items"].take() else { bail!("a page has items") };
+        Ok(entries.into_iter().map(|mut entry| entry["data"].take()).collect())
+    }
+
+    /// Two people end what nobody can resolve.
+    async fn close_by_two(&self, id: &str, second: &Caller) -> Result<()> {
+        let close = format!("/api/v1/actions/{id}/close");
+        for _ in 0..2 {
+            let once = self.admin.post(&close, &json!({})).await?.expect(200)?.body;
+            assert_eq!((&once["state"], &once["outcome"]), (&json!("unknown"), &json!(null)));
+        }
+        expect(&second.post(&close, &json!({})).await?.expect(200)?.body, "failed", "unresolved");
+        Ok(())
     }
 
     /// An action that was carried out, and whose every answer is lost as long as the guard lives.
@@ -81,23 +83,20 @@ impl Scene {
 #[tokio::test]
 async fn a_lost_ledger_leaves_the_action_unknown_until_two_people_close_it() -> Result<()> {
     let scene = Scene::open(StackOptions { order_proxy: true, ..StackOptions::default() }).await?;
+    let empty = scene.stack.server().dump(scene.ledger()).await?;
     scene.deploy_small(&["web"]).await?;
     let (id, cut) = scene.act_unheard("web").await?;
-    let empty = scene.stack.server().fresh(Service::Executor).await?;
-    scene.replace_ledger(&empty.name).await?;
+    scene.stack.executor(0).kill()?;
+    scene.restore_ledger(&empty).await?;
+    scene.stack.executor(0).restart().await?;
     drop(cut);
     scene.expect_left_in_doubt(&id).await?;
     let next = scene.ask(&scene.scale("web", 2)).await?;
     assert_eq!(scene.action(&next).await?["state"], "queued");
 
-    let close = format!("/api/v1/actions/{id}/close");
-    for _ in 0..2 {
-        let once = scene.admin.post(&close, &json!({})).await?.expect(200)?.body;
-        assert_eq!((&once["state"], &once["outcome"]), (&json!("unknown"), &json!(null)));
-    }
     let second = scene.stack.new_person("berta", &["admin"]).await?;
-    expect(&second.post(&close, &json!({})).await?.expect(200)?.body, "failed", "unresolved");
-    let over = second.post(&close, &json!({})).await?.expect(409)?;
+    scene.close_by_two(&id, &second).await?;
+    let over = second.post(&format!("/api/v1/actions/{id}/close"), &json!({})).await?.expect(409)?;
     assert_eq!((over.code(), &over.body["state"]), ("not-closable", &json!("failed")));
 
     let closing = ["action.close-requested", "action.close-requested", "action.ended"];
@@ -113,14 +112,63 @@ async fn a_lost_ledger_leaves_the_action_unknown_until_two_people_close_it() -> 
 }
 
 #[tokio::test]
-async fn a_ledger_put_back_from_a_backup_is_not_believed_when_it_denies_what_it_forgot() -> Result<()> {
+async fn a_ledger_restored_under_its_executor_is_not_believed_when_it_denies_what_no_receipt_ever_named()
+-> Result<()> {
     let scene = Scene::open(StackOptions { order_proxy: true, ..StackOptions::default() }).await?;
     scene.deploy_small(&["web", "other"]).await?;
-    let backup = scene.back_up_ledger().await?;
+    expect(&scene.carry_out(&scene.scale("other", 1)).await?, "succeeded", "already-done");
+    let dump = scene.stack.server().dump(scene.ledger()).await?;
+    let (id, cut) = scene.act_unheard("web").await?;
+    scene.restore_ledger(&dump).await?;
+    drop(cut);
+
+    // By its rows it is what it was: nobody ever heard of those that it lacks.
+    scene.expect_left_in_doubt(&id).await?;
+    // What begins anew is signed for the new ledger, and not in doubt.
+    let action = scene.carry_out(&scene.scale("other", 2)).await?;
+    expect(&action, "succeeded", "rollout-complete");
+    let [newest, first] = &scene.reports().await?[..] else { bail!("two reports") };
+    assert_eq!(newest["before"]["ledger"], first["ledger"]);
+    assert_eq!(json!(scene.receipt(&action)?.ledger.id), newest["ledger"]);
+    let signed = |story: &[Value]| story[3]["data"]["ledger"].clone();
+    assert_eq!(signed(&scene.story(&id).await?), first["ledger"]);
+    assert_eq!(signed(&scene.story(&id_of(&action)?).await?), newest["ledger"]);
+    scene.only_write(&id).map(drop)
+}
+
+#[tokio::test]
+async fn an_action_that_is_open_in_a_restored_ledger_is_for_two_people_to_close() -> Result<()> {
+    let scene = Scene::open(StackOptions::default()).await?;
+    let id = scene.occupy("web").await?;
+    scene.until_receipt(&id, "running").await?;
+    let dump = scene.stack.server().dump(scene.ledger()).await?;
+    scene.stack.executor(0).kill()?;
+    scene.restore_ledger(&dump).await?;
+    scene.stack.executor(0).restart().await?;
+
+    scene.until_state(&id, "unknown").await?;
+    // The executor said so itself, and says nothing else of it any more.
+    let receipt = scene.until_receipt(&id, "finished").await?;
+    let reports = scene.reports().await?;
+    assert_ne!(receipt["data"]["ledger"]["id"], reports.last().context("a report")?["ledger"]);
+    scene.mend("web").await?;
+    let second = scene.stack.new_person("berta", &["admin"]).await?;
+    scene.close_by_two(&id, &second).await?;
+    expect(&scene.carry_out(&scene.scale("web", 2)).await?, "succeeded", "rollout-complete");
+    assert_eq!(scene.action(&id).await?["state"], "failed");
+    scene.only_write(&id).map(drop)
+}
+
+#[tokio::test]
+async fn a_ledger_whose_files_were_put_back_is_not_believed_when_it_denies_what_it_forgot() -> Result<()> {
+    let scene = Scene::open(StackOptions { order_proxy: true, ..StackOptions::default() }).await?;
+    scene.deploy_small(&["web", "other"]).await?;
     // The shortest story a ledger can hold after the backup: two rows, and the second is never spoken of.
     expect(&scene.carry_out(&scene.scale("other", 1)).await?, "succeeded", "already-done");
     let (id, cut) = scene.act_unheard("web").await?;
-    scene.replace_ledger(&backup).await?;
+    scene.stack.executor(0).kill()?;
+    scene.lose_rows_after(0).await?;
+    scene.stack.executor(0).restart().await?;
     // The first denials are lost on the way. What they added to the ledger must not make up for what it lacks.
     let orders = scene.stack.orders()?;
     let asked = orders.seen().len();
@@ -128,7 +176,8 @@ async fn a_ledger_put_back_from_a_backup_is_not_believed_when_it_denies_what_it_
     drop(cut);
 
     scene.expect_left_in_doubt(&id).await?;
-    // What begins anew is not in doubt.
+    // What begins anew is not in doubt. It is the same ledger, as far as anybody can tell from its place.
     expect(&scene.carry_out(&scene.scale("other", 2)).await?, "succeeded", "rollout-complete");
+    assert_eq!(scene.reports().await?.len(), 1);
     scene.only_write(&id).map(drop)
 }

@@ -193,13 +193,15 @@ impl Bench {
         sign_with(&self.order_key, &canonical::to_bytes(order)?)
     }
 
+    /// What an executor answers when it is asked about a target.
+    pub(crate) async fn observe(&self, target: &Target) -> Result<Receipt> {
+        let observe = order(Instruction::Observe(Observe { target: target.clone() }), 30);
+        self.receipt(&self.send(0, &self.sign(&observe)?, 0).await?)
+    }
+
     /// The facts of a target, as an executor reports them.
     pub(crate) async fn facts(&self, target: &Target) -> Result<Facts> {
-        let observe = order(Instruction::Observe(Observe { target: target.clone() }), 30);
-        match self.stage(0, &self.sign(&observe)?, 0).await? {
-            Stage::Observed { observation: Observation::Present { facts } } => Ok(facts),
-            stage => bail!("{stage:?}"),
-        }
+        facts_in(self.observe(target).await?.stage)
     }
 
     /// A target in the allowed namespace.
@@ -216,11 +218,13 @@ impl Bench {
 
     /// An act on the target as it stands.
     pub(crate) async fn act(&self, change: Change, target: Target) -> Result<Act> {
-        let facts = self.facts(&target).await?;
+        let Receipt { ledger, stage, .. } = self.observe(&target).await?;
+        let facts = facts_in(stage)?;
         let preconditions = Preconditions::of(&change, &facts).context("the target lacks the field")?;
         let mut act = Act {
             action_id: new_action_id(),
             attempt: 1,
+            ledger: ledger.id,
             target,
             change,
             preconditions,
@@ -283,6 +287,13 @@ impl Bench {
         let expected: BTreeMap<String, i64> = kinds.iter().map(|kind| ((*kind).to_owned(), 1)).collect();
         assert_eq!(self.rows(action_id).await?, expected);
         Ok(())
+    }
+}
+
+fn facts_in(stage: Stage) -> Result<Facts> {
+    match stage {
+        Stage::Observed { observation: Observation::Present { facts }, .. } => Ok(facts),
+        stage => bail!("{stage:?}"),
     }
 }
 

@@ -232,7 +232,7 @@ async fn stopped_just_before_its_write_past_its_time_it_finds_the_object_fenced(
 /// Waits until the first replica has noticed that another one holds its lease.
 async fn expect_let_go(bench: &Bench) -> Result<()> {
     until("the replaced worker stopping", WITHIN, async || {
-        Ok(bench.replicas[0].process.log_tail(50).contains("the lease went to another worker"))
+        Ok(bench.replicas[0].process.log_tail(50).contains("the lease is lost"))
     })
     .await
 }

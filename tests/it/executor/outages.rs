@@ -147,9 +147,9 @@ async fn the_ledger_takes_no_change_from_anybody_and_its_role_can_only_add() -> 
             "update ledger.rows set fence = 9",
             "delete from ledger.rows",
             "truncate ledger.rows",
-            "update ledger.identity set ledger_id = gen_random_uuid()",
-            "delete from ledger.identity",
-            "truncate ledger.identity",
+            "update ledger.identities set ledger_id = gen_random_uuid()",
+            "delete from ledger.identities",
+            "truncate ledger.identities",
         ] {
             assert!(execute(url, sql.to_owned()).await.is_err(), "{sql} was allowed");
         }

@@ -4,6 +4,7 @@ use aegis_contract::action::{Change, NoParams, ScaleParams};
 use aegis_contract::canonical;
 use aegis_contract::code::RefusalCode;
 use aegis_contract::dsse::OrderKey;
+use aegis_contract::facts::Observation;
 use aegis_contract::key::SharedSecret;
 use aegis_contract::order::{Act, Instruction, Observe, Order, Resolve};
 use aegis_contract::receipt::Stage;
@@ -34,7 +35,8 @@ async fn bytes_that_are_no_order_for_this_executor_leave_nothing_in_the_ledger()
     let mut flipped: serde_json::Value = serde_json::from_slice(&body)?;
     let text = flipped["order"]["payload"].as_str().unwrap_or_default().to_owned();
     flipped["order"]["payload"] = json!(text.replacen('a', "b", 1));
-    let newer = canonical::to_bytes(&json!({ "contract": 2, "halt": true }))?;
+    let newer = canonical::to_bytes(&json!({ "contract": 3, "halt": true }))?;
+    let older = canonical::to_bytes(&Order { contract: 1, ..sound.clone() })?;
     let elsewhere = Order { audience: "other".to_owned(), ..sound.clone() };
 
     for (body, status, code) in [
@@ -44,7 +46,8 @@ async fn bytes_that_are_no_order_for_this_executor_leave_nothing_in_the_ledger()
         (sign_with(&foreign_key("test-1")?, &payload)?, 401, RefusalCode::SignatureInvalid),
         (serde_json::to_vec(&flipped)?, 401, RefusalCode::SignatureInvalid),
         (sign_with(&bench.order_key, &newer)?, 400, RefusalCode::ContractUnsupported),
-        (sign_with(&bench.order_key, b"{\"contract\":1}")?, 400, RefusalCode::OrderMalformed),
+        (sign_with(&bench.order_key, &older)?, 400, RefusalCode::ContractUnsupported),
+        (sign_with(&bench.order_key, b"{\"contract\":2}")?, 400, RefusalCode::OrderMalformed),
         (bench.sign(&elsewhere)?, 403, RefusalCode::AudienceMismatch),
     ] {
         let answer = bench.send(0, &body, 0).await?;
@@ -187,11 +190,18 @@ async fn observing_is_signed_timed_and_limited_to_allowed_namespaces() -> Result
         (foreign, RefusalCode::NamespaceNotAllowed),
         (system, RefusalCode::NamespaceNotAllowed),
     ] {
-        let stage = bench.stage(0, &body, 0).await?;
-        assert!(matches!(stage, Stage::ObservationRefused { code, .. } if code == expected), "{stage:?}");
+        match bench.stage(0, &body, 0).await? {
+            Stage::ObservationRefused { code, allowed_namespaces, .. } => {
+                assert_eq!((code, allowed_namespaces), (expected, vec![bench.namespace.clone()]));
+            }
+            stage => panic!("{stage:?}"),
+        }
     }
     let absent = observe(&|_, observe| observe.target.name = "nothing".to_owned())?;
-    assert!(matches!(bench.stage(0, &absent, 0).await?, Stage::Observed { .. }));
+    let stage = bench.stage(0, &absent, 0).await?;
+    // The system's namespace is listed, but not allowed.
+    let allowed_namespaces = vec![bench.namespace.clone()];
+    assert_eq!(stage, Stage::Observed { observation: Observation::Absent, allowed_namespaces });
     Ok(())
 }
 

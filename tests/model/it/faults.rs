@@ -13,6 +13,8 @@ const ONE_ATTEMPT: Scenario = Scenario {
     attempts_max: 1,
     edits: 0,
     restores: 0,
+    put_back: false,
+    replicas: 2,
     clocks_differ: false,
     fenceable: true,
     merged: true,
@@ -66,6 +68,18 @@ fn closed_from_a_restored_ledger_leads_to_a_second_write() {
 fn row_numbers_alone_do_not_tell_that_a_ledger_was_restored() {
     let scenario = Scenario { attempts_max: 2, restores: 1, ..ONE_ATTEMPT };
     assert_breaks(&[Rule::RestoreChangesLedgerId], scenario, AT_MOST_ONCE);
+}
+
+#[test]
+fn a_closed_that_names_its_own_row_hides_that_the_files_were_put_back() {
+    let scenario = Scenario { attempts_max: 2, restores: 1, put_back: true, ..ONE_ATTEMPT };
+    assert_breaks(&[Rule::ClosedNamesRowBefore], scenario, AT_MOST_ONCE);
+}
+
+#[test]
+fn closing_earlier_attempts_first_hides_that_the_files_were_put_back() {
+    let scenario = Scenario { attempts_max: 2, restores: 1, put_back: true, ..ONE_ATTEMPT };
+    assert_breaks(&[Rule::NamedAttemptIsClosedFirst], scenario, NO_FALSE_REFUSAL);
 }
 
 #[test]

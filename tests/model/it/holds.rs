@@ -16,6 +16,10 @@ const RESTORED: Scenario = Scenario { edits: 1, ..Scenario::TWO_ATTEMPTS };
 const EDITED: Scenario = Scenario { restores: 0, ..Scenario::TWO_ATTEMPTS };
 /// On one target the actions themselves change the object for one another.
 const BUSY: Scenario = Scenario { edits: 0, ..Scenario::TWO_ACTIONS };
+/// The same with an accident to the ledger, and one executor replica.
+const BUSY_RESTORED: Scenario = Scenario { restores: 1, replicas: 1, ..BUSY };
+/// Files that were put back, with nothing but row numbers to tell.
+const PUT_BACK: Scenario = Scenario { put_back: true, ..RESTORED };
 /// A pod cannot be fenced.
 const POD: Scenario = Scenario { fenceable: false, ..EDITED };
 
@@ -44,6 +48,11 @@ fn two_attempts_keep_every_invariant_through_a_restored_ledger() {
 }
 
 #[test]
+fn two_attempts_keep_every_invariant_when_files_lack_a_row_that_was_known() {
+    assert_holds(PUT_BACK);
+}
+
+#[test]
 fn two_attempts_keep_every_invariant_among_edits() {
     assert_holds(EDITED);
 }
@@ -51,6 +60,11 @@ fn two_attempts_keep_every_invariant_among_edits() {
 #[test]
 fn two_actions_on_one_target_keep_every_invariant() {
     assert_holds(BUSY);
+}
+
+#[test]
+fn two_actions_on_one_target_keep_every_invariant_through_a_restored_ledger() {
+    assert_holds(BUSY_RESTORED);
 }
 
 #[test]
@@ -71,6 +85,11 @@ fn there_is_a_way_out_after_a_ledger_was_restored() {
 #[test]
 fn two_actions_on_one_target_always_have_a_way_out() {
     assert_always_a_way_out(BUSY);
+}
+
+#[test]
+fn two_actions_on_one_target_have_a_way_out_after_the_ledger_was_restored() {
+    assert_always_a_way_out(BUSY_RESTORED);
 }
 
 #[test]
@@ -100,6 +119,12 @@ fn two_attempts_keep_every_invariant_within_larger_bounds() {
 #[ignore = "takes minutes and gigabytes; `cargo xtask test --long` runs it"]
 fn two_actions_on_one_target_keep_every_invariant_within_larger_bounds() {
     assert_holds(Scenario::TWO_ACTIONS);
+}
+
+#[test]
+#[ignore = "takes minutes and gigabytes; `cargo xtask test --long` runs it"]
+fn two_actions_on_one_target_keep_every_invariant_through_a_restored_ledger_with_two_replicas() {
+    assert_holds(Scenario { replicas: 2, ..BUSY_RESTORED });
 }
 
 #[test]

@@ -46,12 +46,30 @@ impl Protocol {
         if state.restores_left == 0 {
             return;
         }
+        if self.scenario.put_back {
+            let mut signed = state.actions.iter().flat_map(|of| of.attempts.iter().flatten());
+            let lag = u8::from(self.scenario.clocks_differ);
+            if signed.all(|attempt| state.now > attempt.not_after + lag) {
+                steps.push(Step::PutBack);
+            }
+            return;
+        }
         for first in Lost::ALL {
             for second in Lost::ALL {
                 if self.scenario.actions > 1 || second == Lost::Nothing {
                     steps.push(Step::Restore([first, second]));
                 }
             }
+        }
+    }
+
+    /// The server was stopped, and goes on from older files: the leases are those of before, too.
+    pub(crate) fn put_back(state: &mut State) {
+        state.restores_left -= 1;
+        state.put_back = true;
+        for of in &mut state.actions {
+            of.story = Story::default();
+            of.workers.iter_mut().for_each(|worker| worker.holds = false);
         }
     }
 

@@ -45,8 +45,12 @@ impl Protocol {
                         steps.push(Step::Expire { action });
                     } else if of.attempts_made() < self.scenario.attempts_max {
                         steps.push(Step::Decide { action });
-                        if of.intent.is_some() && self.target_is_free(state) {
-                            steps.push(Step::Claim { action });
+                        if let Some(intent) = of.intent
+                            && self.target_is_free(state)
+                        {
+                            // It may have heard of a newer ledger meanwhile, by another action's facts.
+                            let seen = intent.ledger..=state.ledger;
+                            steps.extend(seen.map(|ledger| Step::Claim { action, ledger }));
                         }
                     }
                 }
@@ -100,11 +104,11 @@ impl Protocol {
     }
 
     /// `queued → running`: signs and stores the bytes. From here on they may arrive anywhere, any time.
-    pub(crate) fn claim(state: &mut State, action: usize) {
+    pub(crate) fn claim(state: &mut State, action: usize, ledger: u8) {
         let not_after = state.now.min(DEADLINE);
         let of = &mut state.actions[action];
         let made = of.attempts_made();
-        let intent = of.intent.take().expect("a claim needs an intent");
+        let intent = Intent { ledger, ..of.intent.take().expect("a claim needs an intent") };
         of.attempts[made] =
             Some(Attempt { intent, not_after, resolving: false, accepted: false, said: [0; LEDGERS] });
         of.stage = Stage::Running;

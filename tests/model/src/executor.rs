@@ -2,7 +2,7 @@
 //! after it. One step is what happens between two moments at which a process can stop.
 
 use crate::rules::Rule;
-use crate::state::{Acting, Action, Field, Next, REPLICAS, Receipt, Row, State, Status, Worker};
+use crate::state::{Acting, Action, Field, LEDGERS, Next, Receipt, Row, State, Status, Worker};
 use crate::{Protocol, Step};
 
 impl Worker {
@@ -39,8 +39,15 @@ impl Protocol {
             let of = &state.actions[action];
             for (attempt, sent) in of.attempts.iter().enumerate() {
                 let Some(sent) = sent else { continue };
-                for replica in 0..REPLICAS {
-                    steps.push(Step::OrderArrives { action, attempt, replica });
+                // Whatever was sent before the attempt is too old to arrive after the stop of the database.
+                if state.put_back && of.attempts.get(attempt + 1).is_some_and(Option::is_some) {
+                    continue;
+                }
+                // And so is every check of the time.
+                if !(state.put_back && state.now > sent.not_after) {
+                    for replica in 0..self.scenario.replicas {
+                        steps.push(Step::OrderArrives { action, attempt, replica });
+                    }
                 }
                 steps.push(Step::OrderIsRefused { action, attempt });
                 if sent.resolving {
@@ -48,7 +55,7 @@ impl Protocol {
                 }
             }
             let open = of.story.accepted().is_some() && of.story.finished.is_none();
-            for (replica, worker) in of.workers.iter().enumerate() {
+            for (replica, worker) in of.workers.iter().enumerate().take(self.scenario.replicas) {
                 match worker.next {
                     Next::Idle if open => steps.push(Step::TakeOver { action, replica }),
                     Next::Idle => {}
@@ -64,7 +71,7 @@ impl Protocol {
                 }
             }
         }
-        steps.extend((0..REPLICAS).map(|replica| Step::Crash { replica }));
+        steps.extend((0..self.scenario.replicas).map(|replica| Step::Crash { replica }));
     }
 
     /// Section 7, order of work: an attempt already known is answered before anything else is judged.
@@ -92,9 +99,17 @@ impl Protocol {
     /// Any final refusal: too late, not allowed, evidence that does not fit. All commit a row.
     pub(crate) fn order_is_refused(&self, state: &mut State, action: usize, attempt: usize) {
         if !self.known(state, action, attempt) && self.is_for_this_ledger(state, action, attempt) {
+            self.note_row_before(state, action, attempt);
             state.actions[action].story.attempts[attempt] = Row::Refused;
             answer(state, action, attempt);
         }
+    }
+
+    /// What a denial of the attempt says of the ledger: one row was there before everything.
+    fn note_row_before(&self, state: &mut State, action: usize, attempt: usize) {
+        let rows: u8 = state.actions.iter().map(|of| of.story.rows()).sum();
+        let is_low = state.put_back && rows == 0 && self.rules.hold(Rule::ClosedNamesRowBefore);
+        state.actions[action].story.names_low_row[attempt] = is_low;
     }
 
     fn known(&self, state: &State, action: usize, attempt: usize) -> bool {
@@ -112,12 +127,17 @@ impl Protocol {
 
     /// `resolve` closes the attempt and all earlier ones unless the ledger holds them.
     pub(crate) fn resolve_arrives(&self, state: &mut State, action: usize, attempt: usize) {
-        let story = &mut state.actions[action].story;
-        for row in &mut story.attempts[..=attempt] {
-            if *row == Row::None {
-                *row = Row::Closed;
+        let mut closed: Vec<usize> = (0..=attempt).collect();
+        if self.rules.hold(Rule::NamedAttemptIsClosedFirst) {
+            closed.reverse();
+        }
+        for earlier in closed {
+            if state.actions[action].story.attempts[earlier] == Row::None {
+                self.note_row_before(state, action, earlier);
+                state.actions[action].story.attempts[earlier] = Row::Closed;
             }
         }
+        let story = &state.actions[action].story;
         let accepted = story.accepted().filter(|accepted| *accepted <= attempt);
         answer(state, action, accepted.unwrap_or(attempt));
     }
@@ -291,6 +311,8 @@ fn answer(state: &mut State, action: usize, attempt: usize) {
     if !of.is_over()
         && let Some(sent) = &mut of.attempts[attempt]
     {
+        // A ledger that names a lower row than was known is believed as little as another one.
+        let ledger = if of.story.names_low_row[attempt] { LEDGERS - 1 } else { ledger };
         sent.said[ledger] |= receipt.bit();
         // That it runs could as well have been heard before this was said.
         if receipt != Receipt::Running {

@@ -52,6 +52,8 @@ pub enum Step {
     Edit(Edit),
     /// The ledger is put back to a backup.
     Restore([Lost; ACTIONS_MAX]),
+    /// Its files are put back.
+    PutBack,
     /// Somebody withdraws a queued action.
     Cancel { action: usize },
     /// A first person declares an unknown action unresolvable.
@@ -60,8 +62,8 @@ pub enum Step {
     ConfirmClose { action: usize },
     /// The control plane decides a queued action (again).
     Decide { action: usize },
-    /// It signs an order.
-    Claim { action: usize },
+    /// It signs an order for the ledger it saw last.
+    Claim { action: usize, ledger: u8 },
     /// It ends a queued action whose deadline has passed.
     Expire { action: usize },
     /// It notes that the order's time is over without a word.
@@ -124,6 +126,7 @@ impl Model for Protocol {
             ledger: 0,
             rows_seen: 0,
             ledger_regressed: false,
+            put_back: false,
             object: Object { field: Field::Initial },
             actions,
         }]
@@ -146,11 +149,12 @@ impl Model for Protocol {
             Step::Tick => state.now += 1,
             Step::Edit(edit) => self.edit(state, edit),
             Step::Restore(lost) => self.restore(state, lost),
+            Step::PutBack => Self::put_back(state),
             Step::Cancel { action } => state.actions[action].end(Outcome::Cancelled),
             Step::RequestClose { action } => state.actions[action].close_requested = true,
             Step::ConfirmClose { action } => state.actions[action].end(Outcome::Unresolved),
             Step::Decide { action } => Self::decide(state, action),
-            Step::Claim { action } => Self::claim(state, action),
+            Step::Claim { action, ledger } => Self::claim(state, action, ledger),
             Step::Expire { action } => state.actions[action].end(Outcome::Expired),
             Step::GiveUpWaiting { action } => self.give_up_waiting(state, action),
             Step::Resolve { action } => Self::resolve(state, action),

@@ -19,6 +19,11 @@ pub enum Rule {
     /// 6.1: a ledger that was restored has another id. Without it, only a row number lower than one
     /// the control plane has seen can tell.
     RestoreChangesLedgerId,
+    /// 6.1: a `closed` names the row the ledger had reached before the closing, so that the closing itself
+    /// does not make up for rows that a ledger put back as files has lost.
+    ClosedNamesRowBefore,
+    /// 6.1: a `resolve` closes the attempt that it names before all earlier ones, for the same reason.
+    NamedAttemptIsClosedFirst,
     /// 6.1: an order names the ledger it was signed for, and no other ledger accepts it.
     OrderNamesLedger,
     /// 7: what a restored ledger holds as accepted and unfinished ends as `unknown`: nobody begins it.

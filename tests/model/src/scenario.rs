@@ -1,5 +1,7 @@
 //! How much of the world is explored: everything that would otherwise be endless has a number here.
 
+use crate::state::REPLICAS;
+
 /// The bounds of one exploration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scenario {
@@ -11,6 +13,11 @@ pub struct Scenario {
     pub edits: u8,
     /// Restores of the ledger from a backup.
     pub restores: u8,
+    /// Whether the backup is put back as files, so that the ledger cannot tell: to before the action, when
+    /// all orders' time is over, and with the loss of a row that a receipt had named before.
+    pub put_back: bool,
+    /// Executor replicas: 1 or 2. One alone still crashes, stalls, and takes over from itself.
+    pub replicas: usize,
     /// Whether the clock of the second executor replica is a tick late.
     pub clocks_differ: bool,
     /// Whether the executor may patch the object's own annotation; it may not patch a pod.
@@ -26,6 +33,8 @@ impl Scenario {
         attempts_max: 2,
         edits: 2,
         restores: 1,
+        put_back: false,
+        replicas: REPLICAS,
         clocks_differ: true,
         fenceable: true,
         merged: true,
@@ -36,6 +45,8 @@ impl Scenario {
         attempts_max: 1,
         edits: 1,
         restores: 0,
+        put_back: false,
+        replicas: REPLICAS,
         clocks_differ: false,
         fenceable: true,
         merged: true,

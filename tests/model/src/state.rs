@@ -7,7 +7,7 @@
 //! signed and a receipt once it is said, any number of times or never, which makes losing, doubling
 //! and delaying them one and the same thing.
 
-/// Executor replicas.
+/// Most executor replicas a scenario can have.
 pub const REPLICAS: usize = 2;
 /// Most actions and most attempts a scenario can have.
 pub const ACTIONS_MAX: usize = 2;
@@ -31,6 +31,8 @@ pub struct State {
     pub rows_seen: u8,
     /// Whether it has seen a lower one since.
     pub ledger_regressed: bool,
+    /// Whether the ledger's files were put back, and lack the row of an earlier action.
+    pub put_back: bool,
     /// The object.
     pub object: Object,
     /// The actions, in order of arrival.
@@ -94,7 +96,7 @@ pub enum Outcome {
 pub struct Intent {
     /// The fields that will be written.
     pub expected: Field,
-    /// The ledger of the executor that was asked.
+    /// The ledger of the executor that was asked; of an order, the one it names.
     pub ledger: u8,
 }
 
@@ -178,6 +180,8 @@ pub struct Story {
     pub acting: Option<Acting>,
     /// The `finished` row.
     pub finished: Option<Status>,
+    /// Of each attempt, whether its denial names a lower row than was known when it was signed.
+    pub names_low_row: [bool; ATTEMPTS_MAX],
 }
 
 /// What the ledger holds of an attempt.

@@ -174,6 +174,7 @@ fn happens_without_people(step: &Step) -> bool {
         step,
         Step::Edit(_)
             | Step::Restore(_)
+            | Step::PutBack
             | Step::Cancel { .. }
             | Step::RequestClose { .. }
             | Step::ConfirmClose { .. }

@@ -5,6 +5,7 @@
 //! The workloads have no pods, so that only the change is measured and not a rollout.
 
 mod commits;
+mod processors;
 mod stages;
 mod visible;
 
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use self::commits::Commits;
+use self::processors::Taken;
 use self::visible::Visible;
 use super::resident::{self, Resident};
 use super::scene::{Scene, workload};
@@ -28,6 +30,7 @@ use super::{Case, Goal};
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 /// Requests of each arm, one at a time and again in flight.
 const ROUNDS: usize = 500;
+/// Requests of each arm one at a time, which is what takes minutes.
 const ROUNDS_QUICK: usize = 64;
 /// Requests in flight in the second part.
 const IN_FLIGHT: usize = 32;
@@ -44,7 +47,7 @@ const BARE: &str = "bare patch";
 /// Runs the benchmark.
 pub(super) async fn run(quick: bool) -> Result<Vec<Case>> {
     let rounds = if quick { ROUNDS_QUICK } else { ROUNDS };
-    let bench = Arc::new(Bench::start(rounds).await?);
+    let bench = Arc::new(Bench::start(ROUNDS).await?);
     let idle = Resident::of(&bench.scene.stack)?;
     bench.one_at_a_time(WARM_UP).await?;
 
@@ -54,19 +57,20 @@ pub(super) async fn run(quick: bool) -> Result<Vec<Case>> {
     step.done();
     let flushes = bench.commits.told().await?.flushes - before.flushes;
 
-    let step = progress::step(format!("the same with {IN_FLIGHT} in flight"));
+    let step = progress::step(format!("{ROUNDS} of each with {IN_FLIGHT} in flight"));
     let (mut heals_many, mut bare_many) = (Round::default(), Round::default());
     for block in 0..BLOCKS {
-        heals_many.add(bench.in_flight(Arm::Heal, rounds / BLOCKS, block).await?);
-        bare_many.add(bench.in_flight(Arm::Bare, rounds / BLOCKS, block).await?);
+        bench.in_flight(Arm::Heal, ROUNDS / BLOCKS, block, &mut heals_many).await?;
+        bench.in_flight(Arm::Bare, ROUNDS / BLOCKS, block, &mut bare_many).await?;
     }
     step.done();
     let busy = Resident::of(&bench.scene.stack)?;
 
     stages::print(&bench.scene, &heals).await?;
+    processors::print(heals_many.taken, bare_many.taken, heals_many.times_ms.len());
     let on_path = percentile(heals.iter().map(|heal| heal.commits as f64).collect(), 50);
     println!(
-        "commits of one heal that write: {on_path} until the change is visible; writes of the log to the disk \
+        "\ncommits of one heal that write: {on_path} until the change is visible; writes of the log to the disk \
          until its end: {:.1}",
         flushes as f64 / rounds as f64
     );
@@ -108,17 +112,18 @@ fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
 struct Round {
     times_ms: Vec<f64>,
     lasted: Duration,
+    /// Until everything that the changes caused was done.
+    taken: Taken,
 }
 
 impl Round {
     fn of(times: impl Iterator<Item = Duration>) -> Self {
-        Self { times_ms: times.map(|time| time.as_secs_f64() * 1_000.0).collect(), lasted: Duration::ZERO }
+        Self { times_ms: times.map(milliseconds).collect(), ..Self::default() }
     }
+}
 
-    fn add(&mut self, other: Self) {
-        self.times_ms.extend(other.times_ms);
-        self.lasted += other.lasted;
-    }
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
 }
 
 #[derive(Clone, Copy)]
@@ -182,7 +187,14 @@ impl Bench {
     }
 
     /// One block of an arm. What it left behind is done before this returns.
-    async fn in_flight(self: &Arc<Self>, arm: Arm, requests: usize, block: usize) -> Result<Round> {
+    async fn in_flight(
+        self: &Arc<Self>,
+        arm: Arm,
+        requests: usize,
+        block: usize,
+        round: &mut Round,
+    ) -> Result<()> {
+        let taken_before = Taken::read(&self.scene.stack)?;
         let started_at = Instant::now();
         let mut workers = JoinSet::new();
         for worker in 0..IN_FLIGHT {
@@ -199,13 +211,14 @@ impl Bench {
         while let Some(done) = workers.join_next().await {
             changes.extend(done??);
         }
-        let round =
-            Round { lasted: started_at.elapsed(), ..Round::of(changes.iter().map(|change| change.took)) };
+        round.lasted += started_at.elapsed();
+        round.times_ms.extend(changes.iter().map(|change| milliseconds(change.took)));
         for id in changes.iter().filter_map(|change| change.action_id.as_deref()) {
             self.scene.ended(id).await?;
         }
         self.visible.settled().await?;
-        Ok(round)
+        round.taken.add(taken_before, Taken::read(&self.scene.stack)?);
+        Ok(())
     }
 
     /// One change, from sending to seeing it.

@@ -15,6 +15,7 @@ use crate::client::executor::{Link, SignedOrder};
 use crate::error::Error;
 use crate::service::safeguards::{ClockReading, Safeguards};
 use crate::store::attempts::{self, Attempt};
+use crate::store::clusters::SeenLedger;
 use crate::store::dispatch::{self, OpenAction};
 use crate::store::intents::{self, Intent};
 use crate::store::{Store, commit, policies};
@@ -37,8 +38,9 @@ pub enum Claim {
     NotQueued,
 }
 
-/// Signs the order of the next attempt, if the newest intent still stands on the active policy set
-/// and on a fresh decision, no other action has changed the target since, and none is at work on it.
+/// Signs the order of the next attempt, for the ledger last seen in the cluster, if the newest intent
+/// still stands on the active policy set and on a fresh decision, no other action has changed the
+/// target since, and none is at work on it.
 pub async fn claim(
     store: &Store,
     safeguards: &Safeguards,
@@ -65,8 +67,9 @@ pub async fn claim(
     let Some((intent, intent_bytes)) = valid_intent(&mut tx, id, now).await? else {
         return Ok(Claim::Stale);
     };
-    let signed = SignedAttempt::new(link, &action, &intent, &intent_bytes, now, lifetime)?;
-    attempts::insert(&mut tx, id, &signed.attempt(&intent, link)).await?;
+    let Some(ledger) = link.ledger else { return Ok(Claim::Stale) };
+    let signed = SignedAttempt::new(link, ledger, &action, &intent, &intent_bytes, now, lifetime)?;
+    attempts::insert(&mut tx, id, &signed.attempt(&intent)).await?;
     if !dispatch::start(&mut tx, id).await? {
         return Ok(Claim::TargetBusy);
     }
@@ -98,6 +101,7 @@ async fn valid_intent(
 
 struct SignedAttempt {
     order: SignedOrder,
+    ledger: SeenLedger,
     issued_at: Timestamp,
     not_after: Timestamp,
 }
@@ -105,6 +109,7 @@ struct SignedAttempt {
 impl SignedAttempt {
     fn new(
         link: &Link,
+        ledger: SeenLedger,
         action: &OpenAction,
         intent: &Intent,
         intent_bytes: &[u8],
@@ -115,6 +120,7 @@ impl SignedAttempt {
         let act = Act {
             action_id: action.id,
             attempt: intent.attempt,
+            ledger: ledger.id,
             target: action.target.clone(),
             change: action.change.clone(),
             preconditions: intent.preconditions.clone(),
@@ -125,10 +131,10 @@ impl SignedAttempt {
             intent: strict::base64_encode(intent_bytes),
         };
         let order = link.sign(Instruction::Act(Box::new(act)), now, not_after)?;
-        Ok(Self { order, issued_at: now, not_after })
+        Ok(Self { order, ledger, issued_at: now, not_after })
     }
 
-    fn attempt(&self, intent: &Intent, link: &Link) -> Attempt {
+    fn attempt(&self, intent: &Intent) -> Attempt {
         Attempt {
             number: intent.attempt,
             intent_entry_id: intent.entry_id,
@@ -136,8 +142,8 @@ impl SignedAttempt {
             envelope: self.order.envelope.clone(),
             issued_at: self.issued_at,
             not_after: self.not_after,
-            ledger_id: link.ledger.map(|ledger| ledger.id),
-            ledger_row: link.ledger.map_or(0, |ledger| ledger.row_seen),
+            ledger_id: Some(self.ledger.id),
+            ledger_row: self.ledger.row_seen,
             accepted: false,
             closed: false,
         }
@@ -161,6 +167,7 @@ async fn append_order_signed(
                 "attempt": intent.attempt,
                 "intentEntryId": intent.entry_id,
                 "orderDigest": signed.order.digest,
+                "ledger": signed.ledger.id,
                 "notAfter": signed.not_after,
                 "onBehalfOf": action.requested_by,
             }),

@@ -163,18 +163,18 @@ async fn apply(
             Ok(Recorded::AtWork)
         }
         Stage::Closed => {
-            note_row(conn, action, answer, attempt.row_of(answer.receipt.ledger.id)).await?;
+            note_row(conn, action, answer, row_at_signing(attempt, answer)).await?;
             close_attempt(conn, action, attempt, answer).await
         }
         Stage::Refused { code, message } => {
-            note_row(conn, action, answer, 0).await?;
+            note_row(conn, action, answer, row_at_signing(attempt, answer)).await?;
             if !remembers_all(conn, action, attempt, answer).await? {
                 return forgotten(conn, action).await;
             }
             end(conn, action, ActionState::Refused, refused(code.as_str(), message, answer)?).await
         }
         Stage::Finished { result } => {
-            note_row(conn, action, answer, 0).await?;
+            note_row(conn, action, answer, row_at_signing(attempt, answer)).await?;
             finish(conn, action, attempt, result, answer).await
         }
         Stage::Observed { .. } | Stage::ObservationRefused { .. } => {
@@ -183,8 +183,15 @@ async fn apply(
     }
 }
 
+/// The row that the ledger had reached when the order was signed, as far as is known: whatever is said
+/// of the attempt was said after that, however long ago. Nothing is known of an earlier attempt.
+fn row_at_signing(attempt: &Attempt, answer: &Answer) -> u64 {
+    let of_newest = answer.receipt.attempt.is_some_and(|named| named.attempt == attempt.number);
+    if of_newest { attempt.row_of(answer.receipt.ledger.id) } else { 0 }
+}
+
 /// Remembers the row a receipt names, and holds it against one that the ledger certainly had reached
-/// by then. A final receipt may have been signed long ago: it says only how far the ledger got.
+/// by then.
 async fn note_row(
     conn: &mut PgConnection,
     action: &OpenAction,
@@ -195,20 +202,17 @@ async fn note_row(
     clusters::note_ledger(conn, &action.target.cluster, answer.receipt.ledger, reached, at).await
 }
 
-/// Whether the ledger that answers is the one that would hold the attempt, and has never fallen back.
-/// Only such a ledger can say that nothing was written: one restored from a backup may have forgotten.
+/// Whether the ledger that answers is the one that the attempt was signed for, and has never fallen
+/// back. Only such a ledger can say that nothing was written: a restored one may have forgotten.
 async fn remembers_all(
     conn: &mut PgConnection,
     action: &OpenAction,
     attempt: &Attempt,
     answer: &Answer,
 ) -> Result<bool, Error> {
-    let ledger = clusters::newest_ledger(conn, &action.target.cluster).await?;
-    Ok(ledger.is_some_and(|ledger| {
-        !ledger.regressed
-            && ledger.id == answer.receipt.ledger.id
-            && attempt.ledger_id.is_none_or(|expected| expected == ledger.id)
-    }))
+    let id = answer.receipt.ledger.id;
+    let ledger = clusters::find_ledger(conn, &action.target.cluster, id).await?;
+    Ok(attempt.ledger_id == Some(id) && ledger.is_some_and(|ledger| !ledger.regressed))
 }
 
 async fn forgotten(conn: &mut PgConnection, action: &OpenAction) -> Result<Recorded, Error> {
