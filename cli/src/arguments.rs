@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    action, audit, completion, context, decision, doctor, heal, login, man, policy, sign, whoami,
+    action, audit, completion, context, decision, doctor, heal, login, man, policy, sign, webhook, whoami,
 };
 use crate::credentials::CredentialOptions;
 use crate::environment::Variable;
@@ -89,6 +89,9 @@ pub(crate) enum Command {
     /// Search the audit log
     #[command(subcommand, after_help = "Example:\n  aegisctl audit search --from 24h")]
     Audit(audit::Audit),
+    /// Say who outside is told what happens, and see what they were told
+    #[command(subcommand, after_help = "Example:\n  aegisctl webhook deliveries on-call --state dead")]
+    Webhook(webhook::Webhook),
     /// Print the headers that sign a request, for use with other tools
     Sign(sign::Sign),
     /// Sign in as a person and print the access token

@@ -13,6 +13,7 @@ pub(crate) mod man;
 pub(crate) mod page;
 pub(crate) mod policy;
 pub(crate) mod sign;
+pub(crate) mod webhook;
 pub(crate) mod whoami;
 
 use crate::arguments::{Arguments, Command};
@@ -38,6 +39,7 @@ async fn try_run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Policy(command) => policy::run(command, &settings()?).await,
         Command::Decision(command) => decision::run(command, &settings()?).await,
         Command::Audit(command) => audit::run(command, &settings()?).await,
+        Command::Webhook(command) => webhook::run(command, &settings()?).await,
         Command::Sign(command) => sign::run(command, &settings()?),
         Command::Login(command) => login::run(command, &settings()?).await,
         Command::Whoami(_) => whoami::run(&settings()?).await,

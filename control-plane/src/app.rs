@@ -10,8 +10,10 @@ use anyhow::Context;
 use tracing::{info, warn};
 
 use crate::client::executor::ExecutorClient;
+use crate::client::webhooks::{AddressRules, WebhookClient};
 use crate::engine::dispatch::{self, Dispatcher};
 use crate::engine::safeguards as measuring;
+use crate::engine::webhooks::{self as telling, Courier};
 use crate::http;
 use crate::metrics::ControlPlaneMetrics;
 use crate::service::actions::InFlight;
@@ -52,10 +54,20 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         safeguards: safeguards.clone(),
         order_lifetime: settings.order_lifetime,
     };
+    let webhooks =
+        WebhookClient::new(AddressRules { allow_private: settings.dangerous_allow_private_webhooks })?;
+    let courier = Courier {
+        store: store.clone(),
+        client: webhooks.clone(),
+        keyring: settings.keyring.clone(),
+        safeguards: safeguards.clone(),
+        metrics: counters.clone(),
+    };
     let services = Services {
         store: store.clone(),
         keyring: settings.keyring.clone(),
         executors,
+        webhooks,
         nudge,
         in_flight: InFlight::default(),
         metrics: counters.clone(),
@@ -65,12 +77,14 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         authorities: settings.public_authorities.clone(),
         shutdown: shutdown.clone(),
     };
+    let telling = tokio::spawn(telling::run(courier, shutdown.clone()));
     let dispatching = tokio::spawn(dispatch::run(dispatcher, shutdown.clone()));
     let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, shutdown.clone()));
     let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
     let router = edge::with_edge(http::router(Arc::new(services)), metrics);
     edge::serve(settings.listen_address, router, shutdown).await?;
     dispatching.await.context("the dispatcher failed")?;
+    telling.await.context("telling webhooks failed")?;
     measuring.await.context("comparing clocks failed")?;
     retaining.await.context("retention failed")?;
     info!("ended");

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::seal::Keyring;
+use crate::store::deliveries;
 use crate::store::entries::{self, NewEntry};
 
 /// Who did what nobody proved to have done.
@@ -68,11 +69,21 @@ pub enum Kind {
     ActionEnded,
     /// Somebody read the log: the first of its reader, filter and minute.
     AuditRead,
+    /// A webhook was added or changed.
+    WebhookStored,
+    /// A webhook got another secret.
+    WebhookSecretRotated,
+    /// A webhook was removed.
+    WebhookDeleted,
+    /// Somebody had something sent to a webhook to try it.
+    WebhookTested,
+    /// Somebody had something sent again.
+    WebhookRedelivered,
 }
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 28] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserSignedIn,
@@ -96,6 +107,11 @@ impl Kind {
         Self::ActionCloseRequested,
         Self::ActionEnded,
         Self::AuditRead,
+        Self::WebhookStored,
+        Self::WebhookSecretRotated,
+        Self::WebhookDeleted,
+        Self::WebhookTested,
+        Self::WebhookRedelivered,
     ];
 
     /// The name used in entries and filters.
@@ -124,12 +140,22 @@ impl Kind {
             Self::ActionCloseRequested => "action.close-requested",
             Self::ActionEnded => "action.ended",
             Self::AuditRead => "audit.read",
+            Self::WebhookStored => "webhook.stored",
+            Self::WebhookSecretRotated => "webhook.secret-rotated",
+            Self::WebhookDeleted => "webhook.deleted",
+            Self::WebhookTested => "webhook.tested",
+            Self::WebhookRedelivered => "webhook.redelivered",
         }
     }
 
     /// The kind of that name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether webhooks are told of it. Its data then leaves the house: `docs/webhooks.md` lists it.
+    pub fn is_told(self) -> bool {
+        matches!(self, Self::ActionEnded | Self::ActionUnknown | Self::OrderNotAccepted)
     }
 }
 
@@ -159,7 +185,8 @@ pub struct Appended {
     pub body: Vec<u8>,
 }
 
-/// Appends one entry. It exists if and only if the transaction of `conn` commits.
+/// Appends one entry, and puts it into the outbox of every webhook that is told of it. Both exist if
+/// and only if the transaction of `conn` commits.
 ///
 /// # Errors
 /// When the database refuses it, or `data` cannot be written as canonical JSON.
@@ -176,7 +203,7 @@ pub async fn append<T: Serialize>(conn: &mut PgConnection, record: Record<'_, T>
     };
     let body = canonical::to_bytes(&entry).map_err(Error::internal)?;
     entries::insert(
-        conn,
+        &mut *conn,
         NewEntry {
             id: entry.id,
             kind: record.kind.as_str(),
@@ -188,6 +215,9 @@ pub async fn append<T: Serialize>(conn: &mut PgConnection, record: Record<'_, T>
         },
     )
     .await?;
+    if record.kind.is_told() {
+        deliveries::enqueue(conn, entry.id, record.kind.as_str(), record.action_id).await?;
+    }
     Ok(Appended { id: entry.id, at: entry.at, body })
 }
 
@@ -221,5 +251,14 @@ mod tests {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(Kind::parse("action.undone"), None);
+    }
+
+    #[test]
+    fn everything_that_webhooks_are_told_of_is_documented() {
+        let page = include_str!("../../docs/webhooks.md");
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_told()) {
+            let kind = kind.as_str();
+            assert!(page.contains(&format!("\n| `{kind}` |")), "docs/webhooks.md does not list {kind}");
+        }
     }
 }

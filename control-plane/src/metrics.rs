@@ -20,6 +20,8 @@ pub struct ControlPlaneMetrics {
     actions_requested: Family<TypeLabels, Counter>,
     actions_open: Family<StateLabels, Gauge>,
     clock_offset_seconds: Gauge<f64, AtomicU64>,
+    webhook_attempts: Family<ResultLabels, Counter>,
+    webhook_deliveries: Family<StateLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,6 +60,8 @@ impl ControlPlaneMetrics {
             actions_requested,
             actions_open,
             clock_offset_seconds,
+            webhook_attempts,
+            webhook_deliveries,
         } = self;
         metrics.register(
             "signature_refusals",
@@ -81,6 +85,16 @@ impl ControlPlaneMetrics {
             "clock_offset_seconds",
             "How far this machine's clock is ahead of the database's, at the least; negative when behind",
             clock_offset_seconds.clone(),
+        );
+        metrics.register(
+            "webhook_attempts",
+            "Attempts to tell a webhook something, by result",
+            webhook_attempts.clone(),
+        );
+        metrics.register(
+            "webhook_deliveries",
+            "What webhooks were not told: waiting to be sent, or given up (dead)",
+            webhook_deliveries.clone(),
         );
     }
 
@@ -112,6 +126,19 @@ impl ControlPlaneMetrics {
     /// How far the clock is ahead of the database's.
     pub fn set_clock_offset(&self, seconds: f64) {
         self.clock_offset_seconds.set(seconds);
+    }
+
+    /// Something was sent to a webhook.
+    pub fn count_webhook_attempt(&self, delivered: bool) {
+        let result = if delivered { "delivered" } else { "failed" };
+        self.webhook_attempts.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// How many deliveries wait, and how many are dead.
+    pub fn set_webhook_deliveries(&self, waiting: i64, dead: i64) {
+        for (state, count) in [("waiting", waiting), ("dead", dead)] {
+            self.webhook_deliveries.get_or_create(&StateLabels { state }).set(count);
+        }
     }
 
     /// How many actions are open now, by state; states that are not listed have none.

@@ -30,11 +30,13 @@ pub enum Permission {
     WritePolicies,
     /// Read the audit log.
     ReadAudit,
+    /// Say who outside is told what happens, and see what they were told.
+    ManageWebhooks,
 }
 
 impl Permission {
     /// All permissions, in the order they are documented.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RequestActions,
         Self::ReadOwnActions,
         Self::ReadActions,
@@ -46,6 +48,7 @@ impl Permission {
         Self::ReadPolicies,
         Self::WritePolicies,
         Self::ReadAudit,
+        Self::ManageWebhooks,
     ];
 
     /// The name shown to callers.
@@ -62,6 +65,7 @@ impl Permission {
             Self::ReadPolicies => "read-policies",
             Self::WritePolicies => "write-policies",
             Self::ReadAudit => "read-audit",
+            Self::ManageWebhooks => "manage-webhooks",
         }
     }
 }
@@ -125,6 +129,7 @@ evaluate-policy-for-others   x     -    -       -        -
 read-policies                x     x    x       -        -
 write-policies               x     -    -       -        -
 read-audit                   x     -    x       -        -
+manage-webhooks              x     -    -       -        -
 ";
 
     #[test]

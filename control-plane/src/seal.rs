@@ -26,6 +26,8 @@ pub enum Purpose {
     ClientKey,
     /// A cluster's order key.
     OrderKey,
+    /// What a webhook's deliveries are signed with.
+    WebhookSecret,
 }
 
 impl Purpose {
@@ -33,6 +35,7 @@ impl Purpose {
         match self {
             Self::ClientKey => b"client-key",
             Self::OrderKey => b"order-key",
+            Self::WebhookSecret => b"webhook-secret",
         }
     }
 }

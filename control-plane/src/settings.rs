@@ -35,6 +35,9 @@ pub struct ServeSettings {
     pub public_authorities: Vec<String>,
     /// `ORDER_LIFETIME_SECONDS`: how long an order may be begun, 1 to 60. Default 30.
     pub order_lifetime: SignedDuration,
+    /// `DANGEROUS_ALLOW_PRIVATE_WEBHOOKS`: also tell receivers in private networks and on this machine,
+    /// there without TLS. Whoever manages webhooks can then make this process call its surroundings.
+    pub dangerous_allow_private_webhooks: bool,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
 }
@@ -64,6 +67,7 @@ impl ServeSettings {
             listed => listed,
         };
         let order_lifetime = order_lifetime(&mut source);
+        let dangerous_allow_private_webhooks = source.or("DANGEROUS_ALLOW_PRIVATE_WEBHOOKS", false);
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let settings = (|| {
             Some(Self {
@@ -75,6 +79,7 @@ impl ServeSettings {
                 jwt_secret: jwt_secret?,
                 public_authorities,
                 order_lifetime: order_lifetime?,
+                dangerous_allow_private_webhooks,
                 log_level,
             })
         })();

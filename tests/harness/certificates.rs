@@ -1,4 +1,4 @@
-//! The test cluster's own certificate authority, and a kubeconfig for each identity it vouches for.
+//! A certificate authority of one's own, and a kubeconfig for each identity it vouches for.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::paths::{create_private, write_private};
 
-/// A folder of keys and certificates, all signed by one authority made for this cluster.
-pub(crate) struct Authority {
+/// A folder of keys and certificates, all signed by one authority made for it. Its own certificate is `ca.crt`.
+pub struct Authority {
     folder: PathBuf,
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -28,7 +28,8 @@ pub(crate) struct Identity {
 }
 
 impl Authority {
-    pub(crate) fn create(folder: &Path) -> Result<Self> {
+    /// Makes the folder and the authority.
+    pub fn create(folder: &Path) -> Result<Self> {
         create_private(folder)?;
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, "testbed-ca");
@@ -46,12 +47,13 @@ impl Authority {
     }
 
     /// The path of a file made here, such as `apiserver.crt`.
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
+    #[must_use]
+    pub fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)
     }
 
     /// A certificate of a server on the loopback address, in `<name>.crt` and `<name>.key`.
-    pub(crate) fn issue_server(&self, name: &str, common_name: &str) -> Result<()> {
+    pub fn issue_server(&self, name: &str, common_name: &str) -> Result<()> {
         let mut params =
             CertificateParams::new(vec!["localhost".to_owned(), "kubernetes.default.svc".to_owned()])?;
         for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 96, 0, 1)] {

@@ -8,7 +8,7 @@
 //! what to install.
 
 pub mod callers;
-mod certificates;
+pub mod certificates;
 pub mod cluster;
 pub mod database;
 pub mod eventually;
@@ -22,5 +22,6 @@ pub mod process;
 pub mod programs;
 pub mod progress;
 pub mod python;
+pub mod receiver;
 pub mod stack;
 pub mod workload;

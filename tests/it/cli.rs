@@ -6,6 +6,7 @@ use std::time::Duration;
 use aegis_tests::eventually::eventually;
 use aegis_tests::paths::{binary, checkout};
 use aegis_tests::process::Launch;
+use aegis_tests::receiver::Receiver;
 use aegis_tests::stack::{Stack, StackOptions};
 use aegis_tests::workload::{deployment, with_pod_annotation};
 use anyhow::{Context, Result, ensure};
@@ -351,5 +352,49 @@ async fn printed_headers_sign_the_request_of_another_tool() -> Result<()> {
     let curl = Launch::new("curl").args(["-sS", "-H", "@-", "-H", "Content-Type: application/json"]);
     let output = curl.args(["--data-binary", &body, &url]).output_with(headers).await?;
     assert_eq!(Said::of(&output).expect(0)?["state"], "succeeded");
+    Ok(())
+}
+
+#[tokio::test]
+async fn webhooks_are_set_tried_looked_at_and_asked_to_send_again() -> Result<()> {
+    let settings = vec![("DANGEROUS_ALLOW_PRIVATE_WEBHOOKS".to_owned(), "true".to_owned())];
+    let stack =
+        Stack::start(StackOptions { control_plane_settings: settings, ..StackOptions::default() }).await?;
+    let receiver = Receiver::start().await?;
+    let admin = Terminal::of_admin(&stack)?;
+    let url = receiver.url();
+    admin.run(&["webhook", "set", "hook", "--to", "ftp://nowhere"]).await?.expect(2)?;
+    let set =
+        ["webhook", "set", "hook", "--to", &url, "--event", "action.ended", "--requested-by", "client:bot"];
+    let created = admin.run(&set).await?.expect(0)?;
+    assert!(created["secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")), "{created}");
+    assert!(admin.run(&set).await?.expect(0)?["secret"].is_null());
+    let listed = admin.run(&["webhook", "list"]).await?.expect(0)?;
+    assert_eq!(listed["items"][0]["requestedBy"], json!(["client:bot"]), "{listed}");
+    assert_eq!(admin.run(&["webhook", "get", "hook"]).await?.expect(0)?["url"], *url);
+
+    let tried = admin.run(&["webhook", "test", "hook"]).await?.expect(0)?;
+    let id = tried["id"].as_str().context("an id")?;
+    let delivered = async |count: usize| {
+        eventually("the delivery", Duration::from_secs(60), async || {
+            let found =
+                admin.run(&["webhook", "deliveries", "hook", "--state", "delivered"]).await?.expect(0)?;
+            let is_there = found["items"][0]["id"] == id && receiver.received().len() == count;
+            Ok(is_there.then_some(()))
+        })
+        .await
+    };
+    delivered(1).await?;
+    admin.run(&["webhook", "redeliver", "hook", id]).await?.expect(0)?;
+    delivered(2).await?;
+    let log = admin.run(&["webhook", "delivery", "hook", id]).await?.expect(0)?;
+    assert_eq!((&log["attempts"], &log["log"][1]["status"]), (&json!(2), &json!(204)), "{log}");
+    assert_ne!(
+        admin.run(&["webhook", "rotate-secret", "hook"]).await?.expect(0)?["secret"],
+        created["secret"]
+    );
+    Terminal::of_client(&stack)?.run(&["webhook", "list"]).await?.expect(5)?;
+    admin.run(&["webhook", "delete", "hook"]).await?.expect(0)?;
+    admin.run(&["webhook", "get", "hook"]).await?.expect(6)?;
     Ok(())
 }

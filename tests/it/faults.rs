@@ -4,4 +4,5 @@ mod api_server;
 mod capacity;
 mod clocks;
 mod killing;
+mod ledgers;
 mod rolling;

@@ -12,3 +12,4 @@ mod faults;
 mod house;
 mod peers;
 mod testbed;
+mod webhooks;

@@ -16,13 +16,14 @@ use aegis_contract::target::Target;
 use aegis_runtime::clock;
 use aegis_runtime::trace_context::{TRACEPARENT, TraceContext};
 use jiff::{SignedDuration, Timestamp};
+use sqlx::PgConnection;
 use tracing::warn;
 
 use super::report::{Report, note};
 use crate::error::Error;
 use crate::seal::{Keyring, Purpose};
-use crate::store::Store;
-use crate::store::clusters::{self, Cluster, SeenLedger};
+use crate::store::clusters::{self, Cluster, Contact, SeenLedger};
+use crate::store::{self, ANSWER_WITHIN, Store};
 
 /// How long connecting to an executor may take; it is near, or it is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -154,49 +155,48 @@ impl ExecutorClient {
         asked.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// The executor of a cluster, its keys and its ledger; `None` for an unknown cluster.
-    pub async fn link(&self, cluster: &str) -> Result<Option<Link>, Error> {
-        let mut conn = self.store.acquire().await?;
-        let Some(found) = clusters::find(&mut conn, cluster).await? else { return Ok(None) };
-        let order_keys = clusters::order_keys(&mut conn, cluster).await?;
-        let receipt_keys = clusters::receipt_keys(&mut conn, cluster).await?;
-        let ledger = match found.ledger_id {
-            Some(id) => clusters::find_ledger(&mut conn, cluster, id).await?,
-            None => None,
-        };
-        let sealed = order_keys
-            .first()
-            .ok_or_else(|| Error::internal(anyhow::anyhow!("cluster {cluster} has no live order key")))?;
+    /// The executor of a cluster, its keys and its ledger.
+    ///
+    /// # Errors
+    /// `UnknownCluster`; `Internal` when it lacks a live key.
+    pub async fn link(&self, conn: &mut PgConnection, cluster: &str) -> Result<Link, Error> {
+        let contact = clusters::contact(conn, cluster).await?;
+        let Contact { cluster, order_key, receipt_keys, ledger } =
+            contact.ok_or_else(|| Error::UnknownCluster(cluster.to_owned()))?;
+        let lacks =
+            |what| Error::internal(anyhow::anyhow!("cluster {} has no live {what} key", cluster.name));
+        let sealed = order_key.ok_or_else(|| lacks("order"))?;
         let key = self.keyring.open_shared_secret(Purpose::OrderKey, &sealed.key)?;
         let key = OrderKey::new(&sealed.id, key).map_err(Error::internal)?;
         let mut verifier: Option<ReceiptVerifier> = None;
         for key in &receipt_keys {
             verifier = Some(
                 match verifier {
-                    None => ReceiptVerifier::from_public_pem(&key.key),
-                    Some(verifier) => verifier.and_public_pem(&key.key),
+                    None => ReceiptVerifier::from_public_pem(key),
+                    Some(verifier) => verifier.and_public_pem(key),
                 }
                 .map_err(Error::internal)?,
             );
         }
-        let verifier = verifier
-            .ok_or_else(|| Error::internal(anyhow::anyhow!("cluster {cluster} has no live receipt key")))?;
-        Ok(Some(Link { cluster: found, key, verifier, ledger }))
+        let verifier = verifier.ok_or_else(|| lacks("receipt"))?;
+        Ok(Link { cluster, key, verifier, ledger })
     }
 
-    async fn known_link(&self, cluster: &str) -> Result<Link, Error> {
-        self.link(cluster).await?.ok_or_else(|| Error::internal(anyhow::anyhow!("no cluster {cluster}")))
-    }
-
-    /// Asks what a target looks like, for at most `within`.
+    /// Asks what a target looks like; the executor has `within` to answer.
+    ///
+    /// # Errors
+    /// `UnknownCluster`; `ExecutorUnavailable`; those of the database.
     pub async fn observe(
         &self,
         target: &Target,
         trace: TraceContext,
         within: Duration,
     ) -> Result<Observed, Error> {
+        let link = store::within(ANSWER_WITHIN, async {
+            self.link(&mut *self.store.acquire().await?, &target.cluster).await
+        })
+        .await?;
         let look = async {
-            let link = self.known_link(&target.cluster).await?;
             let now = clock::now();
             let instruction = Instruction::Observe(Observe { target: target.clone() });
             let order = link.sign(instruction, now, now + self.order_lifetime)?;
@@ -220,42 +220,40 @@ impl ExecutorClient {
     /// Sends an attempt's stored bytes, the first time or again, and waits up to `wait` for its end.
     pub async fn send(
         &self,
-        cluster: &str,
+        link: &Link,
         attempt: AttemptName,
         order: &SignedOrder,
         wait: Duration,
         trace: TraceContext,
     ) -> Result<Answer, DeliveryError> {
-        let link = self.known_link(cluster).await?;
-        let (receipt, envelope) = self.post(&link, order, wait, trace).await?;
+        let (receipt, envelope) = self.post(link, order, wait, trace).await?;
         if receipt.order_digest != order.digest || receipt.attempt != Some(attempt) {
             return Err(DeliveryError::NotBelieved("the receipt is for another order".to_owned()));
         }
-        Ok(Answer { receipt, envelope, row_before: row_before(&link) })
+        Ok(Answer { receipt, envelope, row_before: row_before(link) })
     }
 
     /// Asks what became of an attempt after its time, and waits up to `wait` for its end. An attempt
     /// that the ledger does not know, and all earlier ones, can never begin from then on.
     pub async fn resolve(
         &self,
-        cluster: &str,
+        link: &Link,
         attempt: AttemptName,
         sent: Digest,
         wait: Duration,
         trace: TraceContext,
     ) -> Result<Answer, DeliveryError> {
-        let link = self.known_link(cluster).await?;
         let now = clock::now();
         let AttemptName { action_id, attempt: number } = attempt;
         let instruction = Instruction::Resolve(Resolve { action_id, attempt: number });
         let order = link.sign(instruction, now, now + self.order_lifetime)?;
-        let (receipt, envelope) = self.post(&link, &order, wait, trace).await?;
+        let (receipt, envelope) = self.post(link, &order, wait, trace).await?;
         // A stored final receipt names the acting order; a fresh one names the resolving order.
         let ours = receipt.order_digest == order.digest || receipt.order_digest == sent;
         if !ours || receipt.attempt.map(|named| named.action_id) != Some(action_id) {
             return Err(DeliveryError::NotBelieved("the receipt is for another order".to_owned()));
         }
-        Ok(Answer { receipt, envelope, row_before: row_before(&link) })
+        Ok(Answer { receipt, envelope, row_before: row_before(link) })
     }
 
     async fn post(

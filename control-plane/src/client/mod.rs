@@ -1,4 +1,5 @@
-//! The services this one calls.
+//! The services and receivers this one calls.
 
 pub mod executor;
 mod report;
+pub mod webhooks;

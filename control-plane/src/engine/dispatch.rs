@@ -12,12 +12,14 @@ use aegis_runtime::clock;
 use aegis_runtime::shutdown::Shutdown;
 use aegis_runtime::trace_context::TraceContext;
 use jiff::{SignedDuration, Timestamp};
+use sqlx::PgConnection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{Instrument, error, info_span, warn};
 use uuid::Uuid;
 
-use crate::client::executor::{Answer, DeliveryError, ExecutorClient, SignedOrder};
+use crate::client::executor::{Answer, DeliveryError, ExecutorClient, Link, SignedOrder};
 use crate::error::Error;
 use crate::service::dispatch::{
     Claim, Nudge, Recorded, Redecided, claim, mark_unknown, record_answer, record_not_accepted, redecide,
@@ -29,6 +31,8 @@ use crate::store::dispatch::{self as store, OpenAction};
 
 /// How long a replica drives an action without renewing: after a crash another takes over then.
 const LEASE_SECONDS: f64 = 10.0;
+/// A lease younger than this is not renewed: enough of it is left for one question and its record.
+const RENEW_AFTER: Duration = Duration::from_secs(2);
 /// How long one question to an executor may wait; well below the lease.
 const WAIT: Duration = Duration::from_secs(4);
 /// How often to look for work without being nudged; bounds the delay after another replica queued it.
@@ -65,8 +69,8 @@ pub async fn run(dispatcher: Dispatcher, shutdown: Shutdown) {
     while !shutdown.is_triggered() {
         match take_on(&dispatcher, driver, &slots).await {
             Ok(taken) => {
-                for (id, slot) in taken {
-                    drives.spawn(drive_to_end(dispatcher.clone(), driver, id, slot, shutdown.clone()));
+                for (drive, slot) in taken {
+                    drives.spawn(drive_to_end(dispatcher.clone(), drive, slot, shutdown.clone()));
                 }
             }
             Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot look for open actions"),
@@ -93,19 +97,43 @@ async fn take_on(
     dispatcher: &Dispatcher,
     driver: Uuid,
     slots: &Arc<Semaphore>,
-) -> Result<Vec<(ActionId, OwnedSemaphorePermit)>, Error> {
+) -> Result<Vec<(Drive, OwnedSemaphorePermit)>, Error> {
     let free = i64::try_from(slots.available_permits()).unwrap_or(i64::MAX);
     if free == 0 || !dispatcher.safeguards.is_clock_true() {
         return Ok(Vec::new());
     }
     let mut conn = dispatcher.store.acquire().await?;
+    let leased_at = Instant::now();
     let ids = store::lease(&mut conn, driver, LEASE_SECONDS, free).await?;
-    Ok(ids.into_iter().filter_map(|id| Some((id, Arc::clone(slots).try_acquire_owned().ok()?))).collect())
+    let drive = |id| Drive { driver, id, leased_at, not_accepted: HashSet::new() };
+    Ok(ids
+        .into_iter()
+        .filter_map(|id| Some((drive(id), Arc::clone(slots).try_acquire_owned().ok()?)))
+        .collect())
 }
 
-/// The attempts and codes of errors already recorded by one drive: the same error again is only
-/// logged, so that an executor out of order does not fill the audit log.
-type NotAccepted = HashSet<(u32, String)>;
+/// One action under lease.
+struct Drive {
+    driver: Uuid,
+    id: ActionId,
+    /// When the lease was last asked for.
+    leased_at: Instant,
+    /// The attempts and codes of errors already recorded: the same error again is only logged, so that
+    /// an executor out of order does not fill the audit log.
+    not_accepted: HashSet<(u32, String)>,
+}
+
+impl Drive {
+    /// Renews the lease unless it was taken just now; false when another replica has taken over.
+    async fn hold(&mut self, conn: &mut PgConnection) -> Result<bool, Error> {
+        let asked_at = Instant::now();
+        if asked_at.duration_since(self.leased_at) < RENEW_AFTER {
+            return Ok(true);
+        }
+        self.leased_at = asked_at;
+        store::renew_lease(conn, self.id, self.driver, LEASE_SECONDS).await
+    }
+}
 
 /// What to do next with an action.
 enum Next {
@@ -117,24 +145,24 @@ enum Next {
     Leave,
     /// Nothing can be done before people, or the executor, come back.
     Park,
+    /// It has ended, and its lease with it.
+    Over,
 }
 
 async fn drive_to_end(
     dispatcher: Dispatcher,
-    driver: Uuid,
-    id: ActionId,
+    mut drive: Drive,
     slot: OwnedSemaphorePermit,
     shutdown: Shutdown,
 ) {
-    let span = info_span!("drive", actionId = %id);
+    let span = info_span!("drive", actionId = %drive.id);
     async {
-        let mut not_accepted = NotAccepted::default();
         let pause_seconds = loop {
             // Questions to executors are signed too, and entries bear the time: others have to go on.
             if !dispatcher.safeguards.is_clock_true() {
                 break 0.0;
             }
-            let next = match step(&dispatcher, driver, id, &mut not_accepted).await {
+            let next = match step(&dispatcher, &mut drive).await {
                 Ok(next) => next,
                 Err(error) => {
                     error!(error = &error as &dyn std::error::Error, "a step of an action failed");
@@ -146,6 +174,7 @@ async fn drive_to_end(
                 Next::AfterPause => tokio::time::sleep(RETRY_PAUSE).await,
                 Next::Leave => break 0.0,
                 Next::Park => break DOUBT_PAUSE_SECONDS,
+                Next::Over => return,
             }
             if shutdown.is_triggered() {
                 break 0.0;
@@ -153,7 +182,7 @@ async fn drive_to_end(
         };
         let released = async {
             let mut conn = dispatcher.store.acquire().await?;
-            store::renew_lease(&mut conn, id, driver, pause_seconds).await
+            store::renew_lease(&mut conn, drive.id, drive.driver, pause_seconds).await
         };
         if let Err(error) = released.await {
             warn!(error = &error as &dyn std::error::Error, "cannot release a lease; it runs out by itself");
@@ -166,42 +195,42 @@ async fn drive_to_end(
     dispatcher.nudge.ring();
 }
 
-async fn step(
-    dispatcher: &Dispatcher,
-    driver: Uuid,
-    id: ActionId,
-    not_accepted: &mut NotAccepted,
-) -> Result<Next, Error> {
-    let (action, attempt) = {
-        let mut conn = dispatcher.store.acquire().await?;
-        if !store::renew_lease(&mut conn, id, driver, LEASE_SECONDS).await? {
-            return Ok(Next::Leave);
-        }
-        let Some(action) = store::find(&mut conn, id).await? else { return Ok(Next::Leave) };
-        (action, attempts::newest(&mut conn, id).await?)
-    };
-    match (action.state, attempt) {
-        (ActionState::Queued, _) => step_queued(dispatcher, &action).await,
-        (ActionState::Running | ActionState::Unknown, Some(attempt)) => {
-            step_ordered(dispatcher, &action, &attempt, not_accepted).await
-        }
-        (ActionState::Running | ActionState::Unknown, None) => {
-            Err(Error::internal(anyhow::anyhow!("action {id} runs without an order")))
-        }
-        _ => Ok(Next::Leave),
+async fn step(dispatcher: &Dispatcher, drive: &mut Drive) -> Result<Next, Error> {
+    let id = drive.id;
+    let mut conn = dispatcher.store.acquire().await?;
+    if !drive.hold(&mut conn).await? {
+        return Ok(Next::Leave);
     }
+    let Some(action) = store::find(&mut conn, id).await? else { return Ok(Next::Leave) };
+    if action.state.is_final() {
+        return Ok(Next::Over);
+    }
+    let link = dispatcher.client.link(&mut conn, &action.target.cluster).await?;
+    if action.state == ActionState::Queued {
+        drop(conn);
+        return step_queued(dispatcher, drive, action, &link).await;
+    }
+    let without_order = || Error::internal(anyhow::anyhow!("action {id} runs without an order"));
+    let attempt = attempts::newest(&mut conn, id).await?.ok_or_else(without_order)?;
+    let now = store::clock(&mut conn).await?;
+    drop(conn);
+    step_ordered(dispatcher, drive, &action, &attempt, &link, now).await
 }
 
-async fn step_queued(dispatcher: &Dispatcher, action: &OpenAction) -> Result<Next, Error> {
-    let link = dispatcher.client.link(&action.target.cluster).await?;
-    let link =
-        link.ok_or_else(|| Error::internal(anyhow::anyhow!("no cluster {}", action.target.cluster)))?;
-    match claim(&dispatcher.store, &dispatcher.safeguards, &link, dispatcher.order_lifetime, action.id)
-        .await?
-    {
-        Claim::Ordered => Ok(Next::Again),
+async fn step_queued(
+    dispatcher: &Dispatcher,
+    drive: &mut Drive,
+    action: OpenAction,
+    link: &Link,
+) -> Result<Next, Error> {
+    let Dispatcher { store, client, safeguards, order_lifetime, .. } = dispatcher;
+    match claim(store, safeguards, link, *order_lifetime, action.id).await? {
+        Claim::Ordered(attempt) => {
+            let action = OpenAction { state: ActionState::Running, ..action };
+            step_ordered(dispatcher, drive, &action, &attempt, link, attempt.issued_at).await
+        }
         Claim::TargetBusy | Claim::ClockSkewed | Claim::NotQueued => Ok(Next::Leave),
-        Claim::Stale => Ok(match redecide(&dispatcher.store, &dispatcher.client, action.id).await? {
+        Claim::Stale => Ok(match redecide(store, client, action.id).await? {
             Redecided::Intended => Next::Again,
             Redecided::Over => Next::Leave,
             Redecided::FactsUnavailable => Next::AfterPause,
@@ -212,26 +241,27 @@ async fn step_queued(dispatcher: &Dispatcher, action: &OpenAction) -> Result<Nex
 /// The stored bytes until `notAfter`, then questions: the first one closes what never began.
 async fn step_ordered(
     dispatcher: &Dispatcher,
+    drive: &mut Drive,
     action: &OpenAction,
     attempt: &Attempt,
-    not_accepted: &mut NotAccepted,
+    link: &Link,
+    now: Timestamp,
 ) -> Result<Next, Error> {
-    let now = store::clock(&mut *dispatcher.store.acquire().await?).await?;
     let in_time = now < attempt.not_after;
     let answer = if in_time {
-        send(dispatcher, action, attempt, now).await
+        send(dispatcher, action, attempt, link, now).await
     } else {
         if action.state == ActionState::Running && !attempt.accepted {
             mark_unknown(&dispatcher.store, action.id, "the order's time is over and no receipt came")
                 .await?;
         }
-        resolve(dispatcher, action, attempt).await
+        resolve(dispatcher, action, attempt, link).await
     };
     match answer {
         Ok(answer) => Ok(match record_answer(&dispatcher.store, action.id, &answer).await? {
             Recorded::AtWork => Next::Again,
             Recorded::Requeued => Next::Again,
-            Recorded::Over => Next::Leave,
+            Recorded::Over => Next::Over,
             Recorded::InDoubt => Next::Park,
         }),
         Err(DeliveryError::Internal(error)) => Err(*error),
@@ -242,7 +272,7 @@ async fn step_ordered(
                 mark_unknown(&dispatcher.store, action.id, message).await?;
             }
             if let DeliveryError::Refused { status, code } = &error
-                && not_accepted.insert((attempt.number, code.clone()))
+                && drive.not_accepted.insert((attempt.number, code.clone()))
             {
                 record_not_accepted(&dispatcher.store, action, attempt.number, *status, code).await?;
             }
@@ -261,6 +291,7 @@ async fn send(
     dispatcher: &Dispatcher,
     action: &OpenAction,
     attempt: &Attempt,
+    link: &Link,
     now: Timestamp,
 ) -> Result<Answer, DeliveryError> {
     let left = attempt.not_after.duration_since(now).unsigned_abs();
@@ -269,15 +300,16 @@ async fn send(
     let trace = TraceContext::from_text(&action.traceparent);
     // Whole seconds, at least one: less would turn waiting into asking without pause.
     let wait = left.clamp(Duration::from_secs(1), WAIT);
-    dispatcher.client.send(&action.target.cluster, name, &order, wait, trace).await
+    dispatcher.client.send(link, name, &order, wait, trace).await
 }
 
 async fn resolve(
     dispatcher: &Dispatcher,
     action: &OpenAction,
     attempt: &Attempt,
+    link: &Link,
 ) -> Result<Answer, DeliveryError> {
     let name = AttemptName { action_id: action.id, attempt: attempt.number };
     let trace = TraceContext::from_text(&action.traceparent);
-    dispatcher.client.resolve(&action.target.cluster, name, attempt.order_digest, WAIT, trace).await
+    dispatcher.client.resolve(link, name, attempt.order_digest, WAIT, trace).await
 }

@@ -10,6 +10,7 @@ mod etag;
 mod health;
 mod page;
 mod policies;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ type Shared = Arc<Services>;
         (name = "policies", description = "What may be done: documents, versions, what is active"),
         (name = "decisions", description = "What policy said, and why"),
         (name = "audit", description = "Everything that happened"),
+        (name = "webhooks", description = "Who outside is told what happens, and what they were told"),
         (name = "sign-in", description = "Who is calling"),
         (name = "health", description = "Whether it works"),
     ),
@@ -80,6 +82,13 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(decisions::evaluate))
         .routes(routes!(decisions::find))
         .routes(routes!(audit_entries::list))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::find, webhooks::store, webhooks::delete))
+        .routes(routes!(webhooks::rotate_secret))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::list_deliveries))
+        .routes(routes!(webhooks::find_delivery))
+        .routes(routes!(webhooks::redeliver))
         .routes(routes!(auth::login))
         .routes(routes!(auth::whoami))
         .routes(routes!(health::look))

@@ -18,6 +18,7 @@ pub mod safeguards;
 pub mod sign_in;
 pub mod tokens;
 pub mod users;
+pub mod webhooks;
 
 use aegis_contract::problem::FieldError;
 use aegis_policy::Problem;
@@ -25,6 +26,7 @@ use aegis_runtime::shutdown::Shutdown;
 use sqlx::PgConnection;
 
 use crate::client::executor::ExecutorClient;
+use crate::client::webhooks::WebhookClient;
 use crate::error::Error;
 use crate::metrics::ControlPlaneMetrics;
 use crate::principal::Caller;
@@ -44,6 +46,8 @@ pub struct Services {
     pub keyring: Keyring,
     /// The executors.
     pub executors: ExecutorClient,
+    /// The receivers of notifications.
+    pub webhooks: WebhookClient,
     /// Wakes the dispatcher.
     pub nudge: Nudge,
     /// The requests for actions that this process is working on.

@@ -9,12 +9,14 @@ use tracing::warn;
 
 use crate::error::Error;
 use crate::metrics::ControlPlaneMetrics;
-use crate::store::{Store, actions, idempotency, nonces, refusals};
+use crate::store::{Store, actions, deliveries, idempotency, nonces, refusals};
 
 /// How often. Nothing depends on it: expired rows have no effect while they are still there.
 const PERIOD: Duration = Duration::from_secs(15);
 /// How long a noted minute is kept after it: clocks of replicas differ.
 const MINUTES_KEPT: SignedDuration = SignedDuration::from_mins(10);
+/// How long it can be seen what webhooks were told.
+const DELIVERIES_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Runs until shutdown. Any number of replicas may do so.
 pub async fn run(store: Store, metrics: ControlPlaneMetrics, shutdown: Shutdown) {
@@ -36,6 +38,9 @@ async fn sweep(store: &Store, metrics: &ControlPlaneMetrics) -> Result<(), Error
     let now = clock::now();
     let mut conn = store.acquire().await?;
     metrics.set_open_actions(&actions::count_open(&mut conn).await?);
+    let undelivered = deliveries::count_undelivered(&mut conn).await?;
+    metrics.set_webhook_deliveries(undelivered.waiting, undelivered.dead);
+    deliveries::forget(&mut conn, now - DELIVERIES_KEPT).await?;
     nonces::forget(&mut conn, now).await?;
     idempotency::forget(&mut conn, now).await?;
     refusals::forget(&mut conn, now - MINUTES_KEPT).await

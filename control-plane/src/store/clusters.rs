@@ -40,13 +40,13 @@ impl From<Row> for Cluster {
     }
 }
 
-/// A key of a cluster: an order key's sealed secret, or a receipt key's public PEM.
+/// An order key of a cluster.
 #[derive(Clone, Debug)]
-pub struct ClusterKey<T> {
+pub struct ClusterKey {
     /// Key id as it stands in envelopes.
     pub id: String,
-    /// The key.
-    pub key: T,
+    /// The sealed secret.
+    pub key: Vec<u8>,
 }
 
 /// What is remembered of one executor ledger.
@@ -58,6 +58,19 @@ pub struct SeenLedger {
     pub row_seen: u64,
     /// Whether it once named a lower row than it had before, as one restored from a backup does.
     pub regressed: bool,
+}
+
+/// What it takes to speak to a cluster's executor.
+#[derive(Clone, Debug)]
+pub struct Contact {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The key that orders are signed with: the newest live one.
+    pub order_key: Option<ClusterKey>,
+    /// The keys that receipts may be signed with, as PEM.
+    pub receipt_keys: Vec<String>,
+    /// The ledger it was last seen to use.
+    pub ledger: Option<SeenLedger>,
 }
 
 /// Registers a cluster; false when the name is taken.
@@ -165,7 +178,7 @@ pub async fn insert_order_key(
 }
 
 /// Live order keys, the newest first: orders are signed with the first.
-pub async fn order_keys(conn: &mut PgConnection, cluster: &str) -> Result<Vec<ClusterKey<Vec<u8>>>, Error> {
+pub async fn order_keys(conn: &mut PgConnection, cluster: &str) -> Result<Vec<ClusterKey>, Error> {
     Ok(sqlx::query_as!(
         ClusterKey,
         "select id, sealed_secret as key from cluster_order_keys \
@@ -197,16 +210,42 @@ pub async fn insert_receipt_key(
     Ok(done.rows_affected() == 1)
 }
 
-/// Live receipt keys as PEM.
-pub async fn receipt_keys(conn: &mut PgConnection, cluster: &str) -> Result<Vec<ClusterKey<String>>, Error> {
-    Ok(sqlx::query_as!(
-        ClusterKey,
-        "select id, public_key as key from cluster_receipt_keys \
-         where cluster = $1 and retired_at is null order by created_at desc, id",
+/// What it takes to speak to a cluster's executor: its address, its keys and its ledger.
+pub async fn contact(conn: &mut PgConnection, cluster: &str) -> Result<Option<Contact>, Error> {
+    let row = sqlx::query!(
+        r#"select c.name, c.executor_url, c.ledger_id, c.allowed_namespaces, k.id as "key_id?", k.sealed_secret as "sealed_secret?",
+                  array(select public_key from cluster_receipt_keys
+                        where cluster = c.name and retired_at is null order by created_at desc, id) as "receipt_keys!",
+                  l.row_seen as "row_seen?", l.regressed_at is not null as "regressed!"
+           from clusters c
+           left join lateral (
+               select id, sealed_secret from cluster_order_keys
+               where cluster = c.name and retired_at is null order by created_at desc, id limit 1) k on true
+           left join ledgers l on l.cluster = c.name and l.id = c.ledger_id
+           where c.name = $1"#,
         cluster
     )
-    .fetch_all(conn)
-    .await?)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        let ledger_id = row.ledger_id.map(LedgerId);
+        let ledger = ledger_id.zip(row.row_seen).map(|(id, row_seen)| SeenLedger {
+            id,
+            row_seen: row_seen.cast_unsigned(),
+            regressed: row.regressed,
+        });
+        Contact {
+            cluster: Cluster {
+                name: row.name,
+                executor_url: row.executor_url,
+                ledger_id,
+                allowed_namespaces: row.allowed_namespaces,
+            },
+            order_key: row.key_id.zip(row.sealed_secret).map(|(id, key)| ClusterKey { id, key }),
+            receipt_keys: row.receipt_keys,
+            ledger,
+        }
+    }))
 }
 
 /// What is remembered of a ledger of the cluster's executor.

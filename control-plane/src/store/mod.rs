@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod clients;
 pub mod clusters;
 pub mod decisions;
+pub mod deliveries;
 pub mod dispatch;
 pub mod entries;
 pub mod idempotency;
@@ -16,6 +17,7 @@ pub mod policies;
 pub mod receipts;
 pub mod refusals;
 pub mod users;
+pub mod webhooks;
 
 use std::future::Future;
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub type Stored = jiff_sqlx::Timestamp;
 const CONNECTIONS_MAX: u32 = 10;
 /// All are kept open: signing in to Postgres is dear, and a burst must not wait for it.
 const CONNECTIONS_MIN: u32 = CONNECTIONS_MAX;
+/// A connection that was idle for longer is tried before it is used: the database may have gone.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// Longest wait for a connection of those who may wait; requests give up after [`ANSWER_WITHIN`].
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(10);
 /// Longest time of one statement, judged by Postgres.
@@ -77,6 +81,15 @@ impl Store {
             .max_connections(CONNECTIONS_MAX)
             .min_connections(min_connections)
             .acquire_timeout(ACQUIRE_WITHIN)
+            .test_before_acquire(false)
+            .before_acquire(|conn, idle| {
+                Box::pin(async move {
+                    if idle.idle_for >= TEST_AFTER_IDLE {
+                        conn.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options);
         Self { pool }
     }

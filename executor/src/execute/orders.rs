@@ -72,12 +72,15 @@ impl Executor {
             let refusal = match self.admit(opened, act).await? {
                 Err(refusal) => refusal,
                 Ok(()) => match self.accept(opened, act).await? {
-                    Accepted::Now { fence } => {
+                    Accepted::Now { fence, story } => {
                         tracing::info!(actionId = %name.action_id, attempt = name.attempt, "order accepted");
                         let owner = self.workers.owner();
                         let lease = LeaseGrant { action_id: name.action_id, owner, fence, ledger };
-                        self.workers.start(self, lease);
-                        return self.latest(opened, name, wait).await;
+                        self.workers.start(self, lease, Some(story));
+                        // Until its worker has ended, the ledger has nothing to answer.
+                        let deadline = Instant::now() + wait;
+                        self.end_of(name, deadline).await;
+                        return self.latest(opened, name, deadline).await;
                     }
                     Accepted::AttemptKnown | Accepted::OtherLedger => continue,
                     Accepted::OtherAttempt => Refusal::new(
@@ -146,7 +149,7 @@ impl Executor {
             KnownAttempt::Closed { before } => Ok(self.closed(opened, name, before)),
             KnownAttempt::Refused { order_digest, receipt } if order_digest == opened.digest => Ok(receipt),
             KnownAttempt::Accepted { order_digest } if order_digest == opened.digest => {
-                self.latest(opened, name, wait).await
+                self.latest(opened, name, Instant::now() + wait).await
             }
             KnownAttempt::Refused { .. } | KnownAttempt::Accepted { .. } => Err(Refusal::new(
                 RefusalCode::AttemptMismatch,
@@ -162,14 +165,13 @@ impl Executor {
         self.receipts.sign(opened.digest, Some(name), before, Stage::Closed)
     }
 
-    /// The final receipt of an accepted action, or after `wait` one that says how far it got.
+    /// The final receipt of an accepted action, or at `deadline` one that says how far it got.
     async fn latest(
         &self,
         opened: &OpenedOrder,
         name: AttemptName,
-        wait: Duration,
+        deadline: Instant,
     ) -> Result<Vec<u8>, AnswerError> {
-        let deadline = Instant::now() + wait;
         loop {
             let missing =
                 || LedgerError::Unreadable(format!("action {} has no accepted row", name.action_id));
@@ -182,11 +184,16 @@ impl Executor {
                 let stage = Stage::Running { steps };
                 return Ok(self.receipts.sign(opened.digest, Some(story.name), story.ledger, stage));
             }
-            tokio::select! {
-                () = self.workers.ended(name.action_id, POLL_INTERVAL) => {}
-                () = tokio::time::sleep_until(deadline) => {}
-                () = self.shutdown.wait() => {}
-            }
+            self.end_of(name, deadline).await;
+        }
+    }
+
+    /// Returns when an accepted action may have ended, and at `deadline` at the latest.
+    async fn end_of(&self, name: AttemptName, deadline: Instant) {
+        tokio::select! {
+            () = self.workers.ended(name.action_id, POLL_INTERVAL) => {}
+            () = tokio::time::sleep_until(deadline) => {}
+            () = self.shutdown.wait() => {}
         }
     }
 
@@ -229,7 +236,7 @@ impl Executor {
         check_freshness(&opened.order, clock::now())?;
         let name = AttemptName { action_id: resolve.action_id, attempt: resolve.attempt };
         match self.ledger.resolve(name).await? {
-            Resolved::Accepted => self.latest(opened, name, wait).await,
+            Resolved::Accepted => self.latest(opened, name, Instant::now() + wait).await,
             Resolved::Refused(receipt) => Ok(receipt),
             Resolved::Closed { before } => {
                 tracing::info!(actionId = %name.action_id, attempt = name.attempt, "attempt closed");

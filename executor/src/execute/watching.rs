@@ -16,7 +16,7 @@ use crate::ledger::stories::Acting;
 use crate::verify::time::has_passed;
 
 /// How often the object is looked at: fast enough to answer soon, slow enough for any API server.
-const WATCH_INTERVAL: Duration = Duration::from_millis(300);
+pub(super) const WATCH_INTERVAL: Duration = Duration::from_millis(300);
 
 /// What one look at the object says.
 #[derive(Clone, Debug, PartialEq, Eq)]

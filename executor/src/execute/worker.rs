@@ -70,15 +70,20 @@ pub(super) struct Worker<'a> {
     steps: &'a watch::Sender<Vec<Step>>,
 }
 
-/// Carries out the action of `lease` until its `finished` row is written.
+/// Carries out the action of `lease` until its `finished` row is written, from where `story` or else
+/// the ledger leaves it.
 pub(super) async fn run(
     executor: &Executor,
     lease: &Lease,
+    story: Option<Box<Story>>,
     steps: &watch::Sender<Vec<Step>>,
 ) -> Result<(), Stop> {
     let action_id = lease.grant.action_id;
     let missing = || LedgerError::Unreadable(format!("action {action_id} has a lease but no accepted row"));
-    let story = executor.ledger.story(action_id).await?.ok_or_else(missing)?;
+    let story = match story {
+        Some(story) => *story,
+        None => executor.ledger.story(action_id).await?.ok_or_else(missing)?,
+    };
     if story.receipt.is_some() {
         return Ok(());
     }

@@ -17,6 +17,7 @@ use super::lease::Lease;
 use super::worker::{self, Stop};
 use crate::ledger::LedgerError;
 use crate::ledger::leases::LeaseGrant;
+use crate::ledger::stories::Story;
 
 /// How often leases that ran out are looked for; with the lease's own length this bounds a takeover.
 const RESUME_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,15 +48,16 @@ impl Workers {
         self.owner
     }
 
-    /// Carries out an action whose lease was just granted.
-    pub(crate) fn start(&self, executor: &Arc<Executor>, grant: LeaseGrant) {
+    /// Carries out an action whose lease was just granted, from where `story` leaves it; without one, from
+    /// where the ledger does.
+    pub(crate) fn start(&self, executor: &Arc<Executor>, grant: LeaseGrant, story: Option<Box<Story>>) {
         let (steps, receiver) = watch::channel(Vec::new());
         lock(&self.running).insert(grant.action_id, Running { fence: grant.fence, steps: receiver });
         let executor = Arc::clone(executor);
         let span = tracing::info_span!("action", actionId = %grant.action_id);
         let work = async move {
             let _entry = Entry { workers: &executor.workers, grant };
-            carry_out(&executor, grant, steps).await;
+            carry_out(&executor, grant, story, steps).await;
         };
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
@@ -106,10 +108,15 @@ impl Drop for Entry<'_> {
     }
 }
 
-async fn carry_out(executor: &Arc<Executor>, grant: LeaseGrant, steps: watch::Sender<Vec<Step>>) {
+async fn carry_out(
+    executor: &Arc<Executor>,
+    grant: LeaseGrant,
+    story: Option<Box<Story>>,
+    steps: watch::Sender<Vec<Step>>,
+) {
     let lease = Lease::new(executor.ledger.clone(), grant);
     let stop = tokio::select! {
-        result = worker::run(executor, &lease, &steps) => match result {
+        result = worker::run(executor, &lease, story, &steps) => match result {
             Ok(()) => return,
             Err(stop) => stop,
         },
@@ -159,7 +166,7 @@ async fn resume_once(executor: &Arc<Executor>) -> Result<(), LedgerError> {
     executor.name_ledger().await?;
     for grant in executor.ledger.take_over(executor.workers.owner()).await? {
         tracing::info!(actionId = %grant.action_id, fence = grant.fence, "action resumed");
-        executor.workers.start(executor, grant);
+        executor.workers.start(executor, grant, None);
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use aegis_contract::target::Kind;
 use aegis_runtime::clock;
 use jiff::{SignedDuration, Timestamp};
 
+use super::watching::WATCH_INTERVAL;
 use super::worker::{Ending, Stop, Worker};
 use crate::action::object::Object;
 use crate::action::{self, State, WriteError};
@@ -106,6 +107,8 @@ impl Worker<'_> {
             return Ok(Ending::new(ExecutionStatus::Succeeded, OutcomeCode::DryRun, message));
         }
         self.step("written", "the API server accepted the change");
+        // No controller has dealt with it yet.
+        tokio::time::sleep(WATCH_INTERVAL).await;
         self.watch(acting, at).await
     }
 

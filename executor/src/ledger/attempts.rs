@@ -8,6 +8,7 @@ use jiff_sqlx::ToSqlx;
 use uuid::Uuid;
 
 use super::leases::LEASE_SECONDS;
+use super::stories::Story;
 use super::{Ledger, LedgerError, attempt_number, bounded, is_duplicate, read_row};
 
 /// What the ledger holds of an attempt.
@@ -48,12 +49,14 @@ pub(crate) struct Acceptance<'a> {
 }
 
 /// What became of an [`Acceptance`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Accepted {
     /// The row is written, and the lease with this fence is held by the owner that asked.
     Now {
         /// The first fence of the action.
         fence: i64,
+        /// What its worker goes on from.
+        story: Box<Story>,
     },
     /// The attempt is known meanwhile.
     AttemptKnown,
@@ -123,7 +126,7 @@ impl Ledger {
         .await
     }
 
-    /// Writes the `accepted` row and the lease of `owner` in one transaction.
+    /// Writes the `accepted` row and the lease of `owner`, both or neither.
     pub(crate) async fn accept(&self, order: Acceptance<'_>, owner: Uuid) -> Result<Accepted, LedgerError> {
         match bounded(self.insert_accepted(order, owner)).await {
             Err(LedgerError::Database(error)) if is_duplicate(&error, "rows_attempt_key") => {
@@ -135,44 +138,53 @@ impl Ledger {
             Err(LedgerError::Database(error)) if is_duplicate(&error, "rows_nonce_key") => {
                 Ok(Accepted::NonceUsed)
             }
-            Ok(Some(fence)) => Ok(Accepted::Now { fence }),
+            Ok(Some((fence, story))) => Ok(Accepted::Now { fence, story: Box::new(story) }),
             Ok(None) => Ok(Accepted::OtherLedger),
             Err(error) => Err(error),
         }
     }
 
-    async fn insert_accepted(&self, order: Acceptance<'_>, owner: Uuid) -> Result<Option<i64>, LedgerError> {
-        let attempt = attempt_number(order.name.attempt)?;
-        let mut transaction = self.pool.begin().await?;
-        let fence = sqlx::query_scalar!(
-            "insert into worker_leases as held (action_id, owner_id, fence, expires_at)
-             select $1, $2, 1, now() + make_interval(secs => $3) where ledger.current_id() = $4
-             on conflict (action_id) do update
-                 set owner_id = excluded.owner_id, fence = held.fence + 1, expires_at = excluded.expires_at
-             returning fence",
-            order.name.action_id.0,
+    async fn insert_accepted(
+        &self,
+        order: Acceptance<'_>,
+        owner: Uuid,
+    ) -> Result<Option<(i64, Story)>, LedgerError> {
+        let Acceptance { name, order_digest, order_bytes, nonce, ledger } = order;
+        let accepted_at = clock::now();
+        let row = sqlx::query!(
+            "with lease as (
+                 insert into worker_leases as held (action_id, owner_id, fence, expires_at)
+                 select $1, $2, 1, now() + make_interval(secs => $3) where ledger.current_id() = $4
+                 on conflict (action_id) do update
+                     set owner_id = excluded.owner_id, fence = held.fence + 1, expires_at = excluded.expires_at
+                 returning fence
+             )
+             insert into ledger.rows (kind, action_id, attempt, order_digest, nonce, fence, at, order_bytes)
+             select 'accepted', $1, $5, $6, $7, fence, $8, $9 from lease
+             returning fence, row_number",
+            name.action_id.0,
             owner,
             LEASE_SECONDS,
-            order.ledger.0,
+            ledger.0,
+            attempt_number(name.attempt)?,
+            order_digest.to_string(),
+            nonce,
+            accepted_at.to_sqlx() as _,
+            order_bytes,
         )
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&self.pool)
         .await?;
-        let Some(fence) = fence else { return Ok(None) };
-        sqlx::query!(
-            "insert into ledger.rows (kind, action_id, attempt, order_digest, nonce, fence, at, order_bytes)
-             values ('accepted', $1, $2, $3, $4, $5, $6, $7)",
-            order.name.action_id.0,
-            attempt,
-            order.order_digest.to_string(),
-            order.nonce,
-            fence,
-            clock::now().to_sqlx() as _,
-            order.order_bytes,
-        )
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(Some(fence))
+        let Some(row) = row else { return Ok(None) };
+        let story = Story {
+            name,
+            order_digest,
+            order_bytes: order_bytes.to_vec(),
+            accepted_at,
+            acting: None,
+            receipt: None,
+            ledger: LedgerPosition { id: ledger, row: read_row(row.row_number)? },
+        };
+        Ok(Some((row.fence, story)))
     }
 
     /// Closes an attempt with the signed refusal of its order. `false` when the attempt is known

@@ -136,8 +136,8 @@ impl Ledger {
         .await
     }
 
-    /// Writes the `finished` row and ends the lease in one transaction. `false` when the lease is
-    /// lost; then nothing was written.
+    /// Writes the `finished` row and ends the lease, both or neither. `false` when the lease is lost;
+    /// then nothing was written.
     pub(crate) async fn finish(
         &self,
         name: AttemptName,
@@ -147,12 +147,14 @@ impl Ledger {
     ) -> Result<bool, LedgerError> {
         let attempt = attempt_number(name.attempt)?;
         bounded(async {
-            let mut transaction = self.pool.begin().await?;
             let written = sqlx::query!(
-                "insert into ledger.rows (kind, action_id, attempt, order_digest, fence, at, receipt)
-                 select 'finished', action_id, $4, $5, fence, $6, $7 from worker_leases
-                 where action_id = $1 and owner_id = $2 and fence = $3 and ledger.current_id() = $8
-                 for update",
+                "with ended as (
+                     delete from worker_leases
+                     where action_id = $1 and owner_id = $2 and fence = $3 and ledger.current_id() = $8
+                     returning action_id, fence
+                 )
+                 insert into ledger.rows (kind, action_id, attempt, order_digest, fence, at, receipt)
+                 select 'finished', action_id, $4, $5, fence, $6, $7 from ended",
                 lease.action_id.0,
                 lease.owner,
                 lease.fence,
@@ -162,16 +164,9 @@ impl Ledger {
                 receipt,
                 lease.ledger.0,
             )
-            .execute(&mut *transaction)
+            .execute(&self.pool)
             .await?;
-            if written.rows_affected() == 0 {
-                return Ok(false);
-            }
-            sqlx::query!("delete from worker_leases where action_id = $1", lease.action_id.0)
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await?;
-            Ok(true)
+            Ok(written.rows_affected() == 1)
         })
         .await
     }

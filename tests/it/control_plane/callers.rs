@@ -32,14 +32,24 @@ GET  /api/v1/policies/{name}/versions/{version} 401 403 404 404 404 403
 POST /api/v1/policies/{name}/activate        401 403 403 403 404 403
 POST /api/v1/policies/{name}/deactivate      401 403 403 403 404 403
 GET  /api/v1/audit/entries                   401 403 403 200 200 403
+GET  /api/v1/webhooks                        401 403 403 403 200 403
+GET  /api/v1/webhooks/{name}                 401 403 403 403 404 403
+PUT  /api/v1/webhooks/{name}                 401 403 403 403 400 403
+DELETE /api/v1/webhooks/{name}               401 403 403 403 404 403
+POST /api/v1/webhooks/{name}/rotate-secret   401 403 403 403 404 403
+POST /api/v1/webhooks/{name}/test            401 403 403 403 404 403
+GET  /api/v1/webhooks/{name}/deliveries      401 403 403 403 404 403
+GET  /api/v1/webhooks/{name}/deliveries/{id} 401 403 403 403 404 403
+POST /api/v1/webhooks/{name}/deliveries/{id}/redeliver 401 403 403 403 404 403
 POST /api/v1/auth/login                      400 400 400 400 400 400
 GET  /api/v1/health                          200 200 200 200 200 200
 GET  /health/ping                            200 200 200 200 200 200
 GET  /health/ready                           200 200 200 200 200 200
 ";
 
-fn body(path: &str) -> Value {
+fn body(method: &str, path: &str) -> Value {
     match path {
+        "/api/v1/webhooks/{name}" if method == "PUT" => json!({ "url": "http://127.0.0.1" }),
         "/api/v1/policies/{name}/activate" => json!({ "version": 1 }),
         "/api/v1/policy/evaluate" => json!({ "action": "restart", "resource": "nothing" }),
         _ => json!({}),
@@ -51,9 +61,9 @@ async fn call(caller: &Caller, method: &str, path: &str) -> Result<u16> {
     let draft = caller.request(method.parse()?, &concrete);
     let draft = match method {
         "GET" => draft,
-        "PUT" => draft.json(&body(path)).header("if-none-match", "*"),
-        _ if path == "/api/v1/actions" => draft.json(&body(path)).header("idempotency-key", "key"),
-        _ => draft.json(&body(path)),
+        "PUT" => draft.json(&body(method, path)).header("if-none-match", "*"),
+        _ if path == "/api/v1/actions" => draft.json(&body(method, path)).header("idempotency-key", "key"),
+        _ => draft.json(&body(method, path)),
     };
     Ok(draft.send().await?.status)
 }

@@ -147,7 +147,17 @@ const IS_COMMITTING: &str = "
     end $$";
 
 #[tokio::test]
-async fn a_commit_in_doubt_is_called_so_and_the_same_key_tells_the_truth() -> Result<()> {
+async fn a_commit_that_is_not_answered_is_called_in_doubt_and_the_same_key_tells_the_truth() -> Result<()> {
+    commit_in_doubt(false).await
+}
+
+#[tokio::test]
+async fn a_commit_whose_connection_is_cut_is_called_in_doubt_and_the_same_key_tells_the_truth() -> Result<()>
+{
+    commit_in_doubt(true).await
+}
+
+async fn commit_in_doubt(is_cut: bool) -> Result<()> {
     let stack = stack().await?;
     let database = &stack.control_plane_database().superuser_url;
     execute(database, SLOW_COMMIT.to_owned()).await?;
@@ -160,9 +170,18 @@ async fn a_commit_in_doubt_is_called_so_and_the_same_key_tells_the_truth() -> Re
         execute(database, IS_COMMITTING.to_owned()).await.map(Some)
     })
     .await?;
-    stack.server().process().stop()?;
+    let server = stack.server();
+    if is_cut {
+        server.process().kill()?;
+    } else {
+        server.process().stop()?;
+    }
     let in_doubt = asking.await??;
-    stack.server().process().cont()?;
+    if is_cut {
+        server.restart().await?;
+    } else {
+        server.process().cont()?;
+    }
     assert_eq!((in_doubt.status, in_doubt.code()), (503, "outcome-unknown"), "{}", in_doubt.text);
     let id = in_doubt.body["actionId"].as_str().context("the action is named")?;
 

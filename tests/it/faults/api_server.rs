@@ -145,6 +145,35 @@ async fn a_write_slower_than_the_executor_waits_takes_effect_once_though_it_is_s
 }
 
 #[tokio::test]
+async fn an_action_that_cannot_be_looked_after_for_a_while_is_looked_after_again() -> Result<()> {
+    let bench = Bench::start(1).await?;
+    let api_server = &bench.replicas[0].api_server;
+    for (status, name) in [(410, "gone"), (429, "limited"), (500, "broken"), (503, "away")] {
+        let target = bench.deploy(name).await?;
+        let act = bench.scaling(target, 5).await?;
+        let body = bench.sign(&act_order(&act, 60))?;
+        let mut hold = api_server.hold(writing(), Moment::BeforeAnswering);
+        bench.send(0, &body, 0).await?;
+        hold.reached().await?;
+        let looks = || {
+            let asked =
+                |line: &&String| line.starts_with("GET") && line.contains(&format!("/deployments/{name}"));
+            api_server.seen().iter().filter(asked).count()
+        };
+        let before = looks();
+        let reading = Matching::path(&format!("/deployments/{name}")).method(Method::GET);
+        let fault = api_server.answer(reading, StatusCode::from_u16(status)?, &failure(status));
+        hold.release()?;
+        until("looks in vain", WITHIN, async || Ok(looks() > before + 2)).await?;
+        drop(fault);
+        let result = bench.finished(0, &body).await?;
+        assert_eq!(result.code, OutcomeCode::RolloutComplete, "{status}: {result:?}");
+        assert_eq!(bench.writes(act.action_id)?.len(), 1, "{status}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_api_server_killed_under_a_write_and_under_a_watch_is_waited_for_and_written_to_once() -> Result<()>
 {
     let cluster = Cluster::start(ClusterOptions::default()).await?;

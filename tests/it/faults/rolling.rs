@@ -43,7 +43,9 @@ async fn ask(callers: &[Caller], request: &Value) -> Result<String> {
 
 #[tokio::test]
 async fn a_rolling_restart_under_load_drops_no_request_and_every_action_ends() -> Result<()> {
-    let scene = Scene::open(StackOptions { control_planes: 2, ..StackOptions::default() }).await?;
+    // An order outlives the moment in which nobody drives it, on a busy machine too.
+    let options = StackOptions { control_planes: 2, order_lifetime_seconds: 10, ..StackOptions::default() };
+    let scene = Scene::open(options).await?;
     let names: Vec<_> = (0..CLIENTS).map(|number| format!("web-{number}")).collect();
     scene.deploy_small(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let is_over = Arc::new(AtomicBool::new(false));

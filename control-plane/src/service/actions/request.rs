@@ -9,7 +9,7 @@ use aegis_contract::ids::{ActionId, DecisionId};
 use aegis_policy::Effect;
 use aegis_runtime::clock;
 use aegis_runtime::trace_context::TraceContext;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ use crate::service::dispatch::{NewIntent, Outcome, write_intent};
 use crate::service::{Services, noting_replay, spend_nonce};
 use crate::store::actions::{self, Action, NewAction};
 use crate::store::idempotency::{self, Known};
-use crate::store::{ANSWER_WITHIN, clusters, commit, decisions, dispatch, nonces, within};
+use crate::store::{ANSWER_WITHIN, commit, decisions, nonces, within};
 
 /// How long an executor may take to say what the target looks like.
 const FACTS_WITHIN: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ async fn asked_once(services: &Services, caller: &Caller, request: Request) -> R
     }
     // Only here: a copy of what was recorded is answered from the record.
     services.safeguards.require_room()?;
-    let observed = observe(services, &valid, &request).await?;
+    let observed = services.executors.observe(&valid.target, request.trace, FACTS_WITHIN).await?;
     let id = ActionId(clock::new_uuid());
     let recorded = within(ANSWER_WITHIN, record(services, caller, &request, &valid, &observed, id)).await?;
     let Some((tx, answer)) = recorded else {
@@ -125,23 +125,25 @@ impl Answer {
 /// nonce, since the answer counts as given.
 async fn replay(services: &Services, caller: &Caller, request: &Request) -> Result<Option<Answer>, Error> {
     let found = within(ANSWER_WITHIN, async {
-        let mut tx = services.store.begin().await?;
+        let mut conn = services.store.acquire().await?;
         if let Some(nonce) = &caller.nonce
-            && nonces::is_spent(&mut tx, nonce).await?
+            && nonces::is_spent(&mut conn, nonce).await?
         {
             return Err(Error::NonceReplayed);
         }
-        let Some(known) = idempotency::find(&mut tx, &caller.name, &request.key, clock::now()).await? else {
-            return Ok(None);
-        };
-        if known.fingerprint != request.fingerprint {
-            return Err(Error::IdempotencyKeyReused);
-        }
+        idempotency::find(&mut conn, &caller.name, &request.key, clock::now()).await
+    });
+    let Some(known) = found.await? else { return Ok(None) };
+    if known.fingerprint != request.fingerprint {
+        return Err(Error::IdempotencyKeyReused);
+    }
+    let answered = within(ANSWER_WITHIN, async {
+        let mut tx = services.store.begin().await?;
         spend_nonce(&mut tx, caller).await?;
         let answer = first_answer(&mut tx, known).await?;
-        Ok(Some((tx, answer)))
+        Ok((tx, answer))
     });
-    let Some((tx, answer)) = found.await? else { return Ok(None) };
+    let (tx, answer) = answered.await?;
     commit(tx, Some(answer.action.id)).await?;
     Ok(Some(answer))
 }
@@ -152,16 +154,6 @@ async fn first_answer(conn: &mut PgConnection, known: Known) -> Result<Answer, E
     let body: Value = serde_json::from_slice(&decision.body).map_err(Error::internal)?;
     let reason = body["reason"].as_str().unwrap_or_default().to_owned();
     Ok(Answer { status: known.status, decision_id: known.decision_id, reason, action })
-}
-
-async fn observe(services: &Services, valid: &Valid, request: &Request) -> Result<Observed, Error> {
-    let cluster = within(ANSWER_WITHIN, async {
-        clusters::find(&mut *services.store.acquire().await?, &valid.target.cluster).await
-    });
-    if cluster.await?.is_none() {
-        return Err(Error::UnknownCluster(valid.target.cluster.clone()));
-    }
-    services.executors.observe(&valid.target, request.trace, FACTS_WITHIN).await
 }
 
 /// Everything in one transaction, not yet committed; `None` when the key was taken meanwhile.
@@ -255,7 +247,7 @@ async fn insert_action(
     reason_id: Option<Uuid>,
     id: ActionId,
 ) -> Result<(), Error> {
-    let at: Timestamp = dispatch::clock(conn).await?;
+    let at = decided.decided_at;
     let target_uid = match observed {
         Observed::Present(facts) => Some(facts.uid.as_str()),
         Observed::Absent | Observed::Refused { .. } => None,

@@ -24,10 +24,10 @@ use crate::store::{Store, commit, policies};
 const DECISION_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 /// What came of trying to claim an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Claim {
-    /// An order was signed and stored; the action runs.
-    Ordered,
+    /// An order was signed and stored as this attempt; the action runs.
+    Ordered(Box<Attempt>),
     /// It must be decided again first.
     Stale,
     /// Another action is at work on the target.
@@ -69,7 +69,8 @@ pub async fn claim(
     };
     let Some(ledger) = link.ledger else { return Ok(Claim::Stale) };
     let signed = SignedAttempt::new(link, ledger, &action, &intent, &intent_bytes, now, lifetime)?;
-    attempts::insert(&mut tx, id, &signed.attempt(&intent)).await?;
+    let attempt = signed.attempt(&intent);
+    attempts::insert(&mut tx, id, &attempt).await?;
     if !dispatch::start(&mut tx, id).await? {
         return Ok(Claim::TargetBusy);
     }
@@ -79,7 +80,7 @@ pub async fn claim(
     }
     append_order_signed(&mut tx, &action, &intent, &signed).await?;
     commit(tx, Some(id)).await?;
-    Ok(Claim::Ordered)
+    Ok(Claim::Ordered(Box::new(attempt)))
 }
 
 /// The newest intent with its bytes, unless it is for another attempt, of another policy set, or
