@@ -105,3 +105,18 @@ fn checked(stored: &ActiveVersion) -> Result<(u32, Policy), Error> {
     }
     Ok((stored.version.cast_unsigned(), policy))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_says_which_parts_of_the_language_are_enforced() {
+        let page = include_str!("../../../docs/policies.md");
+        let (_, rest) = page.split_once("<!-- enforced -->").unwrap();
+        let (said, _) = rest.split_once("<!-- /enforced -->").unwrap();
+        let parts: Vec<String> = ENFORCED.iter().map(|part| format!("`{}`", part.as_str())).collect();
+        let parts = if parts.is_empty() { "none of them".to_owned() } else { parts.join(", ") };
+        assert_eq!(said, parts);
+    }
+}

@@ -129,6 +129,25 @@ async fn what_is_wrong_with_a_policy_is_said_with_its_place_and_what_is_not_enfo
 }
 
 #[tokio::test]
+async fn editors_get_the_schema_of_policies_in_the_draft_they_read() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let anonymous = stack.anonymous()?;
+    for (query, draft) in [
+        ("", "https://json-schema.org/draft/2020-12/schema"),
+        ("?draft=2020-12", "https://json-schema.org/draft/2020-12/schema"),
+        ("?draft=7", "http://json-schema.org/draft-07/schema#"),
+    ] {
+        let answer = anonymous.get(&format!("/api/v1/policy/schema{query}")).await?.expect(200)?;
+        assert_eq!(answer.headers["content-type"], "application/schema+json");
+        assert_eq!(answer.body["$schema"], draft);
+        assert_eq!(answer.body["properties"]["schema"]["const"], "aegis.policy/v1", "{}", answer.text);
+    }
+    let refused = anonymous.get("/api/v1/policy/schema?draft=4").await?;
+    assert_eq!((refused.status, refused.code()), (400, "invalid-parameter"), "{}", refused.text);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_row_slipped_into_the_database_is_not_obeyed_and_stops_decisions() -> Result<()> {
     let stack = Stack::start(StackOptions::default()).await?;
     let (admin, client) = (stack.admin()?, stack.client()?);
