@@ -4,6 +4,7 @@
 use aegis_contract::action::ActionState;
 use aegis_contract::ids::{ActionId, DecisionId};
 use aegis_contract::problem::FieldError;
+use aegis_policy::{JudgedLimit, NearMiss};
 use jiff::Timestamp;
 
 /// Why a use case was not done.
@@ -57,14 +58,14 @@ pub enum Error {
         what: &'static str,
     },
     /// Policy said no; the action stands in state `denied`.
-    #[error("{reason}")]
+    #[error("{}", denial.reason)]
     PolicyDenied {
         /// The denied action.
         action_id: ActionId,
         /// The decision.
         decision_id: DecisionId,
-        /// Its reason.
-        reason: String,
+        /// Why, and what would help.
+        denial: Box<Denial>,
     },
     /// The nonce was used by an earlier request of the same key.
     #[error("this nonce was used before; sign each request afresh")]
@@ -132,6 +133,19 @@ pub enum Error {
     /// Something that should not happen.
     #[error("internal error")]
     Internal(#[source] anyhow::Error),
+}
+
+/// Why policy said no, and what would help, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub struct Denial {
+    /// The decision's reason.
+    pub reason: String,
+    /// After which time the same request would be allowed, if nothing but the time changes.
+    pub retry_after_seconds: Option<u64>,
+    /// The limits that had no room.
+    pub limits: Vec<JudgedLimit>,
+    /// The rule that came nearest to allowing it.
+    pub nearest_miss: Option<NearMiss>,
 }
 
 impl Error {

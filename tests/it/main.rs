@@ -10,6 +10,7 @@ mod executor;
 mod fault_proxy;
 mod faults;
 mod house;
+mod limits;
 mod peers;
 mod testbed;
 mod webhooks;

@@ -46,6 +46,11 @@ impl<'a> Situation<'a> {
     pub(crate) fn new(question: &'a Question, facts: Option<&'a Facts>, now: Timestamp) -> Self {
         Self { question, facts, facts_are_stale: facts.is_some_and(|facts| is_stale(facts, now)) }
     }
+
+    /// P14: whether the facts are too old to say anything.
+    pub(crate) fn facts_are_stale(&self) -> bool {
+        self.facts_are_stale
+    }
 }
 
 /// A rule that applies, and why it does if that is not certain.

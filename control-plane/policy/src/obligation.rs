@@ -53,6 +53,13 @@ impl Per {
             Self::Target => Some(question.resource().to_string()),
         }
     }
+
+    /// What the question has at all of these together.
+    pub(crate) fn key(pers: &[Self], question: &Question) -> Option<String> {
+        let parts: Option<Vec<String>> =
+            pers.iter().map(|per| Some(format!("{}={}", per.as_str(), per.of(question)?))).collect();
+        parts.map(|parts| parts.join("&"))
+    }
 }
 
 /// One bound on what automation may do.
@@ -158,16 +165,18 @@ impl Limit {
     /// `action=restart&namespace=prod/shop`; nothing when the question does not have it, and then the
     /// limit counts as exceeded.
     pub fn key(&self, question: &Question) -> Option<String> {
-        let per = match self {
+        Per::key(self.per().unwrap_or(&[Per::Target]), question)
+    }
+
+    /// P35: what counted actions share; nothing for a limit that counts no actions.
+    pub fn per(&self) -> Option<&[Per]> {
+        match self {
             Self::Cooldown { per, .. }
             | Self::Rate { per, .. }
             | Self::Concurrency { per, .. }
-            | Self::Breaker { per, .. } => per.as_slice(),
-            Self::Unavailable { of: Whole::Target, .. } => &[Per::Target],
-        };
-        let parts: Option<Vec<String>> =
-            per.iter().map(|per| Some(format!("{}={}", per.as_str(), per.of(question)?))).collect();
-        parts.map(|parts| parts.join("&"))
+            | Self::Breaker { per, .. } => Some(per),
+            Self::Unavailable { of: Whole::Target, .. } => None,
+        }
     }
 }
 

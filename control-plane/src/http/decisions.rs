@@ -3,7 +3,7 @@
 use aegis_contract::facts::Facts;
 use aegis_contract::ids::{ActionId, DecisionId};
 use aegis_contract::problem::Problem;
-use aegis_policy::{DecidingRule, Effect};
+use aegis_policy::{DecidingRule, Effect, JudgedLimit, NearMiss, Obligations};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -51,6 +51,22 @@ pub(super) struct EvaluationBody {
     reason: String,
     /// The rules that decided; empty when none applied.
     rules: Vec<DecidingRule>,
+    /// What would have to be kept to.
+    #[serde(skip_serializing_if = "Obligations::is_empty")]
+    #[schema(required = false)]
+    obligations: Obligations,
+    /// The limits among them, with what is counted now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    limits: Vec<JudgedLimit>,
+    /// From when on a DENY would be an ALLOW, if nothing but the time changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    retry_at: Option<Timestamp>,
+    /// The rule that came nearest to allowing it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    nearest_miss: Option<NearMiss>,
 }
 
 /// A decision with everything it was given: enough to take it again.
@@ -63,9 +79,22 @@ pub(super) struct DecisionBody {
     id: DecisionId,
     #[schema(nullable = false, required = false)]
     action_id: Option<ActionId>,
+    /// Whether it was asked for as a dry run; absent where nothing was to be done.
+    #[schema(nullable = false, required = false)]
+    dry_run: Option<bool>,
     decision: Effect,
     reason: String,
     rules: Vec<DecidingRule>,
+    #[schema(required = false)]
+    obligations: Obligations,
+    /// The limits among them, with what was counted.
+    #[schema(required = false)]
+    limits: Vec<JudgedLimit>,
+    /// From when on a DENY would be an ALLOW, if nothing but the time changed.
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false, required = false)]
+    retry_at: Option<Timestamp>,
+    #[schema(nullable = false, required = false)]
+    nearest_miss: Option<NearMiss>,
     #[schema(value_type = String, format = DateTime)]
     decided_at: Timestamp,
     /// The question: principal, roles, action, resource, params, metadata.
@@ -112,6 +141,10 @@ pub(super) async fn evaluate(
         decision_id: decided.decision_id,
         reason: decided.reason,
         rules: decided.decision.rules,
+        obligations: decided.decision.obligations,
+        limits: decided.limits,
+        retry_at: decided.remedy.retry_at,
+        nearest_miss: decided.remedy.nearest_miss,
     }))
 }
 

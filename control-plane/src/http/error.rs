@@ -7,7 +7,7 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::error::Error;
+use crate::error::{Denial, Error};
 
 /// An error on its way out.
 #[derive(Debug)]
@@ -23,16 +23,14 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         log(&self.0);
         let status = status(&self.0);
+        let retry_after = retry_after(&self.0);
         let mut response = ProblemResponse(problem(self.0)).into_response();
         let headers = response.headers_mut();
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Signature"));
-            }
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            _ => {}
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Signature"));
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -83,6 +81,15 @@ fn status(error: &Error) -> StatusCode {
     }
 }
 
+/// After how many seconds it is worth asking again.
+fn retry_after(error: &Error) -> Option<u64> {
+    match (error, status(error)) {
+        (Error::PolicyDenied { denial, .. }, _) => denial.retry_after_seconds,
+        (_, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => Some(1),
+        _ => None,
+    }
+}
+
 fn problem(error: Error) -> Problem {
     let mut problem = Problem::new(status(&error), error.code());
     // The text of `Internal` is ours alone.
@@ -98,8 +105,11 @@ fn problem(error: Error) -> Problem {
 
 fn extensions(error: &Error) -> Map<String, Value> {
     let members = match error {
-        Error::PolicyDenied { action_id, decision_id, reason } => {
-            json!({ "actionId": action_id, "decisionId": decision_id, "reason": reason })
+        Error::PolicyDenied { action_id, decision_id, denial } => {
+            let mut members = denial_members(denial);
+            members["actionId"] = json!(action_id);
+            members["decisionId"] = json!(decision_id);
+            members
         }
         Error::SignatureInvalid { server_time: Some(time) } => json!({ "serverTime": time }),
         Error::OutcomeUnknown { action_id: Some(id) } => json!({ "actionId": id }),
@@ -112,10 +122,27 @@ fn extensions(error: &Error) -> Map<String, Value> {
     }
 }
 
+/// What is said of a denial; what is not known is left out.
+fn denial_members(denial: &Denial) -> Value {
+    let mut members = json!({ "reason": denial.reason });
+    if let Some(seconds) = denial.retry_after_seconds {
+        members["retryAfterSeconds"] = json!(seconds);
+    }
+    if !denial.limits.is_empty() {
+        members["limits"] = json!(denial.limits);
+    }
+    if let Some(miss) = &denial.nearest_miss {
+        members["nearestMiss"] = json!(miss);
+        members["nearestMiss"]["message"] = json!(miss.to_string());
+    }
+    members
+}
+
 #[cfg(test)]
 mod tests {
     use aegis_contract::action::ActionState;
     use aegis_contract::ids::{ActionId, DecisionId};
+    use aegis_policy::{Miss, NearMiss};
     use jiff::Timestamp;
     use uuid::Uuid;
 
@@ -138,7 +165,17 @@ mod tests {
             Error::PolicyDenied {
                 action_id: ActionId(Uuid::nil()),
                 decision_id: DecisionId(Uuid::nil()),
-                reason: text(),
+                denial: Box::new(Denial {
+                    reason: text(),
+                    retry_after_seconds: Some(60),
+                    limits: Vec::new(),
+                    nearest_miss: Some(NearMiss {
+                        policy: text(),
+                        version: 1,
+                        rule: text(),
+                        missing: vec![Miss::Time],
+                    }),
+                }),
             },
             Error::NonceReplayed,
             Error::IdempotencyKeyRequired,
@@ -173,7 +210,7 @@ mod tests {
 401 signature-invalid serverTime
 403 forbidden
 404 not-found
-403 policy-denied actionId decisionId reason
+403 policy-denied actionId decisionId nearestMiss reason retryAfterSeconds
 409 nonce-replayed
 400 idempotency-key-required
 409 idempotency-key-reused

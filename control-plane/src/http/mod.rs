@@ -78,6 +78,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(policies::find_version))
         .routes(routes!(policies::activate))
         .routes(routes!(policies::deactivate))
+        .routes(routes!(policies::schema))
         .routes(routes!(decisions::evaluate))
         .routes(routes!(decisions::find))
         .routes(routes!(audit_entries::list))

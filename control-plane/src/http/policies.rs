@@ -1,12 +1,13 @@
-//! `/api/v1/policies` and `/api/v1/policy/validate`
+//! `/api/v1/policies`, `/api/v1/policy/validate` and `/api/v1/policy/schema`
 
 use aegis_contract::digest::Digest;
 use aegis_contract::problem::Problem;
+use aegis_policy::Draft;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http::header::{ETAG, LOCATION};
+use http::header::{CONTENT_TYPE, ETAG, LOCATION};
+use http::{StatusCode, Uri};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -68,7 +69,7 @@ pub(super) struct CheckedBody {
 #[schema(as = CheckedRule)]
 struct RuleBody {
     id: String,
-    /// `ALLOW` or `DENY`.
+    /// `ALLOW`, `DENY` or `REQUIRE`.
     effect: &'static str,
 }
 
@@ -101,6 +102,22 @@ impl From<Policy> for SummaryBody {
             updated_at: policy.updated_at,
         }
     }
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SchemaQuery {
+    /// The draft of JSON Schema; 2020-12 when left out, 7 for most editors.
+    draft: Option<DraftParam>,
+}
+
+#[derive(Clone, Copy, Deserialize, utoipa::ToSchema)]
+enum DraftParam {
+    #[serde(rename = "2020-12")]
+    Draft202012,
+    #[serde(rename = "7")]
+    Draft7,
 }
 
 /// The answer to everything about one policy: its body under the tag of its newest version.
@@ -265,4 +282,24 @@ pub(super) async fn validate(call: Call) -> Result<Json<CheckedBody>, Failure> {
     let checked = policies::validate(&call.caller, call.bytes()).await?;
     let rules = checked.rules.into_iter().map(|(id, effect)| RuleBody { id, effect }).collect();
     Ok(Json(CheckedBody { name: checked.name, digest: checked.digest, rules }))
+}
+
+/// The JSON Schema of documents. It is a help for editors: the reader of documents looks closer.
+#[utoipa::path(
+    get, path = "/api/v1/policy/schema", operation_id = "getPolicySchema", tag = "policies", params(SchemaQuery),
+    security(()),
+    responses(
+        (status = 200, description = "The schema", body = Object, content_type = "application/schema+json"),
+        (status = "4XX", description = "Not answered", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn schema(uri: Uri) -> Result<Response, Failure> {
+    let Query(query) = Query::<SchemaQuery>::try_from_uri(&uri)
+        .map_err(|rejection| Error::Parameter { name: "query", message: rejection.body_text() })?;
+    let draft = match query.draft {
+        None | Some(DraftParam::Draft202012) => Draft::Draft202012,
+        Some(DraftParam::Draft7) => Draft::Draft7,
+    };
+    let schema = Json(aegis_policy::schema(draft));
+    Ok(([(CONTENT_TYPE, "application/schema+json")], schema).into_response())
 }

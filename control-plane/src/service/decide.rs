@@ -4,19 +4,23 @@ use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
 use aegis_contract::facts::Facts;
 use aegis_contract::ids::{ActionId, DecisionId, EntryId};
-use aegis_policy::{Decision, Effect, Question, RawQuestion, ZONE_DATA_VERSION, evaluate};
+use aegis_policy::{
+    Decision, Effect, Explanation, JudgedLimit, NearMiss, Obligations, PolicySet, Question, RawQuestion,
+    Verdict, ZONE_DATA_VERSION, evaluate, explain, obstacle, room_at,
+};
 use aegis_runtime::clock;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 
 use crate::audit::{self, Kind, Record};
 use crate::client::executor::Observed;
-use crate::error::Error;
-use crate::service::policy_set;
+use crate::error::{Denial, Error};
+use crate::service::{limits, policy_set};
 use crate::store::decisions::{self, NewDecision};
 use crate::store::dispatch;
+use crate::store::limits::CountedFor;
 
 /// Names the layout of a stored decision.
 const DECISION_SCHEMA: &str = "aegis.decision/v1";
@@ -57,6 +61,58 @@ impl Asked {
     }
 }
 
+/// Why and for what a decision is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion<'a> {
+    /// Who has it decided: the requester, or an engine.
+    pub by: &'a str,
+    /// The request that caused it.
+    pub request_id: Option<&'a str>,
+    /// What the executor said of the target, if it was asked.
+    pub observed: Option<&'a Observed>,
+    /// What shall be done on an ALLOW.
+    pub purpose: Purpose,
+}
+
+/// What shall be done on an ALLOW.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Nothing: somebody wants to know.
+    Answer,
+    /// The action goes ahead, or waits for people who must agree first.
+    Act {
+        /// The action.
+        action_id: ActionId,
+        /// Whether nothing shall be written in the end.
+        dry_run: bool,
+        /// When it was let go ahead by an earlier decision.
+        reserved_at: Option<Timestamp>,
+    },
+}
+
+impl Purpose {
+    fn action_id(self) -> Option<ActionId> {
+        match self {
+            Self::Answer => None,
+            Self::Act { action_id, .. } => Some(action_id),
+        }
+    }
+
+    fn dry_run(self) -> Option<bool> {
+        match self {
+            Self::Answer => None,
+            Self::Act { dry_run, .. } => Some(dry_run),
+        }
+    }
+
+    fn counted_for(self) -> CountedFor {
+        match self {
+            Self::Answer => CountedFor::default(),
+            Self::Act { action_id, reserved_at, .. } => CountedFor { id: Some(action_id), reserved_at },
+        }
+    }
+}
+
 /// A decision that was taken and stored.
 #[derive(Clone, Debug)]
 pub struct Decided {
@@ -72,8 +128,56 @@ pub struct Decided {
     pub decided_at: Timestamp,
     /// The audit entry that holds it.
     pub entry_id: EntryId,
-    /// The whole answer.
+    /// What the rules answer, before their limits were judged.
     pub decision: Decision,
+    /// The limits as they were judged.
+    pub limits: Vec<JudgedLimit>,
+    /// What would help, if it may not be done.
+    pub remedy: Remedy,
+}
+
+/// What would help against a denial, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remedy {
+    /// From when on the same question would be allowed, if nothing but the time changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+    /// The rule that came nearest to allowing it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest_miss: Option<NearMiss>,
+}
+
+impl Remedy {
+    /// What whoever was denied is told at `now`.
+    pub fn denial(self, reason: String, limits: Vec<JudgedLimit>, now: Timestamp) -> Denial {
+        let without_room = limits.into_iter().filter(|limit| limit.verdict != Verdict::Room).collect();
+        let retry_after_seconds = self.retry_at.map(|at| {
+            let left = at.duration_since(now);
+            // Rounded up, and never "at once": it was just denied.
+            left.as_secs().saturating_add(i64::from(left.subsec_nanos() > 0)).max(1).unsigned_abs()
+        });
+        Denial { reason, retry_after_seconds, limits: without_room, nearest_miss: self.nearest_miss }
+    }
+}
+
+/// The part of a stored decision that whoever was denied is told.
+#[derive(Deserialize)]
+struct Denied {
+    reason: String,
+    #[serde(default)]
+    limits: Vec<JudgedLimit>,
+    #[serde(flatten)]
+    remedy: Remedy,
+}
+
+/// What whoever was denied by a stored decision is told at `now`.
+///
+/// # Errors
+/// When the stored bytes are no decision.
+pub fn denial_of(body: &[u8], now: Timestamp) -> Result<Denial, Error> {
+    let Denied { reason, limits, remedy } = serde_json::from_slice(body).map_err(Error::internal)?;
+    Ok(remedy.denial(reason, limits, now))
 }
 
 /// Everything a decision was given and all it answered: enough to take it again years later.
@@ -84,9 +188,19 @@ struct Body<'a> {
     id: DecisionId,
     #[serde(skip_serializing_if = "Option::is_none")]
     action_id: Option<ActionId>,
+    /// Absent where nothing was to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
     decision: Effect,
     reason: &'a str,
     rules: &'a [aegis_policy::DecidingRule],
+    #[serde(skip_serializing_if = "Obligations::is_empty")]
+    obligations: &'a Obligations,
+    /// What was counted for the limits among the obligations.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    limits: &'a [JudgedLimit],
+    #[serde(flatten)]
+    remedy: &'a Remedy,
     decided_at: Timestamp,
     request: &'a Question,
     /// What the executor said of the target; absent when it was not asked.
@@ -98,65 +212,113 @@ struct Body<'a> {
     policy_set: Value,
 }
 
-/// Decides a question by the active policies, in the transaction of what follows from it. `by` is who
-/// has it decided: the requester, or an engine.
+/// What was answered, with the limits taken into account.
+struct Answer {
+    effect: Effect,
+    reason: String,
+    decision: Decision,
+    limits: Vec<JudgedLimit>,
+    remedy: Remedy,
+}
+
+/// Decides a question by the active policies, in the transaction of what follows from it. When an
+/// action shall go ahead, no other decision that counts the same is taken before that transaction ends.
 ///
 /// # Errors
 /// `Invalid` when the question makes no sense; `StateNotInLog` when the policies cannot be trusted.
 pub async fn decide(
     conn: &mut PgConnection,
-    by: &str,
     asked: &Asked,
-    observed: Option<&Observed>,
-    action_id: Option<ActionId>,
-    request_id: Option<&str>,
+    occasion: Occasion<'_>,
 ) -> Result<Decided, Error> {
     let question = asked.question()?;
     let set = policy_set::load_active(conn).await?;
+    if occasion.purpose.dry_run() == Some(false) {
+        limits::lock(conn, &set, &question).await?;
+    }
     let now = dispatch::clock(conn).await?;
-    let facts = match observed {
+    let facts = match occasion.observed {
         Some(Observed::Present(facts)) => Some(&**facts),
         Some(Observed::Absent | Observed::Refused { .. }) | None => None,
     };
-    let decision = evaluate(&set, &question, facts, now);
+    let answer = answer(conn, &set, &question, facts, occasion.purpose, now).await?;
     let decision_id = DecisionId(clock::new_uuid());
+    let action_id = occasion.purpose.action_id();
     let body = Body {
         schema: DECISION_SCHEMA,
         id: decision_id,
         action_id,
-        decision: decision.effect,
-        reason: &decision.reason,
-        rules: &decision.rules,
+        dry_run: occasion.purpose.dry_run(),
+        decision: answer.effect,
+        reason: &answer.reason,
+        rules: &answer.decision.rules,
+        obligations: &answer.decision.obligations,
+        limits: &answer.limits,
+        remedy: &answer.remedy,
         decided_at: now,
         request: &question,
-        observation: observed.map(observation),
+        observation: occasion.observed.map(observation),
         facts,
         zone_data_version: ZONE_DATA_VERSION,
         policy_set_digest: set.digest(),
         policy_set: policy_set::members(&set),
     };
     let body = canonical::to_bytes(&body).map_err(Error::internal)?;
-    let entry_id =
-        append(conn, by, &body, &decision, decision_id, set.digest(), action_id, request_id).await?;
+    let entry_id = append(conn, &occasion, &body, &answer, decision_id, set.digest()).await?;
     let new = NewDecision {
         id: decision_id,
         action_id,
         principal: question.principal().as_str(),
-        effect: decision.effect.as_str(),
+        effect: answer.effect.as_str(),
         policy_digest: &set.digest().to_string(),
         decided_at: now,
         body: &body,
         entry_id,
     };
     decisions::insert(conn, new).await?;
+    let Answer { effect, reason, decision, limits, remedy } = answer;
     Ok(Decided {
         decision_id,
-        effect: decision.effect,
-        reason: decision.reason.clone(),
+        effect,
+        reason,
         policy_digest: set.digest(),
         decided_at: now,
         entry_id,
         decision,
+        limits,
+        remedy,
+    })
+}
+
+/// What the rules answer, unless a limit without room or the like turns it round.
+async fn answer(
+    conn: &mut PgConnection,
+    set: &PolicySet,
+    question: &Question,
+    facts: Option<&Facts>,
+    purpose: Purpose,
+    now: Timestamp,
+) -> Result<Answer, Error> {
+    let decision = evaluate(set, question, facts, now);
+    if decision.effect == Effect::Deny {
+        let Explanation { opens_at, nearest_miss } = explain(set, question, facts, now);
+        let remedy = Remedy { retry_at: opens_at, nearest_miss };
+        let (effect, reason) = (Effect::Deny, decision.reason.clone());
+        return Ok(Answer { effect, reason, decision, limits: Vec::new(), remedy });
+    }
+    let limits = limits::judge(conn, &decision, question, facts, purpose.counted_for(), now).await?;
+    Ok(match obstacle(&decision, purpose.dry_run(), &limits) {
+        Some(reason) => {
+            // No time helps where only a dry run may be done.
+            let waits = decision.obligations.dry_run_only && purpose.dry_run() == Some(false);
+            let retry_at = if waits { None } else { room_at(&limits) };
+            let remedy = Remedy { retry_at, nearest_miss: None };
+            Answer { effect: Effect::Deny, reason, decision, limits, remedy }
+        }
+        None => {
+            let reason = decision.reason.clone();
+            Answer { effect: Effect::Allow, reason, decision, limits, remedy: Remedy::default() }
+        }
     })
 }
 
@@ -168,33 +330,34 @@ fn observation(observed: &Observed) -> Value {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one entry, put together in one place")]
 async fn append(
     conn: &mut PgConnection,
-    by: &str,
+    occasion: &Occasion<'_>,
     body: &[u8],
-    decision: &Decision,
+    answer: &Answer,
     decision_id: DecisionId,
     policy_set_digest: Digest,
-    action_id: Option<ActionId>,
-    request_id: Option<&str>,
 ) -> Result<EntryId, Error> {
-    let rules: Vec<Value> = decision
+    let rules: Vec<Value> = answer
+        .decision
         .rules
         .iter()
         .map(|rule| json!({ "policy": rule.policy, "version": rule.version, "rule": rule.rule }))
         .collect();
+    let without_room = answer.limits.iter().filter(|limit| limit.verdict != Verdict::Room);
+    let without_room: Vec<String> = without_room.map(|limit| limit.demanded.what.to_string()).collect();
     let record = Record {
         kind: Kind::DecisionMade,
-        principal: by,
-        action_id,
-        request_id,
+        principal: occasion.by,
+        action_id: occasion.purpose.action_id(),
+        request_id: occasion.request_id,
         data: json!({
             "decisionId": decision_id,
-            "decision": decision.effect,
+            "decision": answer.effect,
             "rules": rules,
+            "limitsWithoutRoom": without_room,
             "policySetDigest": policy_set_digest,
-            // Of the whole stored decision, with request, facts and clock.
+            // Of the whole stored decision, with request, facts, clock and what was counted.
             "digest": Digest::of(body),
         }),
     };

@@ -3,7 +3,7 @@
 use aegis_contract::ids::DecisionId;
 use serde_json::Value;
 
-use super::decide::{Asked, Decided, decide};
+use super::decide::{Asked, Decided, Occasion, Purpose, decide};
 use super::{Services, noting_replay, spend_nonce};
 use crate::error::Error;
 use crate::permission::Permission;
@@ -62,7 +62,13 @@ async fn record(services: &Services, caller: &Caller, asked: &Asked) -> Result<D
     let (tx, decided) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         spend_nonce(&mut tx, caller).await?;
-        let decided = decide(&mut tx, &caller.name, asked, None, None, Some(&caller.request_id)).await?;
+        let occasion = Occasion {
+            by: &caller.name,
+            request_id: Some(&caller.request_id),
+            observed: None,
+            purpose: Purpose::Answer,
+        };
+        let decided = decide(&mut tx, asked, occasion).await?;
         Ok((tx, decided))
     })
     .await?;

@@ -10,6 +10,7 @@ pub mod decisions;
 pub mod dispatch;
 pub mod entries;
 pub mod health;
+pub mod limits;
 pub mod passwords;
 pub mod policies;
 pub mod policy_set;

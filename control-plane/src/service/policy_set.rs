@@ -13,7 +13,7 @@ use crate::store::policies::{self, ActiveVersion};
 
 /// The parts of the language that this release acts on. A document with any other is neither stored nor
 /// decided from.
-const ENFORCED: &[Part] = &[];
+const ENFORCED: &[Part] = &[Part::DryRunOnly, Part::Limits];
 
 /// Reads a document of the language, as far as this release enforces it.
 ///
@@ -104,4 +104,19 @@ fn checked(stored: &ActiveVersion) -> Result<(u32, Policy), Error> {
         return Err(not_in_log());
     }
     Ok((stored.version.cast_unsigned(), policy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_says_which_parts_of_the_language_are_enforced() {
+        let page = include_str!("../../../docs/policies.md");
+        let (_, rest) = page.split_once("<!-- enforced -->").unwrap();
+        let (said, _) = rest.split_once("<!-- /enforced -->").unwrap();
+        let parts: Vec<String> = ENFORCED.iter().map(|part| format!("`{}`", part.as_str())).collect();
+        let parts = if parts.is_empty() { "none of them".to_owned() } else { parts.join(", ") };
+        assert_eq!(said, parts);
+    }
 }

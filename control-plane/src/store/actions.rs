@@ -38,6 +38,8 @@ pub struct NewAction<'a> {
     pub deadline_seconds: u32,
     /// When it may not start any more.
     pub deadline_at: Timestamp,
+    /// When it was let go ahead, if it counts for limits.
+    pub reserved_at: Option<Timestamp>,
     /// When it was asked for.
     pub at: Timestamp,
     /// Trace context of the request.
@@ -153,8 +155,8 @@ pub async fn insert(conn: &mut PgConnection, new: NewAction<'_>) -> Result<(), E
     sqlx::query!(
         "insert into actions (id, type, cluster, namespace, kind, name, params, reason_id, metadata, dry_run, \
              requested_by, requester_roles, state, decision_id, target_uid, deadline_seconds, deadline_at, \
-             created_at, updated_at, traceparent) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'queued', $13, $14, $15, $16, $17, $17, $18)",
+             created_at, updated_at, traceparent, reserved_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'queued', $13, $14, $15, $16, $17, $17, $18, $19)",
         new.id.0,
         new.change.action_type().as_str(),
         new.target.cluster,
@@ -173,6 +175,7 @@ pub async fn insert(conn: &mut PgConnection, new: NewAction<'_>) -> Result<(), E
         Stored::from(new.deadline_at) as _,
         Stored::from(new.at) as _,
         new.traceparent,
+        new.reserved_at.map(Stored::from) as _,
     )
     .execute(conn)
     .await?;

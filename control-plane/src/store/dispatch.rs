@@ -39,6 +39,8 @@ pub struct OpenAction {
     pub deadline_seconds: u32,
     /// When it may not start any more.
     pub deadline_at: Timestamp,
+    /// When it was let go ahead; never for a dry run.
+    pub reserved_at: Option<Timestamp>,
     /// Trace context of the request.
     pub traceparent: String,
 }
@@ -59,6 +61,7 @@ struct Row {
     target_uid: Option<String>,
     deadline_seconds: i32,
     deadline_at: Stored,
+    reserved_at: Option<Stored>,
     traceparent: String,
 }
 
@@ -80,6 +83,7 @@ impl TryFrom<Row> for OpenAction {
             target_uid: row.target_uid,
             deadline_seconds: row.deadline_seconds.cast_unsigned(),
             deadline_at: row.deadline_at.to_jiff(),
+            reserved_at: row.reserved_at.map(|at| at.to_jiff()),
             traceparent: row.traceparent,
         })
     }
@@ -159,7 +163,8 @@ pub async fn find(conn: &mut PgConnection, id: ActionId) -> Result<Option<OpenAc
     sqlx::query_as!(
         Row,
         r#"select id, type, cluster, namespace, kind, name, params, dry_run, requested_by, requester_roles,
-                  metadata, state, target_uid, deadline_seconds, deadline_at as "deadline_at: Stored", traceparent
+                  metadata, state, target_uid, deadline_seconds, deadline_at as "deadline_at: Stored",
+                  reserved_at as "reserved_at: Stored", traceparent
            from actions where id = $1"#,
         id.0
     )
@@ -174,7 +179,8 @@ pub async fn lock(conn: &mut PgConnection, id: ActionId) -> Result<Option<OpenAc
     sqlx::query_as!(
         Row,
         r#"select id, type, cluster, namespace, kind, name, params, dry_run, requested_by, requester_roles,
-                  metadata, state, target_uid, deadline_seconds, deadline_at as "deadline_at: Stored", traceparent
+                  metadata, state, target_uid, deadline_seconds, deadline_at as "deadline_at: Stored",
+                  reserved_at as "reserved_at: Stored", traceparent
            from actions where id = $1 for update"#,
         id.0
     )

@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod entries;
 pub mod idempotency;
 pub mod intents;
+pub mod limits;
 pub mod nonces;
 pub mod policies;
 pub mod receipts;

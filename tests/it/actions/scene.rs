@@ -277,7 +277,7 @@ impl Scene {
 }
 
 /// Sends until the answer is not "come again", or the time is over.
-async fn answered<F: Future<Output = Result<Answer>>>(send: impl Fn() -> F) -> Result<Answer> {
+pub(crate) async fn answered<F: Future<Output = Result<Answer>>>(send: impl Fn() -> F) -> Result<Answer> {
     let until = Instant::now() + WITHIN;
     loop {
         let answer = send().await?;

@@ -24,6 +24,7 @@ POST /api/v1/actions/{id}/close              401 403 403 403 404 403
 GET  /api/v1/decisions/{id}                  401 404 404 404 404 403
 POST /api/v1/policy/evaluate                 401 400 400 403 400 403
 POST /api/v1/policy/validate                 401 403 422 422 422 403
+GET  /api/v1/policy/schema                   200 200 200 200 200 200
 GET  /api/v1/policies                        401 403 200 200 200 403
 GET  /api/v1/policies/{name}                 401 403 404 404 404 403
 PUT  /api/v1/policies/{name}                 401 403 403 403 422 403

@@ -106,13 +106,13 @@ async fn what_is_wrong_with_a_policy_is_said_with_its_place_and_what_is_not_enfo
         }
         document
     };
-    let mut limits = policy("x", &["restart"]);
-    limits["rules"][0]["limits"] = json!([{ "type": "cooldown", "per": "target", "seconds": 600 }]);
+    let mut emergency = policy("x", &["restart"]);
+    emergency["rules"][0]["breakGlass"] = json!({ "reviewRole": "security", "reviewSeconds": 86400 });
     for (document, code, pointer) in [
         (changed("/rules/0/effect", json!("PERHAPS")), "policy-invalid", "/rules/0/effect"),
         (changed("/rules/0/match/actions/0", json!("restrat")), "policy-invalid", "/rules/0/match/actions/0"),
         (changed("/name", json!("other")), "policy-invalid", "/name"),
-        (limits, "unsupported", "/rules/0/limits"),
+        (emergency, "unsupported", "/rules/0/breakGlass"),
     ] {
         let refused = admin.put(PATH, &document, None).await?;
         assert_eq!((refused.status, refused.code()), (422, code), "{}", refused.text);
@@ -125,6 +125,25 @@ async fn what_is_wrong_with_a_policy_is_said_with_its_place_and_what_is_not_enfo
     let refused =
         admin.post("/api/v1/policy/validate", &changed("/rules/0/effect", json!("PERHAPS"))).await?;
     assert_eq!(refused.status, 422);
+    Ok(())
+}
+
+#[tokio::test]
+async fn editors_get_the_schema_of_policies_in_the_draft_they_read() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let anonymous = stack.anonymous()?;
+    for (query, draft) in [
+        ("", "https://json-schema.org/draft/2020-12/schema"),
+        ("?draft=2020-12", "https://json-schema.org/draft/2020-12/schema"),
+        ("?draft=7", "http://json-schema.org/draft-07/schema#"),
+    ] {
+        let answer = anonymous.get(&format!("/api/v1/policy/schema{query}")).await?.expect(200)?;
+        assert_eq!(answer.headers["content-type"], "application/schema+json");
+        assert_eq!(answer.body["$schema"], draft);
+        assert_eq!(answer.body["properties"]["schema"]["const"], "aegis.policy/v1", "{}", answer.text);
+    }
+    let refused = anonymous.get("/api/v1/policy/schema?draft=4").await?;
+    assert_eq!((refused.status, refused.code()), (400, "invalid-parameter"), "{}", refused.text);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub(super) const ORDERED_AGAIN: [&str; 11] = [
 ];
 
 /// Only observing orders pass, or are answered, as long as the guard lives.
-pub(super) fn cut_acting(scene: &Scene, moment: Moment) -> Result<FaultGuard> {
+pub(crate) fn cut_acting(scene: &Scene, moment: Moment) -> Result<FaultGuard> {
     Ok(scene.stack.orders()?.cut(Matching::path("wait="), moment))
 }
 

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 
 use aegis_contract::facts::Facts;
 use aegis_policy::{
-    DecidingRule, Decision, Effect, Obligations, Policy, PolicySet, Problem, Question, RawQuestion, document,
-    evaluate, explain, run_tests,
+    Counted, DecidingRule, Decision, Effect, JudgedLimit, Obligations, Policy, PolicySet, Problem, Question,
+    RawQuestion, document, evaluate, explain, obstacle, run_tests, vacancies,
 };
 use jiff::Timestamp;
 use page::{Example, Row, examples};
@@ -22,7 +22,7 @@ const NOW: &str = "2026-11-20T12:00:00Z";
 
 #[test]
 fn every_example_of_the_specification_holds() {
-    let (mut answered, mut refused, mut tested) = (0, 0, 0);
+    let (mut answered, mut refused, mut tested, mut at_work) = (0, 0, 0, 0);
     for example in examples() {
         assert!(!example.rows.is_empty(), "the example in line {} shows nothing", example.line);
         let bytes = |document: &Value| document.to_string().into_bytes();
@@ -51,12 +51,15 @@ fn every_example_of_the_specification_holds() {
             } else if let Some(test) = row.get("test") {
                 check_test(row, test, &policies[0]);
                 tested += 1;
+            } else {
+                check_at_work(row, &obligations_of(&set));
+                at_work += 1;
             }
         }
     }
     assert!(
-        answered >= 140 && refused >= 15 && tested >= 3,
-        "{answered} answers, {refused} refusals and {tested} tests were found on the page"
+        answered >= 140 && refused >= 15 && tested >= 3 && at_work >= 20,
+        "{answered} answers, {refused} refusals, {tested} tests and {at_work} obligations were found on the page"
     );
 }
 
@@ -81,6 +84,41 @@ fn check_test(row: &Row, test: &str, policy: &Policy) {
     let fields: Vec<&str> = result.differences.iter().map(|difference| difference.field).collect();
     let found = if fields.is_empty() { "passes".to_owned() } else { fields.join(", ") };
     assert_eq!(found, row.get("result").unwrap(), "line {}", row.line);
+}
+
+/// What the one REQUIRE of an example demands, as if something were allowed.
+fn obligations_of(set: &PolicySet) -> Decision {
+    let allow = json!({
+        "schema": "aegis.policy/v1", "name": "z", "rules": [{ "id": "all", "effect": "ALLOW", "reason": "all" }],
+    });
+    let set = set.with(document::parse(&allow.to_string().into_bytes()).unwrap());
+    let raw = json!({
+        "principal": "user:7", "action": "restart", "resource": "k8s/dev/shop/Deployment/web",
+    });
+    evaluate(&set, &serde_json::from_value(raw).unwrap(), None, NOW.parse().unwrap())
+}
+
+fn check_at_work(row: &Row, decision: &Decision) {
+    let line = row.line;
+    if let Some(counted) = row.get("counted at 12:00") {
+        let limit = decision.obligations.limits[0].clone();
+        let counted: Counted = serde_json::from_str(counted.trim_matches('`')).unwrap();
+        let judged = JudgedLimit::new(limit, None, counted, NOW.parse().unwrap());
+        let room_at = judged.room_at.map(|at| at.to_string()).unwrap_or_default();
+        let found = obstacle(decision, Some(false), &[judged]).unwrap_or("has room".to_owned());
+        assert_eq!(found, row.get("limit").unwrap(), "line {line}");
+        assert_eq!(room_at, row.get("room at").unwrap(), "line {line}");
+    }
+    if let Some(people) = row.get("approved by") {
+        let people = people.split("; ").filter(|person| !person.is_empty());
+        let people: Vec<Vec<String>> =
+            people.map(|roles| roles.trim_matches('`').split(", ").map(str::to_owned).collect()).collect();
+        let groups = decision.obligations.approvals.iter().map(|group| &group.what);
+        let missing = vacancies(groups, &people);
+        let missing: Vec<String> =
+            missing.iter().map(|vacancy| format!("{} × {}", vacancy.missing, vacancy.role)).collect();
+        assert_eq!(missing.join("; "), row.get("missing").unwrap(), "line {line}");
+    }
 }
 
 fn check_answer(row: &Row, set: &PolicySet) {

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+/// First columns of the tables that are examples.
+const FIRST_COLUMNS: [&str; 6] =
+    ["question", "code", "test", "refused where nothing is enforced", "counted at 12:00", "approved by"];
+
 pub(crate) const PAGE: &str = include_str!("../../../../docs/policies.md");
 
 /// One JSON block, and the rows of the tables below it.
@@ -45,9 +49,7 @@ pub(crate) fn examples() -> Vec<Example> {
             (None, None) if text.starts_with('|') => columns = Some(cells().collect()),
             (None, Some(columns)) if text.starts_with('|') => {
                 let row = Row { line, cells: columns.iter().cloned().zip(cells()).collect() };
-                if ["question", "code", "test", "refused where nothing is enforced"]
-                    .contains(&columns[0].as_str())
-                {
+                if FIRST_COLUMNS.contains(&columns[0].as_str()) {
                     examples.last_mut().expect("a table belongs to the block above it").rows.push(row);
                 }
             }

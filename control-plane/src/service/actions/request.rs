@@ -10,7 +10,7 @@ use aegis_policy::Effect;
 use aegis_runtime::clock;
 use aegis_runtime::trace_context::TraceContext;
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::time::Instant;
 use tracing::info;
@@ -21,10 +21,10 @@ use super::validate::{Valid, validate};
 use super::{ActionRequest, end, not_found};
 use crate::audit::{self, Kind, Record, TextRef};
 use crate::client::executor::Observed;
-use crate::error::Error;
+use crate::error::{Denial, Error};
 use crate::permission::Permission;
 use crate::principal::Caller;
-use crate::service::decide::{Decided, decide};
+use crate::service::decide::{Decided, Occasion, Purpose, decide, denial_of};
 use crate::service::dispatch::{NewIntent, Outcome, write_intent};
 use crate::service::{Services, noting_replay, spend_nonce};
 use crate::store::actions::{self, Action, NewAction};
@@ -105,16 +105,16 @@ async fn asked_once(services: &Services, caller: &Caller, request: Request) -> R
 struct Answer {
     status: i16,
     decision_id: DecisionId,
-    /// Why it was denied.
-    reason: String,
+    /// Why, if it was denied, and what would help.
+    denial: Denial,
     action: Action,
 }
 
 impl Answer {
     fn into_result(self) -> Result<Action, Error> {
         if self.status == DENIED {
-            let Self { decision_id, reason, action, .. } = self;
-            Err(Error::PolicyDenied { action_id: action.id, decision_id, reason })
+            let Self { decision_id, denial, action, .. } = self;
+            Err(Error::PolicyDenied { action_id: action.id, decision_id, denial: Box::new(denial) })
         } else {
             Ok(self.action)
         }
@@ -151,9 +151,8 @@ async fn replay(services: &Services, caller: &Caller, request: &Request) -> Resu
 async fn first_answer(conn: &mut PgConnection, known: Known) -> Result<Answer, Error> {
     let action = actions::find(conn, known.action_id).await?.ok_or_else(not_found)?;
     let decision = decisions::find(conn, known.decision_id).await?.ok_or_else(not_found)?;
-    let body: Value = serde_json::from_slice(&decision.body).map_err(Error::internal)?;
-    let reason = body["reason"].as_str().unwrap_or_default().to_owned();
-    Ok(Answer { status: known.status, decision_id: known.decision_id, reason, action })
+    let denial = denial_of(&decision.body, clock::now())?;
+    Ok(Answer { status: known.status, decision_id: known.decision_id, denial, action })
 }
 
 /// Everything in one transaction, not yet committed; `None` when the key was taken meanwhile.
@@ -175,14 +174,20 @@ async fn record(
         None => None,
     };
     append_requested(&mut tx, caller, request, valid, reason.as_ref(), id).await?;
-    let by = Some(caller.request_id.as_str());
-    let decided = decide(&mut tx, &caller.name, &valid.asked, Some(observed), Some(id), by).await?;
+    let occasion = Occasion {
+        by: &caller.name,
+        request_id: Some(&caller.request_id),
+        observed: Some(observed),
+        purpose: Purpose::Act { action_id: id, dry_run: valid.dry_run, reserved_at: None },
+    };
+    let decided = decide(&mut tx, &valid.asked, occasion).await?;
     insert_action(&mut tx, caller, request, valid, observed, &decided, reason.map(|text| text.text_id), id)
         .await?;
     let status = follow(&mut tx, caller, valid, observed, &decided, id).await?;
     idempotency::complete(&mut tx, &caller.name, &request.key, status, decided.decision_id).await?;
     let action = actions::find(&mut tx, id).await?.ok_or_else(not_found)?;
-    let answer = Answer { status, decision_id: decided.decision_id, reason: decided.reason, action };
+    let denial = decided.remedy.denial(decided.reason, decided.limits, clock::now());
+    let answer = Answer { status, decision_id: decided.decision_id, denial, action };
     Ok(Some((tx, answer)))
 }
 
@@ -252,6 +257,7 @@ async fn insert_action(
         Observed::Present(facts) => Some(facts.uid.as_str()),
         Observed::Absent | Observed::Refused { .. } => None,
     };
+    let goes_ahead = decided.effect == Effect::Allow && target_uid.is_some();
     let new = NewAction {
         id,
         target: &valid.target,
@@ -265,6 +271,7 @@ async fn insert_action(
         target_uid,
         deadline_seconds: valid.deadline_seconds,
         deadline_at: at + SignedDuration::from_secs(valid.deadline_seconds.into()),
+        reserved_at: (goes_ahead && !valid.dry_run).then_some(decided.decided_at),
         at,
         traceparent: &request.trace.to_string(),
     };

@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 use super::{DISPATCHER, Ending, NewIntent, Outcome, end_action, expire, write_intent};
 use crate::client::executor::{ExecutorClient, Observed};
 use crate::error::Error;
-use crate::service::decide::{Asked, Decided, decide};
+use crate::service::decide::{Asked, Decided, Occasion, Purpose, decide};
 use crate::store::dispatch::{self, OpenAction};
 use crate::store::{Store, attempts, commit};
 
@@ -86,7 +86,10 @@ async fn decide_again(
         params: action.change.params(),
         metadata: action.metadata.clone(),
     };
-    let decided = decide(conn, DISPATCHER, &asked, Some(observed), Some(action.id), None).await?;
+    let purpose =
+        Purpose::Act { action_id: action.id, dry_run: action.dry_run, reserved_at: action.reserved_at };
+    let occasion = Occasion { by: DISPATCHER, request_id: None, observed: Some(observed), purpose };
+    let decided = decide(conn, &asked, occasion).await?;
     dispatch::set_decision(conn, action.id, decided.decision_id).await?;
     Ok(decided)
 }

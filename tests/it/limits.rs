@@ -1,0 +1,6 @@
+//! Limits of policies, held by the whole stack: never one action too many, whoever asks where and when.
+
+mod again;
+mod counting;
+mod scene;
+mod storm;
