@@ -204,3 +204,38 @@ impl PolicySet {
         keys.into_iter().map(|(key, binds)| LimitKey { key, binds }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::RuleName;
+
+    #[test]
+    fn what_was_counted_is_read_back_as_it_was_stored() {
+        let per = vec![Per::Namespace];
+        let (at, cause) = (Some(Timestamp::UNIX_EPOCH), Cause::Stale);
+        let unavailable =
+            Limit::Unavailable { of: crate::Whole::Target, max_percent: Some(1), max_pods: None };
+        for (limit, counted) in [
+            (Limit::Cooldown { per: per.clone(), seconds: 1 }, Counted::Cooldown { last_at: at }),
+            (
+                Limit::Rate { per: per.clone(), seconds: 1, max: 2 },
+                Counted::Rate { actions: 2, oldest_at: at },
+            ),
+            (Limit::Concurrency { per: per.clone(), max: 2 }, Counted::Concurrency { actions: 2 }),
+            (unavailable.clone(), Counted::Unavailable { wanted: 3, available: 2, takes_down: 1 }),
+            (unavailable, Counted::Unknown { cause }),
+            (
+                Limit::Breaker { per, seconds: 1, failures: 2, open_seconds: 3 },
+                Counted::Breaker { opened_at: at },
+            ),
+        ] {
+            let rules = vec![RuleName { policy: "p".to_owned(), rule: "r".to_owned() }];
+            let demanded = Demanded { what: limit, rules };
+            let key = Some("namespace=prod/shop".to_owned());
+            let judged = JudgedLimit::new(demanded, key, counted, Timestamp::UNIX_EPOCH);
+            let text = serde_json::to_string(&judged).unwrap();
+            assert_eq!(serde_json::from_str::<JudgedLimit>(&text).unwrap(), judged, "{text}");
+        }
+    }
+}
