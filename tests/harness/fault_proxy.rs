@@ -130,6 +130,13 @@ struct Rules {
     seen: Vec<String>,
 }
 
+impl Rules {
+    /// The oldest fault in force for a request.
+    fn fault(&self, passing: &Passing) -> Option<Fault> {
+        self.faults.iter().find(|(_, matching, _)| matching.fits(passing)).map(|(_, _, fault)| fault.clone())
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     rules: Mutex<Rules>,
@@ -327,11 +334,7 @@ async fn pass(shared: Arc<Shared>, passing: Passing) -> Result<Response<reqwest:
     let fault = {
         let mut rules = shared.rules();
         rules.seen.push(format!("{} {}", passing.method, passing.path_and_query));
-        rules
-            .faults
-            .iter()
-            .find(|(_, matching, _)| matching.fits(&passing))
-            .map(|(_, _, fault)| fault.clone())
+        rules.fault(&passing)
     };
     match &fault {
         Some(Fault::Answer(status, body)) => {
@@ -345,7 +348,8 @@ async fn pass(shared: Arc<Shared>, passing: Passing) -> Result<Response<reqwest:
     held(&shared, &passing, Moment::BeforePassingOn).await?;
     let answer = pass_on(&shared, &passing).await?;
     held(&shared, &passing, Moment::BeforeAnswering).await?;
-    if matches!(fault, Some(Fault::Cut(Moment::BeforeAnswering))) {
+    // The line may also have been cut while the answer was awaited.
+    if [fault, shared.rules().fault(&passing)].iter().flatten().any(|fault| matches!(fault, Fault::Cut(_))) {
         bail!("cut by the test");
     }
     Ok(answer)

@@ -317,6 +317,9 @@ async fn a_rollout_that_takes_longer_than_it_is_watched_has_timed_out() -> Resul
 async fn a_field_that_somebody_else_overwrites_while_it_is_watched_is_contested() -> Result<()> {
     let bench = Bench::start(1).await?;
     bench.cluster.apply_in(&bench.namespace, deployment("web", "app:unready", 1)).await?;
+    // Its controller has written what it has to say, so that the write meets the version that was read.
+    let pod_is_there = "--for=jsonpath={.status.unavailableReplicas}=1";
+    bench.cluster.kubectl(["-n", &bench.namespace, "wait", "deployment/web", pod_is_there]).await?;
     let act = bench.act(scale(2), bench.target(Kind::Deployment, "web")).await?;
     let written = Matching::path("/scale").method(Method::PATCH);
     let mut hold = bench.replicas[0].api_server.hold(written, Moment::BeforeAnswering);
