@@ -8,6 +8,7 @@
 //! A worker can die at any point and another one, here or in another replica, goes on from the
 //! ledger and the live object alone.
 
+mod first_look;
 mod lease;
 mod metrics;
 mod naming;

@@ -27,7 +27,7 @@ use crate::service::dispatch::{
 use crate::service::safeguards::Safeguards;
 use crate::store::Store;
 use crate::store::attempts::{self, Attempt};
-use crate::store::dispatch::{self as store, OpenAction};
+use crate::store::dispatch::{self as store, Leased, OpenAction};
 
 /// How long a replica drives an action without renewing: after a crash another takes over then.
 const LEASE_SECONDS: f64 = 10.0;
@@ -104,11 +104,17 @@ async fn take_on(
     }
     let mut conn = dispatcher.store.acquire().await?;
     let leased_at = Instant::now();
-    let ids = store::lease(&mut conn, driver, LEASE_SECONDS, free).await?;
-    let drive = |id| Drive { driver, id, leased_at, not_accepted: HashSet::new() };
-    Ok(ids
+    let leased = store::lease(&mut conn, driver, LEASE_SECONDS, free).await?;
+    let drive = |Leased { id, cluster, queued }| Drive {
+        driver,
+        id,
+        leased_at,
+        queued_in: queued.then_some(cluster),
+        not_accepted: HashSet::new(),
+    };
+    Ok(leased
         .into_iter()
-        .filter_map(|id| Some((drive(id), Arc::clone(slots).try_acquire_owned().ok()?)))
+        .filter_map(|leased| Some((drive(leased), Arc::clone(slots).try_acquire_owned().ok()?)))
         .collect())
 }
 
@@ -118,6 +124,8 @@ struct Drive {
     id: ActionId,
     /// When the lease was last asked for.
     leased_at: Instant,
+    /// The cluster, when it was queued as it was leased: it can be claimed without another look.
+    queued_in: Option<String>,
     /// The attempts and codes of errors already recorded: the same error again is only logged, so that
     /// an executor out of order does not fill the audit log.
     not_accepted: HashSet<(u32, String)>,
@@ -201,6 +209,11 @@ async fn step(dispatcher: &Dispatcher, drive: &mut Drive) -> Result<Next, Error>
     if !drive.hold(&mut conn).await? {
         return Ok(Next::Leave);
     }
+    if let Some(cluster) = drive.queued_in.take() {
+        let link = dispatcher.client.link(&mut conn, &cluster).await?;
+        drop(conn);
+        return step_queued(dispatcher, drive, &link).await;
+    }
     let Some(action) = store::find(&mut conn, id).await? else { return Ok(Next::Leave) };
     if action.state.is_final() {
         return Ok(Next::Over);
@@ -208,7 +221,7 @@ async fn step(dispatcher: &Dispatcher, drive: &mut Drive) -> Result<Next, Error>
     let link = dispatcher.client.link(&mut conn, &action.target.cluster).await?;
     if action.state == ActionState::Queued {
         drop(conn);
-        return step_queued(dispatcher, drive, action, &link).await;
+        return step_queued(dispatcher, drive, &link).await;
     }
     let without_order = || Error::internal(anyhow::anyhow!("action {id} runs without an order"));
     let attempt = attempts::newest(&mut conn, id).await?.ok_or_else(without_order)?;
@@ -217,20 +230,14 @@ async fn step(dispatcher: &Dispatcher, drive: &mut Drive) -> Result<Next, Error>
     step_ordered(dispatcher, drive, &action, &attempt, &link, now).await
 }
 
-async fn step_queued(
-    dispatcher: &Dispatcher,
-    drive: &mut Drive,
-    action: OpenAction,
-    link: &Link,
-) -> Result<Next, Error> {
+async fn step_queued(dispatcher: &Dispatcher, drive: &mut Drive, link: &Link) -> Result<Next, Error> {
     let Dispatcher { store, client, safeguards, order_lifetime, .. } = dispatcher;
-    match claim(store, safeguards, link, *order_lifetime, action.id).await? {
-        Claim::Ordered(attempt) => {
-            let action = OpenAction { state: ActionState::Running, ..action };
+    match claim(store, safeguards, link, *order_lifetime, drive.id).await? {
+        Claim::Ordered(action, attempt) => {
             step_ordered(dispatcher, drive, &action, &attempt, link, attempt.issued_at).await
         }
         Claim::TargetBusy | Claim::ClockSkewed | Claim::NotQueued => Ok(Next::Leave),
-        Claim::Stale => Ok(match redecide(store, client, action.id).await? {
+        Claim::Stale => Ok(match redecide(store, client, drive.id).await? {
             Redecided::Intended => Next::Again,
             Redecided::Over => Next::Leave,
             Redecided::FactsUnavailable => Next::AfterPause,

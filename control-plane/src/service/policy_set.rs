@@ -54,7 +54,7 @@ pub async fn load(conn: &mut PgConnection) -> Result<PolicySet, Error> {
 /// `StateNotInLog` when the active versions are not those that were activated.
 pub async fn load_active(conn: &mut PgConnection) -> Result<PolicySet, Error> {
     // Taken first: no activation can come between the digest and the versions.
-    let digest = policies::active_digest_for_share(conn).await?;
+    let (digest, _) = policies::active_digest_for_share(conn).await?;
     let set = load(conn).await?;
     if set.digest().to_string() == digest {
         Ok(set)

@@ -40,27 +40,6 @@ impl Attempt {
     }
 }
 
-/// Adds an attempt.
-pub async fn insert(conn: &mut PgConnection, action_id: ActionId, attempt: &Attempt) -> Result<(), Error> {
-    sqlx::query!(
-        "insert into attempts (action_id, attempt, intent_entry_id, order_digest, envelope, issued_at, not_after, \
-             ledger_id, ledger_row) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        action_id.0,
-        attempt.number.cast_signed(),
-        attempt.intent_entry_id.0,
-        attempt.order_digest.to_string(),
-        attempt.envelope,
-        Stored::from(attempt.issued_at) as _,
-        Stored::from(attempt.not_after) as _,
-        attempt.ledger_id.map(|id| id.0),
-        attempt.ledger_row.cast_signed(),
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 /// The newest attempt of an action.
 pub async fn newest(conn: &mut PgConnection, action_id: ActionId) -> Result<Option<Attempt>, Error> {
     let row = sqlx::query!(

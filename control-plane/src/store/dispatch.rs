@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Stored;
+use super::attempts::Attempt;
 use crate::error::Error;
 
 /// Constraint that holds all other actions of a target off while one is at work.
@@ -95,6 +96,17 @@ pub async fn clock(conn: &mut PgConnection) -> Result<Timestamp, Error> {
     Ok(now.to_jiff())
 }
 
+/// An action just leased.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// Its id.
+    pub id: ActionId,
+    /// The cluster of its target.
+    pub cluster: String,
+    /// Whether it has not been ordered yet.
+    pub queued: bool,
+}
+
 /// Takes up to `limit` open actions that nobody drives, oldest first, for `seconds`. A queued action
 /// is taken only when it is the first in line of its target.
 pub async fn lease(
@@ -102,10 +114,10 @@ pub async fn lease(
     driver: Uuid,
     seconds: f64,
     limit: i64,
-) -> Result<Vec<ActionId>, Error> {
+) -> Result<Vec<Leased>, Error> {
     // The commit does not wait for the disk: a lease that is lost with the database merely lets another
     // replica go on from what the action's own transactions say.
-    let ids = sqlx::query_scalar!(
+    let rows = sqlx::query!(
         "with without_flush as (select set_config('synchronous_commit', 'off', true)) \
          update actions set driver = $1, driver_until = clock_timestamp() + make_interval(secs => $2) \
          from without_flush where id in ( \
@@ -117,14 +129,15 @@ pub async fn lease(
                    where (b.cluster, b.namespace, b.kind, b.name) = (a.cluster, a.namespace, a.kind, a.name) \
                      and (b.state in ('running', 'unknown') or (b.state = 'queued' and b.id < a.id)))) \
              order by a.id limit $3 for update skip locked) \
-         returning id",
+         returning id, cluster, state = 'queued' as \"queued!\"",
         driver,
         seconds,
         limit,
     )
     .fetch_all(conn)
     .await?;
-    Ok(ids.into_iter().map(ActionId).collect())
+    let leased = |id, cluster, queued| Leased { id: ActionId(id), cluster, queued };
+    Ok(rows.into_iter().map(|row| leased(row.id, row.cluster, row.queued)).collect())
 }
 
 /// Keeps a lease for another `seconds`; false when another replica has taken over.
@@ -208,12 +221,25 @@ pub async fn move_state(
     Ok(done.rows_affected() == 1)
 }
 
-/// Moves a locked action from `queued` to `running`; false, and the transaction is lost, when another
-/// action is at work on its target.
-pub async fn start(conn: &mut PgConnection, id: ActionId) -> Result<bool, Error> {
+/// Moves a locked action from `queued` to `running`, with the attempt that is ordered; false, and the
+/// transaction is lost, when another action is at work on its target.
+pub async fn start(conn: &mut PgConnection, id: ActionId, attempt: &Attempt) -> Result<bool, Error> {
     let done = sqlx::query!(
-        "update actions set state = 'running', updated_at = clock_timestamp() where id = $1 and state = 'queued'",
-        id.0
+        "with started as ( \
+             update actions set state = 'running', updated_at = clock_timestamp() \
+             where id = $1 and state = 'queued' returning id) \
+         insert into attempts (action_id, attempt, intent_entry_id, order_digest, envelope, issued_at, not_after, \
+             ledger_id, ledger_row) \
+         select id, $2, $3, $4, $5, $6, $7, $8, $9 from started",
+        id.0,
+        attempt.number.cast_signed(),
+        attempt.intent_entry_id.0,
+        attempt.order_digest.to_string(),
+        attempt.envelope,
+        Stored::from(attempt.issued_at) as _,
+        Stored::from(attempt.not_after) as _,
+        attempt.ledger_id.map(|id| id.0),
+        attempt.ledger_row.cast_signed(),
     )
     .execute(conn)
     .await;

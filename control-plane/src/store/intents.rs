@@ -43,14 +43,23 @@ pub async fn insert(conn: &mut PgConnection, action_id: ActionId, intent: &Inten
     Ok(())
 }
 
-/// The valid intent of an action, with the bytes of its audit entry.
-pub async fn newest(
-    conn: &mut PgConnection,
-    action_id: ActionId,
-) -> Result<Option<(Intent, Vec<u8>)>, Error> {
+/// The newest intent of an action, with what its claim needs.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    /// The intent.
+    pub intent: Intent,
+    /// The bytes of its audit entry.
+    pub entry: Vec<u8>,
+    /// The number of the newest attempt; 0 before the first one.
+    pub attempts_before: u32,
+}
+
+/// The newest intent of an action.
+pub async fn newest(conn: &mut PgConnection, action_id: ActionId) -> Result<Option<Newest>, Error> {
     let row = sqlx::query!(
         r#"select i.attempt, i.entry_id, i.decision_id, i.policy_digest, i.decided_at as "decided_at: Stored",
-                  i.preconditions, e.body
+                  i.preconditions, e.body,
+                  coalesce((select max(attempt) from attempts where action_id = $1), 0) as "attempts_before!"
            from intents i join audit.entries e on e.id = i.entry_id
            where i.action_id = $1 order by i.number desc limit 1"#,
         action_id.0
@@ -66,7 +75,7 @@ pub async fn newest(
             decided_at: row.decided_at.to_jiff(),
             preconditions: serde_json::from_value(row.preconditions).map_err(Error::internal)?,
         };
-        Ok((intent, row.body))
+        Ok(Newest { intent, entry: row.body, attempts_before: row.attempts_before.cast_unsigned() })
     })
     .transpose()
 }

@@ -180,9 +180,14 @@ pub async fn set_active(
     Ok(())
 }
 
-/// The digest of what is active. Activations wait until the transaction ends.
-pub async fn active_digest_for_share(conn: &mut PgConnection) -> Result<String, Error> {
-    Ok(sqlx::query_scalar!("select digest from policy_set for share").fetch_one(conn).await?)
+/// The digest of what is active, and the database's time then. Activations wait until the transaction
+/// ends.
+pub async fn active_digest_for_share(conn: &mut PgConnection) -> Result<(String, Timestamp), Error> {
+    let active =
+        sqlx::query!(r#"select digest, clock_timestamp() as "now!: Stored" from policy_set for share"#)
+            .fetch_one(conn)
+            .await?;
+    Ok((active.digest, active.now.to_jiff()))
 }
 
 /// The digest of what is active. Claims, decisions and other activations wait until the transaction

@@ -12,10 +12,12 @@ use aegis_runtime::clock;
 use tokio::time::Instant;
 
 use super::Executor;
+use super::first_look::FirstLook;
+use super::worker::Begun;
 use crate::action::facts;
 use crate::cluster::{Caller, ReadError};
 use crate::ledger::LedgerError;
-use crate::ledger::attempts::{Acceptance, Accepted, KnownAttempt, Resolved};
+use crate::ledger::attempts::{Acceptance, Accepted, Known, KnownAttempt, Resolved};
 use crate::ledger::leases::LeaseGrant;
 use crate::ledger::stories::Story;
 use crate::verify::opening::{OpenedOrder, open};
@@ -64,31 +66,35 @@ impl Executor {
     ) -> Result<Vec<u8>, AnswerError> {
         let name = AttemptName { action_id: act.action_id, attempt: act.attempt };
         for _ in 0..RACES_MAX {
-            let (ledger, known) = self.ledger.attempt(name).await?;
-            if let Some(known) = known {
+            let Known { ledger, attempt, nonce_used } =
+                self.ledger.look_up(name, &opened.order.nonce).await?;
+            if let Some(known) = attempt {
                 return self.answer_known(opened, name, known, wait).await;
             }
             check_ledger(act, ledger)?;
-            let refusal = match self.admit(opened, act).await? {
+            let refusal = match self.admit(opened, act, nonce_used) {
                 Err(refusal) => refusal,
-                Ok(()) => match self.accept(opened, act).await? {
-                    Accepted::Now { fence, story } => {
-                        tracing::info!(actionId = %name.action_id, attempt = name.attempt, "order accepted");
-                        let owner = self.workers.owner();
-                        let lease = LeaseGrant { action_id: name.action_id, owner, fence, ledger };
-                        self.workers.start(self, lease, Some(story));
-                        // Until its worker has ended, the ledger has nothing to answer.
-                        let deadline = Instant::now() + wait;
-                        self.end_of(name, deadline).await;
-                        return self.latest(opened, name, deadline).await;
+                Ok(()) => {
+                    let first_look = FirstLook::begin(self, act);
+                    match self.accept(opened, act).await? {
+                        Accepted::Now { fence, story } => {
+                            tracing::info!(actionId = %name.action_id, attempt = name.attempt, "order accepted");
+                            let owner = self.workers.owner();
+                            let lease = LeaseGrant { action_id: name.action_id, owner, fence, ledger };
+                            self.workers.start(self, lease, Some(Begun { story, first_look }));
+                            // Until its worker has ended, the ledger has nothing to answer.
+                            let deadline = Instant::now() + wait;
+                            self.end_of(name, deadline).await;
+                            return self.latest(opened, name, deadline).await;
+                        }
+                        Accepted::AttemptKnown | Accepted::OtherLedger => continue,
+                        Accepted::OtherAttempt => Refusal::new(
+                            RefusalCode::ActionAccepted,
+                            "another attempt of this action was accepted",
+                        ),
+                        Accepted::NonceUsed => used_nonce(),
                     }
-                    Accepted::AttemptKnown | Accepted::OtherLedger => continue,
-                    Accepted::OtherAttempt => Refusal::new(
-                        RefusalCode::ActionAccepted,
-                        "another attempt of this action was accepted",
-                    ),
-                    Accepted::NonceUsed => nonce_used(),
-                },
+                }
             };
             if let Some(receipt) = self.refuse(opened, act, refusal).await? {
                 return Ok(receipt);
@@ -97,14 +103,12 @@ impl Executor {
         Err(LedgerError::Unreadable("an attempt is known and unknown".to_owned()).into())
     }
 
-    async fn admit(&self, opened: &OpenedOrder, act: &Act) -> Result<Result<(), Refusal>, LedgerError> {
-        if let Err(refusal) = check_freshness(&opened.order, clock::now()) {
-            return Ok(Err(refusal));
+    fn admit(&self, opened: &OpenedOrder, act: &Act, nonce_used: bool) -> Result<(), Refusal> {
+        check_freshness(&opened.order, clock::now())?;
+        if nonce_used {
+            return Err(used_nonce());
         }
-        if self.ledger.nonce_is_used(&opened.order.nonce).await? {
-            return Ok(Err(nonce_used()));
-        }
-        Ok(check_act(act, &self.allowlist))
+        check_act(act, &self.allowlist)
     }
 
     async fn accept(&self, opened: &OpenedOrder, act: &Act) -> Result<Accepted, LedgerError> {
@@ -198,23 +202,28 @@ impl Executor {
     }
 
     async fn observe(&self, opened: &OpenedOrder, observe: &Observe) -> Result<Vec<u8>, AnswerError> {
+        let position = async { Ok(self.ledger.position().await?) };
+        let (stage, position) = tokio::try_join!(self.look(opened, observe), position)?;
+        Ok(self.receipts.sign(opened.digest, None, position, stage))
+    }
+
+    async fn look(&self, opened: &OpenedOrder, observe: &Observe) -> Result<Stage, AnswerError> {
         let checked = check_freshness(&opened.order, clock::now())
             .and_then(|()| self.allowlist.check(&observe.target.namespace));
-        let stage = match checked {
-            Err(refusal) => self.observation_refused(refusal),
-            Ok(()) => match self.cluster.read(&observe.target, Caller::Observe).await {
-                Ok(Some(object)) => {
-                    let facts = facts::facts(observe.target.kind, &object, clock::now());
-                    self.observed(Observation::Present { facts })
-                }
-                Ok(None) => self.observed(Observation::Absent),
-                Err(ReadError::Forbidden(message)) => {
-                    self.observation_refused(Refusal::new(RefusalCode::NamespaceNotAllowed, message))
-                }
-                Err(error @ ReadError::Unavailable(_)) => return Err(error.into()),
-            },
-        };
-        Ok(self.receipts.sign(opened.digest, None, self.ledger.position().await?, stage))
+        if let Err(refusal) = checked {
+            return Ok(self.observation_refused(refusal));
+        }
+        match self.cluster.read(&observe.target, Caller::Observe).await {
+            Ok(Some(object)) => {
+                let facts = facts::facts(observe.target.kind, &object, clock::now());
+                Ok(self.observed(Observation::Present { facts }))
+            }
+            Ok(None) => Ok(self.observed(Observation::Absent)),
+            Err(ReadError::Forbidden(message)) => {
+                Ok(self.observation_refused(Refusal::new(RefusalCode::NamespaceNotAllowed, message)))
+            }
+            Err(error @ ReadError::Unavailable(_)) => Err(error.into()),
+        }
     }
 
     fn observed(&self, observation: Observation) -> Stage {
@@ -235,7 +244,7 @@ impl Executor {
     ) -> Result<Vec<u8>, AnswerError> {
         check_freshness(&opened.order, clock::now())?;
         let name = AttemptName { action_id: resolve.action_id, attempt: resolve.attempt };
-        match self.ledger.resolve(name).await? {
+        match self.ledger.resolve(name, &opened.order.nonce).await? {
             Resolved::Accepted => self.latest(opened, name, Instant::now() + wait).await,
             Resolved::Refused(receipt) => Ok(receipt),
             Resolved::Closed { before } => {
@@ -255,7 +264,7 @@ fn check_ledger(act: &Act, ledger: LedgerId) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalCode::LedgerChanged, message))
 }
 
-fn nonce_used() -> Refusal {
+fn used_nonce() -> Refusal {
     Refusal::new(RefusalCode::NonceReplayed, "another order used this nonce")
 }
 

@@ -15,8 +15,10 @@ use crate::action::{State, rollout, state};
 use crate::ledger::stories::Acting;
 use crate::verify::time::has_passed;
 
-/// How often the object is looked at: fast enough to answer soon, slow enough for any API server.
-pub(super) const WATCH_INTERVAL: Duration = Duration::from_millis(300);
+/// Shortest and longest time between two looks at the object. In between it is looked at again after as
+/// long as it has taken so far: a quick rollout is answered soon, and many slow ones cost little.
+const PAUSE_MIN: Duration = Duration::from_millis(300);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// What one look at the object says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl Worker<'_> {
                 self.step("watched", "the time to watch is over");
                 return Ok(ending);
             }
-            tokio::time::sleep(WATCH_INTERVAL).await;
+            tokio::time::sleep(pause(looked_at.duration_since(since))).await;
         }
     }
 
@@ -91,6 +93,11 @@ fn rollout_verdict(kind: Kind, acting: &Acting, object: &Object, elapsed: Signed
         }
         Rollout::Failed | Rollout::Progressing => Verdict::NotYet(status.message),
     }
+}
+
+/// How long to wait for the next look, so long after the write.
+pub(super) fn pause(elapsed: SignedDuration) -> Duration {
+    elapsed.unsigned_abs().clamp(PAUSE_MIN, PAUSE_MAX)
 }
 
 fn failed(code: OutcomeCode, message: &str) -> Ending {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::Executor;
+use super::first_look::FirstLook;
 use super::lease::Lease;
 use super::orders::steps_of;
 use super::writing::pause;
@@ -70,19 +71,28 @@ pub(super) struct Worker<'a> {
     steps: &'a watch::Sender<Vec<Step>>,
 }
 
-/// Carries out the action of `lease` until its `finished` row is written, from where `story` or else
-/// the ledger leaves it.
+/// An action that was accepted just now.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// What the ledger holds of it.
+    pub(super) story: Box<Story>,
+    /// Its target, which is being read since before.
+    pub(super) first_look: FirstLook,
+}
+
+/// Carries out the action of `lease` until its `finished` row is written, from what has `begun` or else
+/// from where the ledger leaves it.
 pub(super) async fn run(
     executor: &Executor,
     lease: &Lease,
-    story: Option<Box<Story>>,
+    begun: Option<Begun>,
     steps: &watch::Sender<Vec<Step>>,
 ) -> Result<(), Stop> {
     let action_id = lease.grant.action_id;
     let missing = || LedgerError::Unreadable(format!("action {action_id} has a lease but no accepted row"));
-    let story = match story {
-        Some(story) => *story,
-        None => executor.ledger.story(action_id).await?.ok_or_else(missing)?,
+    let (story, first_look) = match begun {
+        Some(Begun { story, first_look }) => (*story, Some(first_look)),
+        None => (executor.ledger.story(action_id).await?.ok_or_else(missing)?, None),
     };
     if story.receipt.is_some() {
         return Ok(());
@@ -92,7 +102,7 @@ pub(super) async fn run(
     }
     let (act, not_after) = read_act(&story.order_bytes)?;
     steps.send_replace(steps_of(&story));
-    Worker { executor, lease, act, not_after, story, steps }.carry_out().await
+    Worker { executor, lease, act, not_after, story, steps }.carry_out(first_look).await
 }
 
 pub(super) fn read_act(order_bytes: &[u8]) -> Result<(Act, Timestamp), LedgerError> {
@@ -107,13 +117,13 @@ pub(super) fn read_act(order_bytes: &[u8]) -> Result<(Act, Timestamp), LedgerErr
 }
 
 impl Worker<'_> {
-    async fn carry_out(self) -> Result<(), Stop> {
+    async fn carry_out(self, first_look: Option<FirstLook>) -> Result<(), Stop> {
         if self.lease.grant.fence > 1 {
             self.step("resumed", "another worker had begun");
         }
         let (ending, acting) = match self.story.acting.clone() {
             Some(acting) => (self.write(&acting, None).await?, Some(acting)),
-            None => self.begin().await?,
+            None => self.begin(first_look).await?,
         };
         self.finish(ending, acting).await
     }
@@ -133,13 +143,13 @@ impl Worker<'_> {
     }
 
     /// Compares the live object with the order, announces the write in the ledger, and makes it.
-    async fn begin(&self) -> Result<(Ending, Option<Acting>), Stop> {
+    async fn begin(&self, mut first_look: Option<FirstLook>) -> Result<(Ending, Option<Acting>), Stop> {
         let refused = |code, message: &str| Ending::new(ExecutionStatus::Refused, code, message);
         let (object, plan) = loop {
             if has_passed(self.not_after, clock::now()) {
                 return Ok((Ending::expired(), None));
             }
-            match self.look_and_plan().await {
+            match self.look_and_plan(first_look.take()).await {
                 Ok(Some(found)) => break found,
                 Ok(None) => return Ok((refused(OutcomeCode::TargetGone, "there is no such object"), None)),
                 Err(ReadError::Forbidden(message)) => {
@@ -174,8 +184,15 @@ impl Worker<'_> {
         }
     }
 
-    async fn look_and_plan(&self) -> Result<Option<(Object, Plan)>, ReadError> {
-        let Some(object) = self.read().await? else { return Ok(None) };
+    async fn look_and_plan(
+        &self,
+        first_look: Option<FirstLook>,
+    ) -> Result<Option<(Object, Plan)>, ReadError> {
+        let seen = match first_look {
+            Some(first_look) => first_look.finish().await?,
+            None => self.read().await?,
+        };
+        let Some(object) = seen else { return Ok(None) };
         let plan = action::plan(&self.act, &object, &self.executor.cluster, clock::now()).await?;
         Ok(Some((object, plan)))
     }

@@ -14,10 +14,9 @@ use uuid::Uuid;
 
 use super::Executor;
 use super::lease::Lease;
-use super::worker::{self, Stop};
+use super::worker::{self, Begun, Stop};
 use crate::ledger::LedgerError;
 use crate::ledger::leases::LeaseGrant;
-use crate::ledger::stories::Story;
 
 /// How often leases that ran out are looked for; with the lease's own length this bounds a takeover.
 const RESUME_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,16 +47,16 @@ impl Workers {
         self.owner
     }
 
-    /// Carries out an action whose lease was just granted, from where `story` leaves it; without one, from
-    /// where the ledger does.
-    pub(crate) fn start(&self, executor: &Arc<Executor>, grant: LeaseGrant, story: Option<Box<Story>>) {
+    /// Carries out an action whose lease was just granted, from what has `begun` or else from where the ledger
+    /// leaves it.
+    pub(crate) fn start(&self, executor: &Arc<Executor>, grant: LeaseGrant, begun: Option<Begun>) {
         let (steps, receiver) = watch::channel(Vec::new());
         lock(&self.running).insert(grant.action_id, Running { fence: grant.fence, steps: receiver });
         let executor = Arc::clone(executor);
         let span = tracing::info_span!("action", actionId = %grant.action_id);
         let work = async move {
             let _entry = Entry { workers: &executor.workers, grant };
-            carry_out(&executor, grant, story, steps).await;
+            carry_out(&executor, grant, begun, steps).await;
         };
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
@@ -111,12 +110,12 @@ impl Drop for Entry<'_> {
 async fn carry_out(
     executor: &Arc<Executor>,
     grant: LeaseGrant,
-    story: Option<Box<Story>>,
+    begun: Option<Begun>,
     steps: watch::Sender<Vec<Step>>,
 ) {
     let lease = Lease::new(executor.ledger.clone(), grant);
     let stop = tokio::select! {
-        result = worker::run(executor, &lease, story, &steps) => match result {
+        result = worker::run(executor, &lease, begun, &steps) => match result {
             Ok(()) => return,
             Err(stop) => stop,
         },

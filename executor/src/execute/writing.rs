@@ -13,7 +13,7 @@ use aegis_contract::target::Kind;
 use aegis_runtime::clock;
 use jiff::{SignedDuration, Timestamp};
 
-use super::watching::WATCH_INTERVAL;
+use super::watching;
 use super::worker::{Ending, Stop, Worker};
 use crate::action::object::Object;
 use crate::action::{self, State, WriteError};
@@ -108,7 +108,7 @@ impl Worker<'_> {
         }
         self.step("written", "the API server accepted the change");
         // No controller has dealt with it yet.
-        tokio::time::sleep(WATCH_INTERVAL).await;
+        tokio::time::sleep(watching::pause(SignedDuration::ZERO)).await;
         self.watch(acting, at).await
     }
 

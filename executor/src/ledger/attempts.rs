@@ -33,6 +33,17 @@ pub(crate) enum KnownAttempt {
     },
 }
 
+/// What the ledger holds that bears on an order.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// The ledger.
+    pub(crate) ledger: LedgerId,
+    /// What it holds of the order's attempt, if anything.
+    pub(crate) attempt: Option<KnownAttempt>,
+    /// Whether an acting order used the order's nonce before.
+    pub(crate) nonce_used: bool,
+}
+
 /// An acting order that passed every check.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Acceptance<'a> {
@@ -83,47 +94,38 @@ pub(crate) enum Resolved {
 }
 
 impl Ledger {
-    /// What is known of an attempt, and in which ledger.
-    pub(crate) async fn attempt(
-        &self,
-        name: AttemptName,
-    ) -> Result<(LedgerId, Option<KnownAttempt>), LedgerError> {
+    /// What is known of an attempt and of the nonce of its order.
+    pub(crate) async fn look_up(&self, name: AttemptName, nonce: &str) -> Result<Known, LedgerError> {
         let attempt = attempt_number(name.attempt)?;
         let found = bounded(async {
             Ok(sqlx::query!(
-                r#"select this.id, row_number as "row_number?", kind as "kind?", order_digest, receipt
+                r#"select this.id, row_number as "row_number?", kind as "kind?", order_digest, receipt,
+                          exists (select from ledger.rows used where used.nonce = $3) as "nonce_used!"
                    from (select ledger.current_id() as id) as this
                    left join ledger.rows
                        on action_id = $1 and attempt = $2 and kind in ('accepted', 'closed')"#,
                 name.action_id.0,
                 attempt,
-            )
-            .fetch_one(&self.pool)
-            .await?)
-        })
-        .await?;
-        let id = LedgerId(found.id.ok_or(LedgerError::Unnamed)?);
-        let (Some(row_number), Some(kind)) = (found.row_number, found.kind) else { return Ok((id, None)) };
-        let order_digest = found.order_digest.as_deref().map(read_digest).transpose()?;
-        let known = match (kind.as_str(), order_digest, found.receipt) {
-            ("accepted", Some(order_digest), _) => KnownAttempt::Accepted { order_digest },
-            ("closed", Some(order_digest), Some(receipt)) => KnownAttempt::Refused { order_digest, receipt },
-            _ => KnownAttempt::Closed { before: LedgerPosition { id, row: read_row(row_number - 1)? } },
-        };
-        Ok((id, Some(known)))
-    }
-
-    /// Whether an acting order used this nonce before.
-    pub(crate) async fn nonce_is_used(&self, nonce: &str) -> Result<bool, LedgerError> {
-        bounded(async {
-            Ok(sqlx::query_scalar!(
-                r#"select exists (select from ledger.rows where nonce = $1) as "used!""#,
                 nonce,
             )
             .fetch_one(&self.pool)
             .await?)
         })
-        .await
+        .await?;
+        let ledger = LedgerId(found.id.ok_or(LedgerError::Unnamed)?);
+        let (Some(row_number), Some(kind)) = (found.row_number, found.kind) else {
+            return Ok(Known { ledger, attempt: None, nonce_used: found.nonce_used });
+        };
+        let order_digest = found.order_digest.as_deref().map(read_digest).transpose()?;
+        let attempt = match (kind.as_str(), order_digest, found.receipt) {
+            ("accepted", Some(order_digest), _) => KnownAttempt::Accepted { order_digest },
+            ("closed", Some(order_digest), Some(receipt)) => KnownAttempt::Refused { order_digest, receipt },
+            _ => {
+                let before = LedgerPosition { id: ledger, row: read_row(row_number - 1)? };
+                KnownAttempt::Closed { before }
+            }
+        };
+        Ok(Known { ledger, attempt: Some(attempt), nonce_used: found.nonce_used })
     }
 
     /// Writes the `accepted` row and the lease of `owner`, both or neither.
@@ -217,7 +219,7 @@ impl Ledger {
 
     /// Closes the named attempt and all earlier ones that are not known, and says how the named one
     /// stands.
-    pub(crate) async fn resolve(&self, name: AttemptName) -> Result<Resolved, LedgerError> {
+    pub(crate) async fn resolve(&self, name: AttemptName, nonce: &str) -> Result<Resolved, LedgerError> {
         let attempt = attempt_number(name.attempt)?;
         let accepted = bounded(async {
             let mut transaction = self.pool.begin().await?;
@@ -245,7 +247,7 @@ impl Ledger {
         if accepted.is_some_and(|accepted| accepted <= attempt) {
             return Ok(Resolved::Accepted);
         }
-        Ok(match self.attempt(name).await?.1 {
+        Ok(match self.look_up(name, nonce).await?.attempt {
             Some(KnownAttempt::Refused { receipt, .. }) => Resolved::Refused(receipt),
             Some(KnownAttempt::Closed { before }) => Resolved::Closed { before },
             Some(KnownAttempt::Accepted { .. }) | None => {

@@ -6,12 +6,18 @@
 //!  request     ──► http          request id, trace context, log line, metrics, problem body
 //! ```
 //!
-//! The only crate that reads the environment ([`settings`]) and the clock ([`clock`]).
+//! The only crate that reads the environment ([`settings`]) and the clock ([`clock`]). Only services need
+//! what serves requests: the feature `service`.
 
 pub mod clock;
+#[cfg(feature = "service")]
 pub mod http;
+#[cfg(feature = "service")]
 pub mod metrics;
 pub mod settings;
+#[cfg(feature = "service")]
 pub mod shutdown;
+#[cfg(feature = "service")]
 pub mod telemetry;
+#[cfg(feature = "service")]
 pub mod trace_context;

@@ -81,12 +81,13 @@ async fn asked_once(services: &Services, caller: &Caller, request: Request) -> R
             }
         }
     };
-    if let Some(answer) = replay(services, caller, &request).await? {
-        return answer.into_result();
-    }
+    let observed = match replay_or_observe(services, caller, &request, &valid).await {
+        Ok(observed) => observed,
+        Err(answered) => return answered?.into_result(),
+    };
     // Only here: a copy of what was recorded is answered from the record.
     services.safeguards.require_room()?;
-    let observed = services.executors.observe(&valid.target, request.trace, FACTS_WITHIN).await?;
+    let observed = observed?;
     let id = ActionId(clock::new_uuid());
     let recorded = within(ANSWER_WITHIN, record(services, caller, &request, &valid, &observed, id)).await?;
     let Some((tx, answer)) = recorded else {
@@ -99,6 +100,26 @@ async fn asked_once(services: &Services, caller: &Caller, request: Request) -> R
     services.metrics.count_decision(if answer.status == DENIED { Effect::Deny } else { Effect::Allow });
     info!(actionId = %id, decisionId = %answer.decision_id, state = %answer.action.state, "action recorded");
     answer.into_result()
+}
+
+/// Looks for the first answer to the same request, and meanwhile asks the executor: most requests are new.
+/// `Err` is the end of it.
+async fn replay_or_observe(
+    services: &Services,
+    caller: &Caller,
+    request: &Request,
+    valid: &Valid,
+) -> Result<Result<Observed, Error>, Result<Answer, Error>> {
+    let replayed = async {
+        match replay(services, caller, request).await {
+            Ok(None) => Ok(()),
+            Ok(Some(answer)) => Err(Ok(answer)),
+            Err(error) => Err(Err(error)),
+        }
+    };
+    let observed = async { Ok(services.executors.observe(&valid.target, request.trace, FACTS_WITHIN).await) };
+    let ((), observed) = tokio::try_join!(replayed, observed)?;
+    Ok(observed)
 }
 
 /// What a request is answered.

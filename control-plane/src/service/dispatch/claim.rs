@@ -14,10 +14,10 @@ use crate::audit::{self, Kind, Record};
 use crate::client::executor::{Link, SignedOrder};
 use crate::error::Error;
 use crate::service::safeguards::{ClockReading, Safeguards};
-use crate::store::attempts::{self, Attempt};
+use crate::store::attempts::Attempt;
 use crate::store::clusters::SeenLedger;
 use crate::store::dispatch::{self, OpenAction};
-use crate::store::intents::{self, Intent};
+use crate::store::intents::{self, Intent, Newest};
 use crate::store::{Store, commit, policies};
 
 /// Oldest decision an order may stand on.
@@ -27,7 +27,7 @@ const DECISION_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Clone, Debug)]
 pub enum Claim {
     /// An order was signed and stored as this attempt; the action runs.
-    Ordered(Box<Attempt>),
+    Ordered(Box<OpenAction>, Box<Attempt>),
     /// It must be decided again first.
     Stale,
     /// Another action is at work on the target.
@@ -54,7 +54,7 @@ pub async fn claim(
         return Ok(Claim::NotQueued);
     }
     let before = clock::now();
-    let now = dispatch::clock(&mut tx).await?;
+    let (policy_digest, now) = policies::active_digest_for_share(&mut tx).await?;
     safeguards.note_clock(ClockReading { before, database: now, after: clock::now() });
     if !safeguards.is_clock_true() {
         return Ok(Claim::ClockSkewed);
@@ -64,14 +64,12 @@ pub async fn claim(
         commit(tx, Some(id)).await?;
         return Ok(Claim::NotQueued);
     }
-    let Some((intent, intent_bytes)) = valid_intent(&mut tx, id, now).await? else {
-        return Ok(Claim::Stale);
-    };
+    let newest = intents::newest(&mut tx, id).await?.filter(|newest| is_valid(newest, &policy_digest, now));
+    let Some(Newest { intent, entry, .. }) = newest else { return Ok(Claim::Stale) };
     let Some(ledger) = link.ledger else { return Ok(Claim::Stale) };
-    let signed = SignedAttempt::new(link, ledger, &action, &intent, &intent_bytes, now, lifetime)?;
+    let signed = SignedAttempt::new(link, ledger, &action, &intent, &entry, now, lifetime)?;
     let attempt = signed.attempt(&intent);
-    attempts::insert(&mut tx, id, &attempt).await?;
-    if !dispatch::start(&mut tx, id).await? {
+    if !dispatch::start(&mut tx, id, &attempt).await? {
         return Ok(Claim::TargetBusy);
     }
     // From here on nobody else is at work on the target; whoever was has changed what was decided on.
@@ -80,24 +78,16 @@ pub async fn claim(
     }
     append_order_signed(&mut tx, &action, &intent, &signed).await?;
     commit(tx, Some(id)).await?;
-    Ok(Claim::Ordered(Box::new(attempt)))
+    let running = OpenAction { state: ActionState::Running, ..action };
+    Ok(Claim::Ordered(Box::new(running), Box::new(attempt)))
 }
 
-/// The newest intent with its bytes, unless it is for another attempt, of another policy set, or
-/// decided too long ago. Holds off activations until the end of the transaction.
-async fn valid_intent(
-    conn: &mut PgConnection,
-    id: ActionId,
-    now: Timestamp,
-) -> Result<Option<(Intent, Vec<u8>)>, Error> {
-    let next = attempts::newest(conn, id).await?.map_or(1, |attempt| attempt.number + 1);
-    let active = policies::active_digest_for_share(conn).await?;
-    let newest = intents::newest(conn, id).await?;
-    Ok(newest.filter(|(intent, _)| {
-        intent.attempt == next
-            && intent.policy_digest == active
-            && now.duration_since(intent.decided_at) <= DECISION_AGE_MAX
-    }))
+/// Whether an intent is for the next attempt, of the active policy set, and decided not too long ago.
+fn is_valid(newest: &Newest, policy_digest: &str, now: Timestamp) -> bool {
+    let Newest { intent, attempts_before, .. } = newest;
+    intent.attempt == attempts_before + 1
+        && intent.policy_digest == policy_digest
+        && now.duration_since(intent.decided_at) <= DECISION_AGE_MAX
 }
 
 struct SignedAttempt {
