@@ -29,7 +29,7 @@ mod value;
 pub use answer::Answer;
 pub use scratch::Scratch;
 
-use condition::Node;
+use condition::Conditions;
 use index::Index;
 use predicate::Predicates;
 
@@ -42,7 +42,7 @@ pub struct CompiledSet {
     /// Place of each rule in the set, sorted by names: P5.
     rules: Box<[rules::Place]>,
     predicates: Predicates,
-    nodes: Box<[Node]>,
+    conditions: Conditions,
     index: Index,
     bound: Bound,
 }

@@ -23,6 +23,7 @@ mod decision;
 pub mod document;
 mod evaluate;
 mod explain;
+mod fingerprint;
 mod network;
 mod obligation;
 pub mod operator;
@@ -53,6 +54,7 @@ pub use decision::{
 pub use document::{Mode, Policy};
 pub use evaluate::{FACTS_AGE_SECONDS_MAX, NO_RULE_ALLOWS, evaluate};
 pub use explain::{Explanation, Miss, NearMiss, explain};
+pub use fingerprint::Scalars;
 pub use obligation::{Approval, Limit, Per, Review, Whole};
 pub use part::Part;
 pub use principal::{PRINCIPAL_KINDS, Principal, PrincipalError};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::attribute::{ATTRIBUTES, METADATA};
+use crate::fingerprint::{Fingerprints, Scalars};
 use crate::principal::Principal;
 use crate::problem::{Problem, code};
 use crate::resource::Resource;
@@ -46,9 +47,12 @@ pub struct Question {
     /// Sorted, each once.
     roles: Vec<String>,
     action: String,
+    /// The action, if it is one on objects in a cluster.
+    action_type: Option<ActionType>,
     resource: Resource,
-    params: Map<String, Value>,
-    metadata: Map<String, Value>,
+    params: Scalars,
+    metadata: Scalars,
+    fingerprints: Fingerprints,
 }
 
 /// Everything that keeps a [`RawQuestion`] from being a [`Question`].
@@ -82,7 +86,10 @@ impl Question {
                 let RawQuestion { mut roles, action, params, metadata, .. } = raw;
                 roles.sort();
                 roles.dedup();
-                Ok(Self { principal, roles, action, resource, params, metadata })
+                let fingerprints = Fingerprints::new(principal.as_str(), &roles, &action, &resource);
+                let (params, metadata) = (params.into(), metadata.into());
+                let action_type = action.parse().ok();
+                Ok(Self { principal, roles, action, action_type, resource, params, metadata, fingerprints })
             }
             _ => Err(QuestionError(problems)),
         }
@@ -109,13 +116,22 @@ impl Question {
     }
 
     /// The action's parameters.
-    pub fn params(&self) -> &Map<String, Value> {
+    pub fn params(&self) -> &Scalars {
         &self.params
     }
 
     /// What the requester states about the case.
-    pub fn metadata(&self) -> &Map<String, Value> {
+    pub fn metadata(&self) -> &Scalars {
         &self.metadata
+    }
+
+    pub(crate) fn action_type(&self) -> Option<ActionType> {
+        self.action_type
+    }
+
+    /// Of the texts that rules match.
+    pub(crate) fn fingerprints(&self) -> &Fingerprints {
+        &self.fingerprints
     }
 }
 
@@ -212,8 +228,8 @@ impl From<Question> for RawQuestion {
             roles: question.roles,
             action: question.action,
             resource: question.resource.into(),
-            params: question.params,
-            metadata: question.metadata,
+            params: question.params.into(),
+            metadata: question.metadata.into(),
         }
     }
 }

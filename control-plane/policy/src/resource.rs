@@ -80,7 +80,8 @@ fn is_segment(text: &str) -> bool {
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kubernetes(target) => f.write_str(&target.resource()),
+            // As `Target::resource` writes it, but without a text of its own.
+            Self::Kubernetes(target) => write!(f, "k8s/{target}"),
             Self::Aegis { noun, name } => write!(f, "aegis/{noun}/{name}"),
         }
     }

@@ -84,7 +84,7 @@ pub(super) fn question_text(witness: &Witness) -> String {
         text.push_str(&format!(" as {}", question.roles().join(", ")));
     }
     for (part, values) in [("params", question.params()), ("metadata", question.metadata())] {
-        for (name, value) in values {
+        for (name, value) in values.iter() {
             text.push_str(&format!(" {part}.{name}={value}"));
         }
     }

@@ -4,6 +4,7 @@ use aegis_contract::facts::Facts;
 use aegis_contract::target::Target;
 use jiff::Timestamp;
 
+use super::text::Symbol;
 use crate::question::Question;
 use crate::resource::Resource;
 
@@ -64,6 +65,19 @@ impl<'q> Asked<'q> {
         }
     }
 
+    /// The fingerprint of a field's text; there are too few kinds to look one up.
+    pub(super) fn fingerprint(&self, field: Field) -> Option<u64> {
+        let fingerprints = self.question.fingerprints();
+        Some(match field {
+            Field::Principal => fingerprints.principal,
+            Field::Action => fingerprints.action,
+            Field::Cluster | Field::Noun => fingerprints.place[0],
+            Field::Namespace => fingerprints.place[1],
+            Field::Name | Field::Object => fingerprints.name,
+            Field::Kind | Field::Role => return None,
+        })
+    }
+
     /// The text of a field that has one; roles are a list.
     pub(super) fn text(&self, field: Field) -> Option<&'q str> {
         let resource = self.question.resource();
@@ -85,5 +99,41 @@ impl<'q> Asked<'q> {
                 Resource::Kubernetes(_) => None,
             },
         }
+    }
+}
+
+/// Place of a kind or an action in a table that is none of the known ones.
+pub(super) const OTHER: usize = 4;
+
+/// What rules match of a question, looked up once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'s> {
+    pub(super) symbols: [Symbol; FIELDS],
+    pub(super) roles: &'s [Symbol],
+    /// Place of the action in [`ActionType::ALL`](aegis_contract::action::ActionType::ALL), or [`OTHER`].
+    pub(super) action: usize,
+    /// Place of the kind in [`Kind::ALL`](aegis_contract::target::Kind::ALL), or [`OTHER`].
+    pub(super) kind: usize,
+}
+
+impl Seen<'_> {
+    /// Whether the field is this text, or one of the roles is.
+    pub(super) fn has(&self, field: Field, text: Symbol) -> bool {
+        if field == Field::Role { self.roles.contains(&text) } else { self.symbols[field as usize] == text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_contract::action::ActionType;
+    use aegis_contract::target::Kind;
+
+    use super::OTHER;
+
+    #[test]
+    fn tables_have_a_place_for_each_kind_and_action_and_one_for_others() {
+        assert_eq!(Kind::ALL.map(|kind| kind as usize), [0, 1, 2, 3]);
+        assert_eq!(ActionType::ALL.map(|action| action as usize), [0, 1, 2, 3]);
+        assert_eq!((Kind::ALL.len(), ActionType::ALL.len()), (OTHER, OTHER));
     }
 }

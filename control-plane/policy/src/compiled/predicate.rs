@@ -80,14 +80,18 @@ impl Builder {
         }
     }
 
-    /// The predicate that these globs match the field; nothing if they match whatever it is.
-    pub(super) fn text(&mut self, field: Field, globs: &[Glob]) -> Option<PredicateId> {
+    /// What these globs match in the field; nothing if they match whatever it is.
+    pub(super) fn texts(&mut self, field: Field, globs: &[Glob]) -> Option<TextSet> {
         // A role must be held, even if any will do.
         if globs.is_empty() || (field != Field::Role && TextSet::is_everything(globs)) {
             return None;
         }
-        let set = TextSet::new(globs, &mut self.fields[field as usize]);
-        Some(self.predicates.intern(Predicate::Text(field, set)))
+        Some(TextSet::new(globs, &mut self.fields[field as usize]))
+    }
+
+    /// The predicate that the field has one of these texts.
+    pub(super) fn text(&mut self, field: Field, texts: TextSet) -> PredicateId {
+        self.predicates.intern(Predicate::Text(field, texts))
     }
 
     pub(super) fn form(&mut self, form: Form) -> PredicateId {
@@ -118,11 +122,6 @@ impl Builder {
         let roles = &mut self.fields[Field::Role as usize];
         let comparison = Comparison::new(&test.check, &mut self.texts, roles);
         self.predicates.intern(Predicate::Compare(attribute, comparison))
-    }
-
-    /// The predicate, to look at while rules are compiled.
-    pub(super) fn get(&self, id: PredicateId) -> &Predicate {
-        self.predicates.get(id)
     }
 
     pub(super) fn finish(self) -> Predicates {
@@ -163,10 +162,6 @@ impl<T: Clone + Eq + Hash> Interned<T> {
         self.values.push(value.clone());
         self.places.insert(value, place);
         place
-    }
-
-    pub(super) fn get(&self, place: u32) -> &T {
-        &self.values[place as usize]
     }
 
     pub(super) fn finish(self) -> Box<[T]> {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use aegis_contract::action::ActionType;
+use aegis_contract::target::Kind;
+
 use super::asked::{FIELDS, Field, Form};
-use super::condition::{self, Conditions, Node, NodeId};
-use super::filing::{self, Draft};
-use super::index::{Blocks, Index, Row};
-use super::predicate::{Builder, Predicate, PredicateId, id};
-use super::text::Symbol;
+use super::condition::{ConditionsBuilder, Part};
+use super::filing::{self, Draft, Fits};
+use super::index::{Index, Row};
+use super::predicate::{Builder, id};
 use super::{Bound, CompiledSet};
 use crate::document::{Condition, Mode, Policy, Rule};
 use crate::pattern::{Glob, ResourcePattern};
@@ -42,10 +44,14 @@ impl CompiledSet {
             }
         }
         let Compiler { predicates, conditions, drafts } = compiler;
-        let (predicates, nodes) = (predicates.finish(), conditions.finish());
-        let index = filing::file(&drafts, &predicates.fields);
-        let bound = bound(&index, &nodes, &drafts, predicates.table.len());
-        Self { rules: rules.into(), predicates, nodes, index, bound, set }
+        let (predicates, conditions) = (predicates.finish(), conditions.finish());
+        let guards: BTreeSet<Part> = drafts.iter().filter_map(|draft| draft.row.guard).collect();
+        let index = filing::file(drafts, &predicates.fields);
+        let bound = Bound {
+            predicates: predicates.table.len() as u64,
+            steps: steps(&index) + guards.iter().map(|guard| conditions.size(*guard)).sum::<u64>(),
+        };
+        Self { rules: rules.into(), predicates, conditions, index, bound, set }
     }
 
     /// The policy, its version and the rule of a number.
@@ -58,7 +64,7 @@ impl CompiledSet {
 
 struct Compiler {
     predicates: Builder,
-    conditions: Conditions,
+    conditions: ConditionsBuilder,
     drafts: Vec<Draft>,
 }
 
@@ -69,7 +75,7 @@ impl Compiler {
         rules.filter_map(|rule| rule.when.as_ref()).for_each(|when| collect_paths(when, &mut paths));
         Self {
             predicates: Builder::new(paths.into_iter()),
-            conditions: Conditions::default(),
+            conditions: ConditionsBuilder::default(),
             drafts: Vec::new(),
         }
     }
@@ -79,12 +85,13 @@ impl Compiler {
         let resources = &rule.matching.resources;
         let row = Row {
             rule: number,
-            guard: guard.unwrap_or(Row::UNGUARDED),
+            guard,
             repeats: resources.len() > 1,
             effect: rule.effect,
             counts: policy.mode() == Mode::Enforce,
         };
-        let mut draft = Draft { row, dimensions: [None; FIELDS], keys: Default::default() };
+        let (dimensions, keys) = ([None; FIELDS], Default::default());
+        let mut draft = Draft { row, actions: u8::MAX, kinds: u8::MAX, dimensions, keys };
         self.dimension(&mut draft, Field::Principal, &rule.matching.principals);
         self.dimension(&mut draft, Field::Role, &rule.matching.roles);
         self.dimension(&mut draft, Field::Action, &rule.matching.actions);
@@ -110,25 +117,34 @@ impl Compiler {
             self.dimension(draft, *field, std::slice::from_ref(segment));
         }
         // A segment that matters exists in one form only.
-        if fields.iter().all(|field| draft.dimensions[*field as usize].is_none()) {
-            draft.dimensions[fields[0] as usize] = Some(self.predicates.form(form));
+        let matters = |field: &Field| draft.dimensions[*field as usize].is_some();
+        if draft.kinds == u8::MAX && !fields.iter().any(matters) {
+            draft.dimensions[fields[0] as usize] = Some(Fits::Predicate(self.predicates.form(form)));
         }
     }
 
     fn dimension(&mut self, draft: &mut Draft, field: Field, globs: &[Glob]) {
-        let predicate = self.predicates.text(field, globs);
-        draft.dimensions[field as usize] = predicate;
-        draft.keys[field as usize] = self.keys(predicate);
-    }
-
-    fn keys(&self, predicate: Option<PredicateId>) -> Vec<Symbol> {
-        match predicate.map(|predicate| self.predicates.get(predicate)) {
-            Some(Predicate::Text(_, set)) => {
-                set.literals().filter(|texts| texts.len() <= KEYS_MAX).unwrap_or_default().to_vec()
+        let Some(texts) = self.predicates.texts(field, globs) else { return };
+        let keys = texts.literals().filter(|keys| field != Field::Kind && keys.len() <= KEYS_MAX);
+        draft.keys[field as usize] = keys.unwrap_or_default().to_vec();
+        match field {
+            Field::Kind => {
+                draft.kinds = bits(Kind::ALL.map(Kind::as_str), globs);
+                return;
             }
-            _ => Vec::new(),
+            Field::Action => draft.actions = bits(ActionType::ALL.map(ActionType::as_str), globs),
+            _ => {}
         }
+        let fits = texts.single().map(Fits::Text);
+        draft.dimensions[field as usize] =
+            Some(fits.unwrap_or_else(|| Fits::Predicate(self.predicates.text(field, texts))));
     }
+}
+
+/// One bit for each value that a glob matches.
+fn bits<const N: usize>(values: [&str; N], globs: &[Glob]) -> u8 {
+    let matched = values.map(|value| globs.iter().any(|glob| glob.matches(value)));
+    matched.iter().rev().fold(0, |bits, matched| bits << 1 | u8::from(*matched))
 }
 
 fn collect_paths<'c>(condition: &'c Condition, paths: &mut Vec<&'c str>) {
@@ -142,22 +158,10 @@ fn collect_paths<'c>(condition: &'c Condition, paths: &mut Vec<&'c str>) {
 }
 
 /// The rest and the largest shard of each field, and every shard of roles: one may hold them all.
-fn bound(index: &Index, nodes: &[Node], drafts: &[Draft], predicates: usize) -> Bound {
-    let steps_of = |blocks: Blocks| -> u64 {
-        let steps = index.blocks[blocks.range()].iter().map(|block| {
-            let clauses = block.clauses as usize..block.clauses as usize + usize::from(block.clauses_len);
-            let entries: u64 =
-                index.clauses[clauses].iter().map(|clause| u64::from(clause.entries_len)).sum();
-            1 + entries + u64::from(block.rows_len)
-        });
-        steps.sum()
-    };
-    let shards = Field::ALL.into_iter().map(|field| {
-        let steps = index.shards[field as usize].0.iter().map(|blocks| steps_of(*blocks));
-        if field == Field::Role { steps.sum() } else { steps.max().unwrap_or(0) }
+fn steps(index: &Index) -> u64 {
+    let shards = index.shards.iter().map(|shards| {
+        let steps = shards.blocks.iter().map(|blocks| index.steps(*blocks));
+        if shards.field == Field::Role { steps.sum() } else { steps.max().unwrap_or(0) }
     });
-    let guards: BTreeSet<NodeId> = drafts.iter().map(|draft| draft.row.guard).collect();
-    let conditions = guards.into_iter().filter(|guard| *guard != Row::UNGUARDED);
-    let conditions: u64 = conditions.map(|guard| condition::size(nodes, guard)).sum();
-    Bound { predicates: predicates as u64, steps: steps_of(index.rest) + shards.sum::<u64>() + conditions }
+    index.steps(index.rest) + shards.sum::<u64>()
 }

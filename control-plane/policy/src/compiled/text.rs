@@ -1,7 +1,7 @@
 //! Texts of rules as small numbers, and patterns ready to be matched.
 
-use rustc_hash::FxHashMap;
-
+use super::predicate::id;
+use crate::fingerprint::fingerprint;
 use crate::pattern::Glob;
 
 /// A text that some rule writes literally. Two symbols of one [`Symbols`] are equal exactly if their
@@ -19,28 +19,90 @@ impl Symbol {
     }
 }
 
-/// The texts that rules write in one place.
+/// The texts that rules write in one place: a table of open addresses, filled to a half at most.
 #[derive(Debug, Default)]
-pub(super) struct Symbols(FxHashMap<Box<str>, Symbol>);
+pub(super) struct Symbols {
+    slots: Vec<Slot>,
+    /// All texts, one after the other.
+    texts: String,
+    len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    fingerprint: u64,
+    /// [`Symbol::UNKNOWN`] if the slot is free.
+    symbol: Symbol,
+    start: u32,
+    len: u32,
+}
+
+const FREE: Slot = Slot { fingerprint: 0, symbol: Symbol::UNKNOWN, start: 0, len: 0 };
 
 impl Symbols {
     /// The symbol of a text that a rule writes.
     pub(super) fn intern(&mut self, text: &str) -> Symbol {
-        if let Some(symbol) = self.0.get(text) {
-            return *symbol;
+        let fingerprint = fingerprint(text);
+        let found = self.find(fingerprint, text);
+        if found != Symbol::UNKNOWN {
+            return found;
         }
-        let symbol = Symbol(u32::try_from(self.0.len()).expect("documents of 16 MiB hold fewer texts"));
-        self.0.insert(text.into(), symbol);
+        if self.len() * 2 >= self.slots.len() {
+            self.grow();
+        }
+        let (start, len) = (id(self.texts.len()), id(text.len()));
+        self.texts.push_str(text);
+        let symbol = Symbol(self.len);
+        self.len += 1;
+        self.put(Slot { fingerprint, symbol, start, len });
         symbol
     }
 
-    /// The symbol of a text of a question.
-    pub(super) fn find(&self, text: &str) -> Symbol {
-        self.0.get(text).copied().unwrap_or(Symbol::UNKNOWN)
+    /// The symbol of a text of a question, which has this fingerprint.
+    pub(super) fn find(&self, fingerprint: u64, text: &str) -> Symbol {
+        if self.slots.is_empty() {
+            return Symbol::UNKNOWN;
+        }
+        let mut place = self.place(fingerprint);
+        loop {
+            let slot = &self.slots[place];
+            if slot.symbol == Symbol::UNKNOWN {
+                return Symbol::UNKNOWN;
+            }
+            let (start, end) = (slot.start as usize, (slot.start + slot.len) as usize);
+            if slot.fingerprint == fingerprint && self.texts[start..end] == *text {
+                return slot.symbol;
+            }
+            place = (place + 1) & (self.slots.len() - 1);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.len as usize
+    }
+
+    /// The first slot of a fingerprint; there are a power of two of them.
+    fn place(&self, fingerprint: u64) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let bits = fingerprint as usize;
+        bits & (self.slots.len() - 1)
+    }
+
+    fn put(&mut self, slot: Slot) {
+        let mut place = self.place(slot.fingerprint);
+        while self.slots[place].symbol != Symbol::UNKNOWN {
+            place = (place + 1) & (self.slots.len() - 1);
+        }
+        self.slots[place] = slot;
+    }
+
+    fn grow(&mut self) {
+        let slots = vec![FREE; (self.slots.len() * 2).max(8)];
+        for slot in std::mem::replace(&mut self.slots, slots) {
+            if slot.symbol != Symbol::UNKNOWN {
+                self.put(slot);
+            }
+        }
     }
 }
 
@@ -105,6 +167,14 @@ impl TextSet {
         Self { texts: texts.into(), patterns: patterns.into() }
     }
 
+    /// Its only text, if it has nothing else.
+    pub(super) fn single(&self) -> Option<Symbol> {
+        match (&*self.texts, &*self.patterns) {
+            ([text], []) => Some(*text),
+            _ => None,
+        }
+    }
+
     /// Its texts, if it has no patterns.
     pub(super) fn literals(&self) -> Option<&[Symbol]> {
         self.patterns.is_empty().then_some(&*self.texts)
@@ -129,7 +199,7 @@ mod tests {
             if let Ok(glob) = Glob::parse(&glob) {
                 let mut symbols = Symbols::default();
                 let set = TextSet::new(std::slice::from_ref(&glob), &mut symbols);
-                prop_assert_eq!(set.matches(symbols.find(&text), &text), glob.matches(&text));
+                prop_assert_eq!(set.matches(symbols.find(fingerprint(&text), &text), &text), glob.matches(&text));
             }
         }
     }

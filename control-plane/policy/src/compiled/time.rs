@@ -190,3 +190,29 @@ fn day_number(date: Date) -> i32 {
     let since = date.duration_since(Date::constant(1970, 1, 1));
     i32::try_from(since.as_hours() / 24).expect("jiff's years are -9999 to 9999")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zone;
+
+    #[test]
+    fn the_table_shows_what_the_clocks_of_every_zone_show_at_every_change() {
+        for name in zone::names() {
+            let zone = zone::load(name).unwrap();
+            let clock = Clock::new(&zone);
+            let changes = clock.from.iter().flat_map(|second| [second - 1, *second, second + 1]);
+            for second in changes.chain([TABLE_END - 1, TABLE_END]) {
+                let now = Timestamp::from_second(second).unwrap();
+                let datetime = zone.to_datetime(now);
+                let minute =
+                    u16::try_from(datetime.hour()).unwrap() * 60 + u16::try_from(datetime.minute()).unwrap();
+                let expected = (day_number(datetime.date()), minute);
+                match clock.local(now) {
+                    Local::At { day, minute } => assert_eq!((day, minute), expected, "{now} in {name}"),
+                    Local::Beyond => assert!(!(TABLE_START..TABLE_END).contains(&second), "{now}"),
+                }
+            }
+        }
+    }
+}

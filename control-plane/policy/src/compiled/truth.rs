@@ -1,4 +1,4 @@
-//! Truths in four bytes, and the memory in which each is computed once per decision.
+//! Truths in four bytes.
 
 use std::fmt;
 
@@ -47,38 +47,6 @@ impl fmt::Debug for Truth {
             1 => f.write_str("true"),
             code => write!(f, "unknown {:?} of path {}", CAUSES[((code - 2) % 3) as usize], (code - 2) / 3),
         }
-    }
-}
-
-/// Values that are computed at most once per decision. Forgetting them all is one addition.
-#[derive(Debug, Default)]
-pub(super) struct Memo<T> {
-    round: u32,
-    /// The round in which the value was computed, and the value.
-    values: Vec<(u32, T)>,
-}
-
-impl<T: Copy + Default> Memo<T> {
-    /// Forgets everything, and makes room for `len` values.
-    pub(super) fn begin(&mut self, len: usize) {
-        self.round = self.round.wrapping_add(1);
-        if self.round == 0 {
-            // After 2^32 decisions the rounds begin again, and old ones would look like present ones.
-            self.values.clear();
-            self.round = 1;
-        }
-        if self.values.len() < len {
-            self.values.resize(len, (0, T::default()));
-        }
-    }
-
-    pub(super) fn get(&self, index: usize) -> Option<T> {
-        let (round, value) = self.values[index];
-        (round == self.round).then_some(value)
-    }
-
-    pub(super) fn set(&mut self, index: usize, value: T) {
-        self.values[index] = (self.round, value);
     }
 }
 

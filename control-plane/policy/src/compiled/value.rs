@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::asked::{Asked, Field};
 use super::text::{Symbol, Symbols};
 use crate::attribute::{METADATA, TARGET};
+use crate::fingerprint::fingerprint;
 
 /// Where an attribute is read.
 #[derive(Debug)]
@@ -16,9 +17,16 @@ pub(super) enum Source {
     Roles,
     Resource,
     ResourceName,
-    Param(Box<str>),
-    Metadata(Box<str>),
+    Param(Name),
+    Metadata(Name),
     Fact(Fact),
+}
+
+/// The name of a value of a question.
+#[derive(Debug)]
+pub(super) struct Name {
+    text: Box<str>,
+    fingerprint: u64,
 }
 
 /// A member of [`Facts`].
@@ -59,7 +67,8 @@ pub(super) enum Reading {
 
 /// A value as it lies in the question.
 pub(super) enum Raw<'a> {
-    Text(&'a str),
+    /// With its fingerprint.
+    Text(&'a str, u64),
     Number(f64),
     Flag(bool),
     Roles,
@@ -70,10 +79,10 @@ impl Source {
     /// Nothing if no attribute has this path.
     pub(super) fn of(path: &str) -> Option<Self> {
         if let Some(key) = path.strip_prefix(METADATA) {
-            return Some(Self::Metadata(key.into()));
+            return Some(Self::Metadata(Name::new(key)));
         }
         if let Some(name) = path.strip_prefix("params.") {
-            return Some(Self::Param(name.into()));
+            return Some(Self::Param(Name::new(name)));
         }
         Some(match path {
             "principal" => Self::Field(Field::Principal),
@@ -92,14 +101,23 @@ impl Source {
     pub(super) fn read<'a>(&'a self, asked: &Asked<'a>, buffer: &'a mut String) -> Option<Raw<'a>> {
         let question = asked.question;
         match self {
-            Self::Field(field) => asked.text(*field).map(Raw::Text),
+            Self::Field(field) => {
+                let text = asked.text(*field)?;
+                Some(asked.fingerprint(*field).map_or_else(|| Raw::of(text), |print| Raw::Text(text, print)))
+            }
             Self::Roles => (!question.roles().is_empty()).then_some(Raw::Roles),
             Self::Resource => Some(written(question.resource(), buffer)),
-            Self::ResourceName => Some(Raw::Text(question.resource().name())),
-            Self::Param(name) => question.params().get(&**name).map(raw),
-            Self::Metadata(key) => question.metadata().get(&**key).map(raw),
+            Self::ResourceName => Some(Raw::Text(question.resource().name(), question.fingerprints().name)),
+            Self::Param(name) => question.params().find(name.fingerprint, &name.text).map(raw),
+            Self::Metadata(name) => question.metadata().find(name.fingerprint, &name.text).map(raw),
             Self::Fact(fact) => fact.read(asked.facts?, buffer),
         }
+    }
+}
+
+impl Name {
+    fn new(text: &str) -> Self {
+        Self { text: text.into(), fingerprint: fingerprint(text) }
     }
 }
 
@@ -122,7 +140,7 @@ impl Fact {
     fn read<'a>(self, facts: &'a Facts, buffer: &'a mut String) -> Option<Raw<'a>> {
         let count = |count: u32| Raw::Number(count.into());
         Some(match self {
-            Self::Uid => Raw::Text(&facts.uid),
+            Self::Uid => Raw::of(&facts.uid),
             #[expect(clippy::cast_precision_loss, reason = "as JSON numbers are compared: as doubles")]
             Self::Generation => Raw::Number(facts.generation as f64),
             Self::TemplateDigest => written(facts.template_digest?, buffer),
@@ -131,7 +149,7 @@ impl Fact {
             Self::AvailableReplicas => count(facts.available_replicas),
             Self::UpdatedReplicas => count(facts.updated_replicas),
             Self::Paused => Raw::Flag(facts.paused),
-            Self::Rollout => Raw::Text(facts.rollout.as_str()),
+            Self::Rollout => Raw::of(facts.rollout.as_str()),
         })
     }
 }
@@ -141,7 +159,7 @@ impl Reading {
     pub(super) fn of(raw: Option<&Raw<'_>>, symbols: &Symbols) -> Self {
         match raw {
             None => Self::Missing,
-            Some(Raw::Text(text)) => Self::Text(symbols.find(text)),
+            Some(Raw::Text(text, fingerprint)) => Self::Text(symbols.find(*fingerprint, text)),
             Some(Raw::Number(number)) => Self::Number(*number),
             Some(Raw::Flag(flag)) => Self::Flag(*flag),
             Some(Raw::Roles) => Self::Roles,
@@ -151,9 +169,13 @@ impl Reading {
 }
 
 impl<'a> Raw<'a> {
+    fn of(text: &'a str) -> Self {
+        Self::Text(text, fingerprint(text))
+    }
+
     pub(super) fn text(self) -> Option<&'a str> {
         match self {
-            Self::Text(text) => Some(text),
+            Self::Text(text, _) => Some(text),
             Self::Number(_) | Self::Flag(_) | Self::Roles | Self::Other => None,
         }
     }
@@ -162,12 +184,13 @@ impl<'a> Raw<'a> {
 fn written(value: impl std::fmt::Display, buffer: &mut String) -> Raw<'_> {
     buffer.clear();
     write!(buffer, "{value}").expect("memory takes every text");
-    Raw::Text(buffer)
+    Raw::of(buffer)
 }
 
-fn raw(value: &Value) -> Raw<'_> {
+/// `fingerprint` is that of a text.
+fn raw((value, fingerprint): (&Value, u64)) -> Raw<'_> {
     match value {
-        Value::String(text) => Raw::Text(text),
+        Value::String(text) => Raw::Text(text, fingerprint),
         Value::Number(number) => number.as_f64().map_or(Raw::Other, Raw::Number),
         Value::Bool(flag) => Raw::Flag(*flag),
         Value::Null | Value::Array(_) | Value::Object(_) => Raw::Other,

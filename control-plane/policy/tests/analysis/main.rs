@@ -14,7 +14,7 @@ use aegis_policy::{Decision, Effect, PolicySet, Question, document, evaluate, ru
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRunner};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use world::Asked;
 
 const CASES: u32 = 300;
@@ -54,7 +54,7 @@ fn answers_the_same(left: &Decision, right: &Decision) -> bool {
 fn can_be_requested(question: &Question) -> bool {
     let Some(target) = question.resource().target() else { return true };
     let action: ActionType = question.action().parse().unwrap();
-    Change::new(action, question.params().clone().into(), target.kind).is_ok()
+    Change::new(action, Map::from(question.params().clone()).into(), target.kind).is_ok()
 }
 
 fn hold<S: Strategy>(strategy: &S, test: impl Fn(S::Value) -> TestCaseResult) {
