@@ -27,6 +27,8 @@ pub enum Kind {
     RequestRefused,
     /// A person was added.
     UserCreated,
+    /// A person was given a role, or lost one.
+    UserRolesChanged,
     /// A person signed in.
     UserSignedIn,
     /// Signing in failed: the first of its account and minute.
@@ -53,6 +55,16 @@ pub enum Kind {
     ActionRequested,
     /// A decision was taken.
     DecisionMade,
+    /// People are asked to agree to an action.
+    ApprovalRequested,
+    /// Somebody agreed.
+    ApprovalGiven,
+    /// Somebody took back what they agreed to.
+    ApprovalWithdrawn,
+    /// Somebody said no.
+    ApprovalDenied,
+    /// Something else is to be done than what people were asked: their answers count no more.
+    ApprovalVoided,
     /// What will be ordered.
     ActionIntent,
     /// An order was signed.
@@ -83,9 +95,10 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 34] = [
         Self::RequestRefused,
         Self::UserCreated,
+        Self::UserRolesChanged,
         Self::UserSignedIn,
         Self::UserSignInFailed,
         Self::ClientCreated,
@@ -99,6 +112,11 @@ impl Kind {
         Self::PolicyDeactivated,
         Self::ActionRequested,
         Self::DecisionMade,
+        Self::ApprovalRequested,
+        Self::ApprovalGiven,
+        Self::ApprovalWithdrawn,
+        Self::ApprovalDenied,
+        Self::ApprovalVoided,
         Self::ActionIntent,
         Self::OrderSigned,
         Self::OrderNotAccepted,
@@ -119,6 +137,7 @@ impl Kind {
         match self {
             Self::RequestRefused => "request.refused",
             Self::UserCreated => "user.created",
+            Self::UserRolesChanged => "user.roles-changed",
             Self::UserSignedIn => "user.signed-in",
             Self::UserSignInFailed => "user.sign-in-failed",
             Self::ClientCreated => "client.created",
@@ -132,6 +151,11 @@ impl Kind {
             Self::PolicyDeactivated => "policy.deactivated",
             Self::ActionRequested => "action.requested",
             Self::DecisionMade => "decision.made",
+            Self::ApprovalRequested => "approval.requested",
+            Self::ApprovalGiven => "approval.given",
+            Self::ApprovalWithdrawn => "approval.withdrawn",
+            Self::ApprovalDenied => "approval.denied",
+            Self::ApprovalVoided => "approval.voided",
             Self::ActionIntent => INTENT_KIND,
             Self::OrderSigned => "order.signed",
             Self::OrderNotAccepted => "order.not-accepted",
@@ -155,7 +179,14 @@ impl Kind {
 
     /// Whether webhooks are told of it. Its data then leaves the house: `docs/webhooks.md` lists it.
     pub fn is_told(self) -> bool {
-        matches!(self, Self::ActionEnded | Self::ActionUnknown | Self::OrderNotAccepted)
+        matches!(
+            self,
+            Self::ApprovalRequested
+                | Self::ApprovalVoided
+                | Self::ActionEnded
+                | Self::ActionUnknown
+                | Self::OrderNotAccepted
+        )
     }
 }
 

@@ -56,13 +56,15 @@ fn status(error: &Error) -> StatusCode {
         Error::Unauthenticated | Error::SignInFailed | Error::SignatureInvalid { .. } => {
             StatusCode::UNAUTHORIZED
         }
-        Error::Forbidden { .. } | Error::PolicyDenied { .. } => StatusCode::FORBIDDEN,
+        Error::Forbidden { .. } | Error::PolicyDenied { .. } | Error::NotAnApprover => StatusCode::FORBIDDEN,
         Error::NotFound { .. } => StatusCode::NOT_FOUND,
         Error::NonceReplayed
         | Error::IdempotencyKeyReused
         | Error::InProgress
         | Error::NotCancellable { .. }
         | Error::NotClosable { .. }
+        | Error::NotAwaitingApproval { .. }
+        | Error::ApprovalChanged
         | Error::AlreadyExists(_) => StatusCode::CONFLICT,
         Error::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -113,7 +115,9 @@ fn extensions(error: &Error) -> Map<String, Value> {
         }
         Error::SignatureInvalid { server_time: Some(time) } => json!({ "serverTime": time }),
         Error::OutcomeUnknown { action_id: Some(id) } => json!({ "actionId": id }),
-        Error::NotCancellable { state } | Error::NotClosable { state } => json!({ "state": state }),
+        Error::NotCancellable { state }
+        | Error::NotClosable { state }
+        | Error::NotAwaitingApproval { state } => json!({ "state": state }),
         _ => json!({}),
     };
     match members {
@@ -183,6 +187,9 @@ mod tests {
             Error::InProgress,
             Error::NotCancellable { state: ActionState::Running },
             Error::NotClosable { state: ActionState::Running },
+            Error::NotAwaitingApproval { state: ActionState::Queued },
+            Error::NotAnApprover,
+            Error::ApprovalChanged,
             Error::ExecutorUnavailable { cluster: text() },
             Error::PreconditionRequired,
             Error::PreconditionFailed,
@@ -190,7 +197,7 @@ mod tests {
             Error::Busy,
             Error::ClockSkewed,
             Error::DatabaseFull,
-            Error::StateNotInLog { policy: text() },
+            Error::StateNotInLog { what: text() },
             Error::AuditUnavailable(None),
             Error::OutcomeUnknown { action_id: Some(ActionId(Uuid::nil())) },
             Error::Internal(anyhow::anyhow!("secret")),
@@ -217,6 +224,9 @@ mod tests {
 409 in-progress
 409 not-cancellable state
 409 not-closable state
+409 not-awaiting-approval state
+403 not-an-approver
+409 approval-changed
 503 executor-unavailable
 428 precondition-required
 412 precondition-failed

@@ -2,6 +2,7 @@
 //! line says which permission it needs.
 
 pub mod actions;
+pub mod approvals;
 pub mod authenticate;
 pub mod clients;
 pub mod clusters;

@@ -13,7 +13,7 @@ use crate::store::policies::{self, ActiveVersion};
 
 /// The parts of the language that this release acts on. A document with any other is neither stored nor
 /// decided from.
-const ENFORCED: &[Part] = &[Part::DryRunOnly, Part::Limits];
+const ENFORCED: &[Part] = &[Part::Approvals, Part::DryRunOnly, Part::Limits];
 
 /// Reads a document of the language, as far as this release enforces it.
 ///
@@ -60,7 +60,7 @@ pub async fn load_active(conn: &mut PgConnection) -> Result<PolicySet, Error> {
         Ok(set)
     } else {
         tracing::error!(expected = digest, found = %set.digest(), "the active policies are not those activated");
-        Err(Error::StateNotInLog { policy: "set".to_owned() })
+        Err(Error::StateNotInLog { what: "the policy set".to_owned() })
     }
 }
 
@@ -80,7 +80,7 @@ fn checked(stored: &ActiveVersion) -> Result<(u32, Policy), Error> {
             version = stored.version,
             "a policy version is not as recorded"
         );
-        Error::StateNotInLog { policy: stored.name.clone() }
+        Error::StateNotInLog { what: format!("policy {}", stored.name) }
     };
     let entry: Entry<VersionStored> = serde_json::from_slice(&stored.entry).map_err(|_| not_in_log())?;
     let digest = Digest::of(stored.document.as_bytes());
