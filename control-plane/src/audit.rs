@@ -222,6 +222,31 @@ pub struct Appended {
 /// # Errors
 /// When the database refuses it, or `data` cannot be written as canonical JSON.
 pub async fn append<T: Serialize>(conn: &mut PgConnection, record: Record<'_, T>) -> Result<Appended, Error> {
+    let written = write(&record)?;
+    entries::insert(&mut *conn, new_entry(&record, &written)).await?;
+    tell(conn, &record, &written).await?;
+    Ok(written)
+}
+
+/// Appends entries in their order, as [`append`] does, but by one statement.
+///
+/// # Errors
+/// Those of [`append`]; then none exists.
+pub async fn append_all<T: Serialize>(
+    conn: &mut PgConnection,
+    records: &[Record<'_, T>],
+) -> Result<Vec<Appended>, Error> {
+    let written = records.iter().map(write).collect::<Result<Vec<_>, _>>()?;
+    let new: Vec<_> =
+        records.iter().zip(&written).map(|(record, written)| new_entry(record, written)).collect();
+    entries::insert_all(&mut *conn, &new).await?;
+    for (record, written) in records.iter().zip(&written) {
+        tell(conn, record, written).await?;
+    }
+    Ok(written)
+}
+
+fn write<T: Serialize>(record: &Record<'_, T>) -> Result<Appended, Error> {
     let entry = Entry {
         schema: ENTRY_SCHEMA.to_owned(),
         id: EntryId(clock::new_uuid()),
@@ -230,26 +255,29 @@ pub async fn append<T: Serialize>(conn: &mut PgConnection, record: Record<'_, T>
         principal: record.principal.to_owned(),
         action_id: record.action_id,
         request_id: record.request_id.map(str::to_owned),
-        data: record.data,
+        data: &record.data,
     };
     let body = canonical::to_bytes(&entry).map_err(Error::internal)?;
-    entries::insert(
-        &mut *conn,
-        NewEntry {
-            id: entry.id,
-            kind: record.kind.as_str(),
-            at: entry.at,
-            principal: record.principal,
-            action_id: record.action_id,
-            request_id: record.request_id,
-            body: &body,
-        },
-    )
-    .await?;
-    if record.kind.is_told() {
-        deliveries::enqueue(conn, entry.id, record.kind.as_str(), record.action_id).await?;
-    }
     Ok(Appended { id: entry.id, at: entry.at, body })
+}
+
+fn new_entry<'a, T>(record: &Record<'a, T>, written: &'a Appended) -> NewEntry<'a> {
+    NewEntry {
+        id: written.id,
+        kind: record.kind.as_str(),
+        at: written.at,
+        principal: record.principal,
+        action_id: record.action_id,
+        request_id: record.request_id,
+        body: &written.body,
+    }
+}
+
+async fn tell<T>(conn: &mut PgConnection, record: &Record<'_, T>, written: &Appended) -> Result<(), Error> {
+    if record.kind.is_told() {
+        deliveries::enqueue(conn, written.id, record.kind.as_str(), record.action_id).await?;
+    }
+    Ok(())
 }
 
 /// How an entry names a text from a person, which stands in a table from which it can be erased.

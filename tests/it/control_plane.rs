@@ -2,6 +2,7 @@
 
 mod audit;
 mod callers;
+mod evaluations;
 mod idempotency;
 mod log;
 mod outages;

@@ -35,8 +35,10 @@ use crate::principal::Caller;
 use crate::seal::Keyring;
 use crate::store::{Store, nonces};
 use actions::InFlight;
+use decisions::recorder::Recorder;
 use dispatch::Nudge;
 use passwords::Passwords;
+use policy_set::ActivePolicies;
 use safeguards::Safeguards;
 use tokens::Tokens;
 
@@ -46,6 +48,10 @@ pub struct Services {
     pub store: Store,
     /// The keys derived from the master key.
     pub keyring: Keyring,
+    /// The policies that decide.
+    pub policies: ActivePolicies,
+    /// Where bare questions wait to be answered together.
+    pub recorder: Recorder,
     /// The executors.
     pub executors: ExecutorClient,
     /// The receivers of notifications.

@@ -202,7 +202,7 @@ async fn record(
         observed: Some(observed),
         purpose: Purpose::Act { action_id: id, dry_run: valid.dry_run, reserved_at: None },
     };
-    let decided = decide(&mut tx, &valid.asked, occasion).await?;
+    let decided = decide(&mut tx, &services.policies, &valid.asked, occasion).await?;
     insert_action(&mut tx, caller, request, valid, observed, &decided, reason.map(|text| text.text_id), id)
         .await?;
     let status = follow(&mut tx, caller, valid, observed, &decided, id).await?;

@@ -17,6 +17,7 @@ use crate::client::executor::{ExecutorClient, Observed};
 use crate::error::Error;
 use crate::service::approvals::{Gate, Passing, Subject, gate, start_by};
 use crate::service::decide::{Asked, Decided, Occasion, Purpose, decide};
+use crate::service::policy_set::ActivePolicies;
 use crate::store::dispatch::{self, OpenAction};
 use crate::store::{Store, attempts, commit};
 
@@ -38,7 +39,12 @@ pub enum Redecided {
 
 /// Decides a queued action again, or one that enough people have agreed to, on fresh facts of the
 /// object the first decision saw.
-pub async fn redecide(store: &Store, client: &ExecutorClient, id: ActionId) -> Result<Redecided, Error> {
+pub async fn redecide(
+    store: &Store,
+    policies: &ActivePolicies,
+    client: &ExecutorClient,
+    id: ActionId,
+) -> Result<Redecided, Error> {
     let Some(seen) = dispatch::find(&mut *store.acquire().await?, id).await? else {
         return Ok(Redecided::Over);
     };
@@ -55,7 +61,7 @@ pub async fn redecide(store: &Store, client: &ExecutorClient, id: ActionId) -> R
     if action.state != ActionState::Queued && !is_approved {
         return Ok(Redecided::Over);
     }
-    let decided = decide_again(&mut tx, &action, &observed).await?;
+    let decided = decide_again(&mut tx, policies, &action, &observed).await?;
     let redecided = match (obstacle(&action, &decided, &observed), &observed) {
         (None, Observed::Present(facts)) => go_on(&mut tx, &action, &decided, facts).await?,
         (Some((to, outcome)), _) => {
@@ -127,6 +133,7 @@ async fn expire_if_late(store: &Store, action: &OpenAction) -> Result<Redecided,
 
 async fn decide_again(
     conn: &mut PgConnection,
+    policies: &ActivePolicies,
     action: &OpenAction,
     observed: &Observed,
 ) -> Result<Decided, Error> {
@@ -141,7 +148,7 @@ async fn decide_again(
     let purpose =
         Purpose::Act { action_id: action.id, dry_run: action.dry_run, reserved_at: action.reserved_at };
     let occasion = Occasion { by: DISPATCHER, request_id: None, observed: Some(observed), purpose };
-    let decided = decide(conn, &asked, occasion).await?;
+    let decided = decide(conn, policies, &asked, occasion).await?;
     dispatch::set_decision(conn, action.id, decided.decision_id).await?;
     Ok(decided)
 }
