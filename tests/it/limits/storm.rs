@@ -121,7 +121,7 @@ async fn of_sixty_four_requests_at_once_at_two_control_planes_never_one_too_many
 async fn a_breaker_opens_on_failures_for_everybody_at_once_and_closes_by_itself() -> Result<()> {
     let (scene, names) = scene().await?;
     let limit =
-        json!({ "type": "breaker", "per": "cluster", "failures": 2, "seconds": 600, "openSeconds": 20 });
+        json!({ "type": "breaker", "per": "cluster", "failures": 2, "seconds": 600, "openSeconds": 40 });
     activate(&scene, "breaker", json!({ "limits": [limit] })).await?;
     let stuck = [deployment("stuck-a", "app:unready", 1), deployment("stuck-b", "app:unready", 1)];
     for manifest in stuck {
