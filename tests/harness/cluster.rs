@@ -70,7 +70,21 @@ impl Cluster {
         static SHARED: OnceCell<Arc<Cluster>> = OnceCell::const_new();
         let shared = SHARED
             .get_or_try_init(async || anyhow::Ok(Arc::new(Self::start(ClusterOptions::default()).await?)));
-        Ok(shared.await?.clone())
+        let shared = shared.await?.clone();
+        shared.ensure_healthy().await?;
+        Ok(shared)
+    }
+
+    /// Fails with the ends of the logs unless the API server answers from etcd: a cluster that broke on the way
+    /// would fail every later test in ways that do not name the cause.
+    async fn ensure_healthy(&self) -> Result<()> {
+        self.processes.values().try_for_each(Process::ensure_running)?;
+        let answer = tokio::time::timeout(START_WITHIN, self.read("/api/v1/namespaces/default")).await;
+        answer.map_err(anyhow::Error::from).flatten().map(drop).with_context(|| {
+            let tail = |(name, process): (&&str, &Process)| format!("{name}:\n{}", process.log_tail(15));
+            let logs: Vec<_> = self.processes.iter().map(tail).collect();
+            format!("the shared cluster is broken; the ends of its logs:\n{}", logs.join("\n"))
+        })
     }
 
     /// Starts a cluster and returns when its nodes are Ready and pods can be created.

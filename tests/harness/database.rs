@@ -7,7 +7,7 @@ mod backups;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -74,8 +74,13 @@ pub struct Server {
     /// One for all four roles' logins would let a role sign in as another: each has its own.
     passwords: [(&'static str, String); 4],
     templates: [OnceCell<String>; 2],
+    /// The databases that were made and not dropped yet, and whether anybody still holds them.
+    made: Mutex<Vec<(String, Weak<()>)>>,
     folder: RunFolder,
 }
+
+/// How many databases may lie unused before they are dropped: each drop is a checkpoint, and a database takes 8 MiB.
+const UNUSED_AT_MOST: usize = 16;
 
 /// One database and the ways into it.
 #[derive(Clone, Debug)]
@@ -88,6 +93,8 @@ pub struct Database {
     pub owner_url: String,
     /// As the superuser: for tests that tamper with what nobody else can.
     pub superuser_url: String,
+    /// Gone when nobody holds the database any more; then the server may drop it.
+    _in_use: Arc<()>,
 }
 
 impl Server {
@@ -114,8 +121,8 @@ impl Server {
             Service::Executor.owner_role(),
         ]
         .map(|role| (role, random_name(32)));
-        let server =
-            Self { process, port, superuser_password, passwords, templates: Default::default(), folder };
+        let (templates, made) = Default::default();
+        let server = Self { process, port, superuser_password, passwords, templates, made, folder };
         server.wait_until_ready().await?;
         server.create_roles().await?;
         step.done();
@@ -160,6 +167,7 @@ impl Server {
         let template = self.templates[service as usize].get_or_try_init(|| async {
             let database = self.empty(service).await?;
             database.migrate(service).await?;
+            self.made().retain(|(name, _)| *name != database.name);
             anyhow::Ok(database.name)
         });
         self.create(service, template.await?).await
@@ -180,7 +188,28 @@ impl Server {
         format!("postgres://{role}:{password}@127.0.0.1:{}/{database}", self.port)
     }
 
+    fn made(&self) -> MutexGuard<'_, Vec<(String, Weak<()>)>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops what nobody holds any more: two hundred stacks would fill a disk.
+    async fn drop_unused(&self) -> Result<()> {
+        let unused: Vec<_> = {
+            let mut made = self.made();
+            let is_unused = |(_, in_use): &(String, Weak<()>)| in_use.strong_count() == 0;
+            if made.iter().filter(|of| is_unused(of)).count() < UNUSED_AT_MOST {
+                return Ok(());
+            }
+            made.extract_if(.., |of| is_unused(of)).collect()
+        };
+        for (name, _) in unused {
+            self.run_as_superuser(format!("drop database if exists {name} with (force)")).await?;
+        }
+        Ok(())
+    }
+
     async fn create(&self, service: Service, template: &str) -> Result<Database> {
+        self.drop_unused().await?;
         let name = format!("{}_{}", service.role(), random_name(8));
         let (role, owner) = (service.role(), service.owner_role());
         self.run_as_superuser(format!("create database {name} template {template} owner {owner}")).await?;
@@ -189,11 +218,14 @@ impl Server {
             "revoke all on database {name} from public; grant connect on database {name} to {role}"
         ))
         .await?;
+        let in_use = Arc::new(());
+        self.made().push((name.clone(), Arc::downgrade(&in_use)));
         Ok(Database {
             url: self.url(role, &name)?,
             owner_url: self.url(owner, &name)?,
             superuser_url: self.superuser_url(&name),
             name,
+            _in_use: in_use,
         })
     }
 

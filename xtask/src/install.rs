@@ -2,10 +2,29 @@
 
 use aegis_tests::database::is_installed;
 use aegis_tests::fake_clock;
+use aegis_tests::paths::state;
 use aegis_tests::process::Launch;
 use aegis_tests::progress;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::Uid;
+
+/// What the data of all tests takes at its worst, and some room for everybody else.
+const NEEDED_GIB: u64 = 4;
+
+/// Makes sure that there is room for the data of tests. A full disk fails them in ways that name everything but
+/// the cause.
+pub(crate) fn room() -> Result<()> {
+    let folder = state()?;
+    let found = statvfs(&folder).with_context(|| format!("cannot look at {}", folder.display()))?;
+    let free_gib = (found.blocks_available() * found.fragment_size()) >> 30;
+    ensure!(
+        free_gib >= NEEDED_GIB,
+        "the tests need {NEEDED_GIB} GiB on the disk of {} and {free_gib} are free: make room and try again",
+        folder.display()
+    );
+    Ok(())
+}
 
 /// Makes sure that PostgreSQL's server is there: as root, where there is apt, by installing it.
 pub(crate) async fn postgres() -> Result<()> {

@@ -24,6 +24,7 @@ pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
         checks().await?;
     }
     build_everything()?;
+    install::room()?;
     let tests = run_tests(filters, long)?;
     if filters.is_empty() {
         let mut doc = cargo(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
@@ -60,14 +61,27 @@ fn python_requirements() -> Result<Vec<std::path::PathBuf>> {
 struct Tests {
     passed: u64,
     failed: u64,
-    failures: Vec<String>,
+    /// The name of each that failed, with the first line of its error.
+    failures: Vec<(String, Option<String>)>,
+    /// The one whose output is being read.
+    current: Option<usize>,
 }
 
 impl Tests {
-    /// Reads a line such as `test result: ok. 13 passed; 0 failed; 2 ignored; …` or `test name ... FAILED`.
+    /// Reads a line such as `test result: ok. 13 passed; 0 failed; 2 ignored; …`, `test name ... FAILED`, or of
+    /// what the failed test printed, under its headline `---- name stdout ----`.
     fn read(&mut self, line: &str) {
         if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
-            self.failures.push(name.to_owned());
+            self.failures.push((name.to_owned(), None));
+        }
+        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            self.current = self.failures.iter().rposition(|(failed, _)| failed == name);
+        } else if (line.starts_with("Error: ")
+            || line.contains("' panicked at ")
+            || line.contains(") panicked at "))
+            && let Some((_, error @ None)) = self.current.and_then(|current| self.failures.get_mut(current))
+        {
+            *error = Some(line.to_owned());
         }
         let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
@@ -93,7 +107,8 @@ fn run_tests(filters: &[String], long: bool) -> Result<Tests> {
     let mut tests = Tests::default();
     let succeeded = run_with_lines(command, |line| tests.read(line))?;
     if !succeeded {
-        bail!("{} tests failed, {} passed: {}", tests.failed, tests.passed, tests.failures.join(", "));
+        let failures: Vec<_> = tests.failures.iter().map(told).collect();
+        bail!("{} tests failed, {} passed:\n{}", tests.failed, tests.passed, failures.join("\n"));
     }
     if tests.passed == 0 {
         bail!("`{line}` ran no test");
@@ -101,21 +116,31 @@ fn run_tests(filters: &[String], long: bool) -> Result<Tests> {
     Ok(tests)
 }
 
+fn told((name, error): &(String, Option<String>)) -> String {
+    format!("  {name}\n    {}", error.as_deref().unwrap_or("(it printed no error)"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn results_of_all_test_binaries_are_added_up() {
+    fn results_of_all_test_binaries_are_added_up_and_failures_told_with_their_first_error() {
         let mut tests = Tests::default();
         for line in [
             "test it::one ... ok",
             "test it::two ... FAILED",
+            "---- it::two stdout ----",
+            "Error: the disk is full",
+            "Error: and so on",
             "test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.10s",
             "test result: ok. 13 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s",
         ] {
             tests.read(line);
         }
-        assert_eq!((tests.passed, tests.failed, tests.failures), (14, 1, vec!["it::two".to_owned()]));
+        assert_eq!(
+            (tests.passed, tests.failed, tests.failures),
+            (14, 1, vec![("it::two".to_owned(), Some("Error: the disk is full".to_owned()))])
+        );
     }
 }
