@@ -49,10 +49,20 @@ pub enum Kind {
     PolicyActivated,
     /// A policy is not active any more.
     PolicyDeactivated,
+    /// The active set was made equal a folder.
+    PolicySynced,
+    /// A policy can be changed by hand again.
+    PolicyReleased,
+    /// Past decisions were taken again by other policies.
+    PolicyReplayed,
     /// Somebody asked for an action.
     ActionRequested,
     /// A decision was taken.
     DecisionMade,
+    /// Somebody must look at an action afterwards: nothing but a break-glass rule allowed it.
+    ReviewRequested,
+    /// Somebody looked at it.
+    ReviewDone,
     /// What will be ordered.
     ActionIntent,
     /// An order was signed.
@@ -83,7 +93,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 33] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserSignedIn,
@@ -97,8 +107,13 @@ impl Kind {
         Self::PolicyVersionStored,
         Self::PolicyActivated,
         Self::PolicyDeactivated,
+        Self::PolicySynced,
+        Self::PolicyReleased,
+        Self::PolicyReplayed,
         Self::ActionRequested,
         Self::DecisionMade,
+        Self::ReviewRequested,
+        Self::ReviewDone,
         Self::ActionIntent,
         Self::OrderSigned,
         Self::OrderNotAccepted,
@@ -130,8 +145,13 @@ impl Kind {
             Self::PolicyVersionStored => "policy.version-stored",
             Self::PolicyActivated => "policy.activated",
             Self::PolicyDeactivated => "policy.deactivated",
+            Self::PolicySynced => "policy.synced",
+            Self::PolicyReleased => "policy.released",
+            Self::PolicyReplayed => "policy.replayed",
             Self::ActionRequested => "action.requested",
             Self::DecisionMade => "decision.made",
+            Self::ReviewRequested => "review.requested",
+            Self::ReviewDone => "review.done",
             Self::ActionIntent => INTENT_KIND,
             Self::OrderSigned => "order.signed",
             Self::OrderNotAccepted => "order.not-accepted",
@@ -155,7 +175,10 @@ impl Kind {
 
     /// Whether webhooks are told of it. Its data then leaves the house: `docs/webhooks.md` lists it.
     pub fn is_told(self) -> bool {
-        matches!(self, Self::ActionEnded | Self::ActionUnknown | Self::OrderNotAccepted)
+        matches!(
+            self,
+            Self::ReviewRequested | Self::ActionEnded | Self::ActionUnknown | Self::OrderNotAccepted
+        )
     }
 }
 

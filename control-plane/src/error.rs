@@ -27,6 +27,29 @@ pub enum Error {
     /// JSON, but not a policy of the language, or of a part of it that is not enforced yet.
     #[error("the policy is not valid")]
     PolicyInvalid(Vec<FieldError>),
+    /// Tests of a policy get another answer than they expect.
+    #[error("tests of the policy fail")]
+    PolicyTestsFailed(Vec<FieldError>),
+    /// It takes a second person.
+    #[error("{0}")]
+    FourEyes(&'static str),
+    /// There is no replay of what would become active.
+    #[error("an activation needs a replay here: {reason}")]
+    ReplayRequired {
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// The policy belongs to a sync.
+    #[error("policy {name} is managed by {by}; change it there, or release it first")]
+    PolicyManaged {
+        /// The policy.
+        name: String,
+        /// The sync.
+        by: String,
+    },
+    /// It would take longer than anybody waits.
+    #[error("this takes too long; ask for less")]
+    TooMuch,
     /// The action type cannot be applied to the target's kind.
     #[error("{0}")]
     TargetKind(String),
@@ -91,6 +114,14 @@ pub enum Error {
         /// Where it stands.
         state: ActionState,
     },
+    /// The caller is none of the people who must look at an action.
+    #[error(
+        "you are not asked to look at this: you asked for it, or a client of yours did, or you hold none of the roles"
+    )]
+    NotAReviewer,
+    /// Nobody has to look at the action, or not any more.
+    #[error("nobody has to look at this action, or not any more")]
+    NothingToReview,
     /// The executor did not answer in time.
     #[error("the executor of cluster {cluster} does not answer")]
     ExecutorUnavailable {
@@ -183,6 +214,11 @@ impl Error {
                 "unsupported"
             }
             Self::PolicyInvalid(_) => "policy-invalid",
+            Self::PolicyTestsFailed(_) => "policy-tests-failed",
+            Self::FourEyes(_) => "four-eyes",
+            Self::ReplayRequired { .. } => "replay-required",
+            Self::PolicyManaged { .. } => "policy-managed",
+            Self::TooMuch => "too-much",
             Self::TargetKind(_) => "target-kind",
             Self::UnknownCluster(_) => "unknown-cluster",
             Self::Unauthenticated => "unauthenticated",
@@ -197,6 +233,8 @@ impl Error {
             Self::InProgress => "in-progress",
             Self::NotCancellable { .. } => "not-cancellable",
             Self::NotClosable { .. } => "not-closable",
+            Self::NotAReviewer => "not-a-reviewer",
+            Self::NothingToReview => "nothing-to-review",
             Self::ExecutorUnavailable { .. } => "executor-unavailable",
             Self::PreconditionRequired => "precondition-required",
             Self::PreconditionFailed => "precondition-failed",

@@ -20,6 +20,8 @@ pub enum Permission {
     CancelActions,
     /// Be one of the two people who close an action nobody can resolve.
     CloseActions,
+    /// Look afterwards at actions where policy asks people of one's role to.
+    ReviewActions,
     /// Ask what policy would say to oneself.
     EvaluatePolicy,
     /// Ask what policy would say to anybody.
@@ -36,13 +38,14 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions, in the order they are documented.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RequestActions,
         Self::ReadOwnActions,
         Self::ReadActions,
         Self::CancelOwnActions,
         Self::CancelActions,
         Self::CloseActions,
+        Self::ReviewActions,
         Self::EvaluatePolicy,
         Self::EvaluatePolicyForOthers,
         Self::ReadPolicies,
@@ -60,6 +63,7 @@ impl Permission {
             Self::CancelOwnActions => "cancel-own-actions",
             Self::CancelActions => "cancel-actions",
             Self::CloseActions => "close-actions",
+            Self::ReviewActions => "review-actions",
             Self::EvaluatePolicy => "evaluate-policy",
             Self::EvaluatePolicyForOthers => "evaluate-policy-for-others",
             Self::ReadPolicies => "read-policies",
@@ -77,6 +81,9 @@ const CLIENT: &[Permission] = &[
     Permission::CancelOwnActions,
     Permission::EvaluatePolicy,
 ];
+
+/// What every person may do; policy says whose answer it asks for.
+const PERSON: &[Permission] = &[Permission::ReviewActions];
 
 /// The permissions of a role; none for roles that only policies know.
 fn role_permissions(role: &str) -> &'static [Permission] {
@@ -105,7 +112,10 @@ fn role_permissions(role: &str) -> &'static [Permission] {
 pub fn permissions_of(principal: &Principal, roles: &[String]) -> BTreeSet<Permission> {
     match principal {
         Principal::Client(_) => CLIENT.iter().copied().collect(),
-        Principal::User(_) => roles.iter().flat_map(|role| role_permissions(role)).copied().collect(),
+        Principal::User(_) => {
+            let of_roles = roles.iter().flat_map(|role| role_permissions(role));
+            of_roles.chain(PERSON).copied().collect()
+        }
     }
 }
 
@@ -124,6 +134,7 @@ read-actions                 x     x    x       -        -
 cancel-own-actions           x     x    -       -        x
 cancel-actions               x     x    -       -        -
 close-actions                x     -    -       -        -
+review-actions               x     x    x       x        -
 evaluate-policy              x     x    -       -        x
 evaluate-policy-for-others   x     -    -       -        -
 read-policies                x     x    x       -        -

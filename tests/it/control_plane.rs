@@ -3,7 +3,7 @@
 mod audit;
 mod callers;
 mod idempotency;
-mod log;
+pub(crate) mod log;
 mod outages;
 mod policies;
 mod reports;

@@ -12,5 +12,6 @@ mod faults;
 mod house;
 mod limits;
 mod peers;
+mod reviews;
 mod testbed;
 mod webhooks;

@@ -4,6 +4,7 @@
 mod build;
 mod heal;
 mod memory;
+mod replay;
 mod resident;
 mod scene;
 
@@ -35,6 +36,8 @@ enum Subject {
     Heal,
     /// Memory of both services over two thousand actions
     Memory,
+    /// One million stored decisions, taken again under a draft
+    Replay,
     /// Size and dependencies of the binaries
     Build {
         /// Also build them from nothing, which takes minutes
@@ -130,6 +133,7 @@ pub(crate) async fn run(arguments: BenchArguments) -> Result<()> {
     let cases = match arguments.subject {
         Subject::Heal => heal::run(arguments.quick).await?,
         Subject::Memory => memory::run(arguments.quick).await?,
+        Subject::Replay => replay::run(arguments.quick).await?,
         Subject::Build { cold } => build::run(cold)?,
     };
     println!();

@@ -56,19 +56,26 @@ fn status(error: &Error) -> StatusCode {
         Error::Unauthenticated | Error::SignInFailed | Error::SignatureInvalid { .. } => {
             StatusCode::UNAUTHORIZED
         }
-        Error::Forbidden { .. } | Error::PolicyDenied { .. } => StatusCode::FORBIDDEN,
+        Error::Forbidden { .. } | Error::PolicyDenied { .. } | Error::FourEyes(_) | Error::NotAReviewer => {
+            StatusCode::FORBIDDEN
+        }
         Error::NotFound { .. } => StatusCode::NOT_FOUND,
         Error::NonceReplayed
         | Error::IdempotencyKeyReused
         | Error::InProgress
         | Error::NotCancellable { .. }
         | Error::NotClosable { .. }
-        | Error::AlreadyExists(_) => StatusCode::CONFLICT,
+        | Error::NothingToReview
+        | Error::AlreadyExists(_)
+        | Error::ReplayRequired { .. }
+        | Error::PolicyManaged { .. } => StatusCode::CONFLICT,
         Error::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Error::PolicyInvalid(_) | Error::TargetKind(_) | Error::UnknownCluster(_) => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        Error::PolicyInvalid(_)
+        | Error::PolicyTestsFailed(_)
+        | Error::TooMuch
+        | Error::TargetKind(_)
+        | Error::UnknownCluster(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Error::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
         Error::Busy => StatusCode::TOO_MANY_REQUESTS,
         Error::ExecutorUnavailable { .. }
@@ -97,7 +104,7 @@ fn problem(error: Error) -> Problem {
         problem.detail = Some(error.to_string());
     }
     problem.extensions = extensions(&error);
-    if let Error::Invalid(errors) | Error::PolicyInvalid(errors) = error {
+    if let Error::Invalid(errors) | Error::PolicyInvalid(errors) | Error::PolicyTestsFailed(errors) = error {
         problem.errors = errors;
     }
     problem
@@ -112,6 +119,7 @@ fn extensions(error: &Error) -> Map<String, Value> {
             members
         }
         Error::SignatureInvalid { server_time: Some(time) } => json!({ "serverTime": time }),
+        Error::PolicyManaged { by, .. } => json!({ "managedBy": by }),
         Error::OutcomeUnknown { action_id: Some(id) } => json!({ "actionId": id }),
         Error::NotCancellable { state } | Error::NotClosable { state } => json!({ "state": state }),
         _ => json!({}),
@@ -155,6 +163,11 @@ mod tests {
             Error::Parameter { name: "limit", message: text() },
             Error::TooLarge,
             Error::PolicyInvalid(vec![]),
+            Error::PolicyTestsFailed(vec![]),
+            Error::FourEyes("x"),
+            Error::ReplayRequired { reason: "x" },
+            Error::PolicyManaged { name: text(), by: text() },
+            Error::TooMuch,
             Error::TargetKind(text()),
             Error::UnknownCluster(text()),
             Error::Unauthenticated,
@@ -183,6 +196,8 @@ mod tests {
             Error::InProgress,
             Error::NotCancellable { state: ActionState::Running },
             Error::NotClosable { state: ActionState::Running },
+            Error::NotAReviewer,
+            Error::NothingToReview,
             Error::ExecutorUnavailable { cluster: text() },
             Error::PreconditionRequired,
             Error::PreconditionFailed,
@@ -203,6 +218,11 @@ mod tests {
 400 invalid-parameter
 413 too-large
 422 unsupported
+422 policy-tests-failed
+403 four-eyes
+409 replay-required
+409 policy-managed managedBy
+422 too-much
 422 target-kind
 422 unknown-cluster
 401 unauthenticated
@@ -217,6 +237,8 @@ mod tests {
 409 in-progress
 409 not-cancellable state
 409 not-closable state
+403 not-a-reviewer
+409 nothing-to-review
 503 executor-unavailable
 428 precondition-required
 412 precondition-failed

@@ -6,7 +6,7 @@ use aegis_contract::facts::Facts;
 use aegis_contract::ids::{ActionId, DecisionId, EntryId};
 use aegis_policy::{
     Decision, Effect, Explanation, JudgedLimit, NearMiss, Obligations, PolicySet, Question, RawQuestion,
-    Verdict, ZONE_DATA_VERSION, evaluate, explain, obstacle, room_at,
+    ShadowDecision, Verdict, ZONE_DATA_VERSION, evaluate, explain, obstacle, room_at,
 };
 use aegis_runtime::clock;
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use sqlx::PgConnection;
 use crate::audit::{self, Kind, Record};
 use crate::client::executor::Observed;
 use crate::error::{Denial, Error};
+use crate::service::divergence::{Divergence, divergences};
 use crate::service::{limits, policy_set};
 use crate::store::decisions::{self, NewDecision};
 use crate::store::dispatch;
@@ -134,6 +135,8 @@ pub struct Decided {
     pub limits: Vec<JudgedLimit>,
     /// What would help, if it may not be done.
     pub remedy: Remedy,
+    /// What policies that do not count would have changed.
+    pub divergences: Vec<Divergence>,
 }
 
 /// What would help against a denial, as far as it is known.
@@ -201,6 +204,12 @@ struct Body<'a> {
     limits: &'a [JudgedLimit],
     #[serde(flatten)]
     remedy: &'a Remedy,
+    /// Rules that only warn, and would have changed the answer.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [aegis_policy::DecidingRule],
+    /// What the answer would be if the policies in mode `shadow` counted, where it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<&'a ShadowDecision>,
     decided_at: Timestamp,
     request: &'a Question,
     /// What the executor said of the target; absent when it was not asked.
@@ -219,6 +228,7 @@ struct Answer {
     decision: Decision,
     limits: Vec<JudgedLimit>,
     remedy: Remedy,
+    divergences: Vec<Divergence>,
 }
 
 /// Decides a question by the active policies, in the transaction of what follows from it. When an
@@ -255,6 +265,8 @@ pub async fn decide(
         obligations: &answer.decision.obligations,
         limits: &answer.limits,
         remedy: &answer.remedy,
+        warnings: &answer.decision.warnings,
+        shadow: answer.decision.shadow.as_deref(),
         decided_at: now,
         request: &question,
         observation: occasion.observed.map(observation),
@@ -276,7 +288,7 @@ pub async fn decide(
         entry_id,
     };
     decisions::insert(conn, new).await?;
-    let Answer { effect, reason, decision, limits, remedy } = answer;
+    let Answer { effect, reason, decision, limits, remedy, divergences } = answer;
     Ok(Decided {
         decision_id,
         effect,
@@ -287,6 +299,7 @@ pub async fn decide(
         decision,
         limits,
         remedy,
+        divergences,
     })
 }
 
@@ -300,11 +313,12 @@ async fn answer(
     now: Timestamp,
 ) -> Result<Answer, Error> {
     let decision = evaluate(set, question, facts, now);
+    let divergences = divergences(set, &decision);
     if decision.effect == Effect::Deny {
         let Explanation { opens_at, nearest_miss } = explain(set, question, facts, now);
         let remedy = Remedy { retry_at: opens_at, nearest_miss };
         let (effect, reason) = (Effect::Deny, decision.reason.clone());
-        return Ok(Answer { effect, reason, decision, limits: Vec::new(), remedy });
+        return Ok(Answer { effect, reason, decision, limits: Vec::new(), remedy, divergences });
     }
     let limits = limits::judge(conn, &decision, question, facts, purpose.counted_for(), now).await?;
     Ok(match obstacle(&decision, purpose.dry_run(), &limits) {
@@ -313,11 +327,12 @@ async fn answer(
             let waits = decision.obligations.dry_run_only && purpose.dry_run() == Some(false);
             let retry_at = if waits { None } else { room_at(&limits) };
             let remedy = Remedy { retry_at, nearest_miss: None };
-            Answer { effect: Effect::Deny, reason, decision, limits, remedy }
+            Answer { effect: Effect::Deny, reason, decision, limits, remedy, divergences }
         }
         None => {
             let reason = decision.reason.clone();
-            Answer { effect: Effect::Allow, reason, decision, limits, remedy: Remedy::default() }
+            let remedy = Remedy::default();
+            Answer { effect: Effect::Allow, reason, decision, limits, remedy, divergences }
         }
     })
 }
@@ -356,6 +371,7 @@ async fn append(
             "decision": answer.effect,
             "rules": rules,
             "limitsWithoutRoom": without_room,
+            "divergences": answer.divergences,
             "policySetDigest": policy_set_digest,
             // Of the whole stored decision, with request, facts, clock and what was counted.
             "digest": Digest::of(body),

@@ -1,11 +1,13 @@
 //! Bare questions to the policies, and decisions that were taken.
 
+use aegis_contract::canonical;
 use aegis_contract::ids::DecisionId;
 use serde_json::Value;
 
 use super::decide::{Asked, Decided, Occasion, Purpose, decide};
 use super::{Services, noting_replay, spend_nonce};
 use crate::error::Error;
+use crate::metrics::Tally;
 use crate::permission::Permission;
 use crate::principal::Caller;
 use crate::store::{ANSWER_WITHIN, commit, decisions, within};
@@ -54,7 +56,7 @@ pub async fn evaluate(
     };
     let result = record(services, caller, &asked).await;
     let decided = noting_replay(services, caller, result).await?;
-    services.metrics.count_decision(decided.effect);
+    services.metrics.count_decision(&Tally::of(&decided));
     Ok(decided)
 }
 
@@ -95,8 +97,18 @@ pub async fn find(services: &Services, caller: &Caller, id: DecisionId) -> Resul
     let found =
         within(ANSWER_WITHIN, async { decisions::find(&mut *services.store.acquire().await?, id).await })
             .await?;
-    found
-        .filter(|decision| caller.may(Permission::ReadActions) || decision.principal == caller.name)
-        .map(|decision| decision.body)
-        .ok_or(Error::NotFound { what: "decision" })
+    let not_found = || Error::NotFound { what: "decision" };
+    let sees_all = caller.may(Permission::ReadActions);
+    let found =
+        found.filter(|decision| sees_all || decision.principal == caller.name).ok_or_else(not_found)?;
+    if sees_all { Ok(found.body) } else { without_shadow(&found.body) }
+}
+
+/// P32: whoever asked is not told of policies in mode `shadow`.
+fn without_shadow(body: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut decision: Value = serde_json::from_slice(body).map_err(Error::internal)?;
+    if let Value::Object(members) = &mut decision {
+        members.remove("shadow");
+    }
+    canonical::to_bytes(&decision).map_err(Error::internal)
 }

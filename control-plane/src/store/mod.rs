@@ -17,6 +17,7 @@ pub mod nonces;
 pub mod policies;
 pub mod receipts;
 pub mod refusals;
+pub mod reviews;
 pub mod users;
 pub mod webhooks;
 

@@ -22,6 +22,7 @@ use super::{ActionRequest, end, not_found};
 use crate::audit::{self, Kind, Record, TextRef};
 use crate::client::executor::Observed;
 use crate::error::{Denial, Error};
+use crate::metrics::Tally;
 use crate::permission::Permission;
 use crate::principal::Caller;
 use crate::service::decide::{Decided, Occasion, Purpose, decide, denial_of};
@@ -90,14 +91,17 @@ async fn asked_once(services: &Services, caller: &Caller, request: Request) -> R
     let observed = observed?;
     let id = ActionId(clock::new_uuid());
     let recorded = within(ANSWER_WITHIN, record(services, caller, &request, &valid, &observed, id)).await?;
-    let Some((tx, answer)) = recorded else {
+    let Some((tx, answer, tally)) = recorded else {
         // A copy at another replica was first, and has committed.
         return replay(services, caller, &request).await?.ok_or(Error::InProgress)?.into_result();
     };
     commit(tx, Some(id)).await?;
     services.nudge.ring();
     services.metrics.count_action(valid.change.action_type());
-    services.metrics.count_decision(if answer.status == DENIED { Effect::Deny } else { Effect::Allow });
+    services.metrics.count_decision(&tally);
+    if tally.is_break_glass && !valid.dry_run {
+        services.metrics.count_break_glass();
+    }
     info!(actionId = %id, decisionId = %answer.decision_id, state = %answer.action.state, "action recorded");
     answer.into_result()
 }
@@ -184,7 +188,7 @@ async fn record(
     valid: &Valid,
     observed: &Observed,
     id: ActionId,
-) -> Result<Option<(Transaction<'static, Postgres>, Answer)>, Error> {
+) -> Result<Option<(Transaction<'static, Postgres>, Answer, Tally)>, Error> {
     let mut tx = services.store.begin().await?;
     spend_nonce(&mut tx, caller).await?;
     if !claim_key(&mut tx, caller, request, id).await? {
@@ -202,6 +206,7 @@ async fn record(
         purpose: Purpose::Act { action_id: id, dry_run: valid.dry_run, reserved_at: None },
     };
     let decided = decide(&mut tx, &valid.asked, occasion).await?;
+    let tally = Tally::of(&decided);
     insert_action(&mut tx, caller, request, valid, observed, &decided, reason.map(|text| text.text_id), id)
         .await?;
     let status = follow(&mut tx, caller, valid, observed, &decided, id).await?;
@@ -209,7 +214,7 @@ async fn record(
     let action = actions::find(&mut tx, id).await?.ok_or_else(not_found)?;
     let denial = decided.remedy.denial(decided.reason, decided.limits, clock::now());
     let answer = Answer { status, decision_id: decided.decision_id, denial, action };
-    Ok(Some((tx, answer)))
+    Ok(Some((tx, answer, tally)))
 }
 
 /// Takes the idempotency key, waiting for a duplicate in flight.

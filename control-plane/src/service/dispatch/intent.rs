@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use crate::audit::{self, Kind, Record};
 use crate::error::Error;
 use crate::service::decide::Decided;
+use crate::service::reviews;
 use crate::store::intents;
 
 /// An intent to be written.
@@ -72,5 +73,6 @@ pub async fn write_intent(conn: &mut PgConnection, new: NewIntent<'_>) -> Result
         decided_at: new.decided.decided_at,
         preconditions,
     };
-    intents::insert(conn, new.action_id, &intent).await
+    intents::insert(conn, new.action_id, &intent).await?;
+    reviews::ask(conn, new).await
 }
