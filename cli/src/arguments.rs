@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    action, audit, completion, context, decision, doctor, heal, login, man, policy, review, sign, webhook,
-    whoami,
+    action, approval, audit, completion, context, decision, doctor, heal, login, man, policy, review, sign,
+    webhook, whoami,
 };
 use crate::credentials::CredentialOptions;
 use crate::environment::Variable;
@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// Look at, wait for, cancel or close actions
     #[command(subcommand, after_help = "Example:\n  aegisctl action list --state running")]
     Action(action::Action),
+    /// Look at what waits for people, and agree to it or not
+    #[command(subcommand, after_help = "Example:\n  aegisctl approval list")]
+    Approval(approval::Approval),
     /// Read, check, store and activate policies
     #[command(subcommand, after_help = "Example:\n  aegisctl policy apply policies/starter.json --activate")]
     Policy(policy::Policy),

@@ -2,6 +2,7 @@
 //! answer and says how it ended.
 
 pub(crate) mod action;
+pub(crate) mod approval;
 pub(crate) mod audit;
 pub(crate) mod completion;
 pub(crate) mod context;
@@ -37,6 +38,7 @@ async fn try_run(arguments: Arguments) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Heal(command) => heal::run(command, &settings()?).await,
         Command::Action(command) => action::run(command, &settings()?).await,
+        Command::Approval(command) => approval::run(command, &settings()?).await,
         Command::Policy(command) => policy::run(command, &settings()?).await,
         Command::Review(command) => review::run(command, &settings()?).await,
         Command::Decision(command) => decision::run(command, &settings()?).await,

@@ -64,7 +64,10 @@ impl Exit {
             ActionState::Failed | ActionState::Cancelled | ActionState::Expired => Some(Self::Failed),
             ActionState::Denied => Some(Self::Denied),
             ActionState::Refused => Some(Self::Refused),
-            ActionState::Queued | ActionState::Running | ActionState::Unknown => None,
+            ActionState::AwaitingApproval
+            | ActionState::Queued
+            | ActionState::Running
+            | ActionState::Unknown => None,
         }
     }
 
@@ -112,6 +115,7 @@ mod tests {
         assert_eq!(
             codes,
             [
+                ("awaiting-approval", None),
                 ("queued", None),
                 ("running", None),
                 ("unknown", None),

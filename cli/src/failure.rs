@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use aegis_contract::action::ActionState;
 use aegis_contract::problem::Problem;
+use serde_json::Value;
 
 use crate::exit::Exit;
 use crate::output::printable;
@@ -175,10 +176,10 @@ fn problem_hint(problem: &Problem) -> Option<String> {
         }
         "sign-in-failed" => "e-mail or password is wrong",
         "forbidden" => "`aegisctl whoami` shows as whom you ask and what you may do",
-        "policy-denied" => {
-            return text_of("decisionId")
-                .map(|id| format!("`aegisctl decision get {id}` shows the deciding rules"));
-        }
+        "policy-denied" => return denial_hint(problem),
+        "not-an-approver" => "`aegisctl approval list` shows what you are asked about",
+        "not-awaiting-approval" => "`aegisctl action get` shows where it stands",
+        "approval-changed" => "`aegisctl approval list` shows what is asked now",
         "executor-unavailable" => "nothing was recorded; `aegisctl doctor` shows the state of the clusters",
         "audit-unavailable" => "nothing was recorded; try again when the control plane's database is well",
         "clock-skewed" => "nothing was recorded; ask another replica, and let somebody set that one's clock",
@@ -190,7 +191,7 @@ fn problem_hint(problem: &Problem) -> Option<String> {
         }
         "in-progress" => "the same request is being worked on; try again in a moment",
         "not-cancellable" => {
-            "only a queued action can be cancelled; `aegisctl action watch` shows how it ends"
+            "only an action that is not ordered yet can be cancelled; `aegisctl action watch` shows how it ends"
         }
         "not-closable" => "only an action in state `unknown` can be closed",
         "unknown-cluster" => {
@@ -210,6 +211,22 @@ fn problem_hint(problem: &Problem) -> Option<String> {
         },
     };
     Some(text.to_owned())
+}
+
+/// What would help against a denial, as far as the control plane says.
+fn denial_hint(problem: &Problem) -> Option<String> {
+    let member = |name: &str| problem.extensions.get(name);
+    let mut hints = Vec::new();
+    if let Some(miss) = member("nearestMiss").and_then(|miss| miss["message"].as_str()) {
+        hints.push(miss.to_owned());
+    }
+    if let Some(seconds) = member("retryAfterSeconds").and_then(Value::as_u64) {
+        hints.push(format!("the same would be allowed in {seconds} seconds, if nothing else changes"));
+    }
+    if let Some(id) = member("decisionId").and_then(Value::as_str) {
+        hints.push(format!("`aegisctl decision get {id}` shows the deciding rules"));
+    }
+    (!hints.is_empty()).then(|| hints.join("; "))
 }
 
 #[cfg(test)]

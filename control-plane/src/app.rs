@@ -18,8 +18,10 @@ use crate::http;
 use crate::metrics::ControlPlaneMetrics;
 use crate::service::actions::InFlight;
 use crate::service::analysis::HeavyWork;
+use crate::service::decisions::recorder::{self, recorder};
 use crate::service::dispatch::Nudge;
 use crate::service::passwords::Passwords;
+use crate::service::policy_set::ActivePolicies;
 use crate::service::safeguards::Safeguards;
 use crate::service::tokens::Tokens;
 use crate::service::{Services, clusters, retention};
@@ -48,8 +50,10 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
 
     let nudge = Nudge::default();
     let executors = ExecutorClient::new(store.clone(), settings.keyring.clone(), settings.order_lifetime)?;
+    let policies = ActivePolicies::default();
     let dispatcher = Dispatcher {
         store: store.clone(),
+        policies: policies.clone(),
         client: executors.clone(),
         nudge: nudge.clone(),
         safeguards: safeguards.clone(),
@@ -64,9 +68,13 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         safeguards: safeguards.clone(),
         metrics: counters.clone(),
     };
+    let (recorder, questions) = recorder();
+    let recording = tokio::spawn(recorder::run(store.clone(), policies.clone(), questions));
     let services = Services {
         store: store.clone(),
         keyring: settings.keyring.clone(),
+        policies,
+        recorder,
         executors,
         webhooks,
         nudge,
@@ -86,6 +94,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
     let router = edge::with_edge(http::router(Arc::new(services)), metrics);
     edge::serve(settings.listen_address, router, shutdown).await?;
+    // Whoever waited for it was answered.
+    recording.abort();
     dispatching.await.context("the dispatcher failed")?;
     telling.await.context("telling webhooks failed")?;
     measuring.await.context("comparing clocks failed")?;

@@ -27,6 +27,8 @@ pub enum Kind {
     RequestRefused,
     /// A person was added.
     UserCreated,
+    /// A person was given a role, or lost one.
+    UserRolesChanged,
     /// A person signed in.
     UserSignedIn,
     /// Signing in failed: the first of its account and minute.
@@ -63,6 +65,16 @@ pub enum Kind {
     ReviewRequested,
     /// Somebody looked at it.
     ReviewDone,
+    /// People are asked to agree to an action.
+    ApprovalRequested,
+    /// Somebody agreed.
+    ApprovalGiven,
+    /// Somebody took back what they agreed to.
+    ApprovalWithdrawn,
+    /// Somebody said no.
+    ApprovalDenied,
+    /// Something else is to be done than what people were asked: their answers count no more.
+    ApprovalVoided,
     /// What will be ordered.
     ActionIntent,
     /// An order was signed.
@@ -93,9 +105,10 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 39] = [
         Self::RequestRefused,
         Self::UserCreated,
+        Self::UserRolesChanged,
         Self::UserSignedIn,
         Self::UserSignInFailed,
         Self::ClientCreated,
@@ -114,6 +127,11 @@ impl Kind {
         Self::DecisionMade,
         Self::ReviewRequested,
         Self::ReviewDone,
+        Self::ApprovalRequested,
+        Self::ApprovalGiven,
+        Self::ApprovalWithdrawn,
+        Self::ApprovalDenied,
+        Self::ApprovalVoided,
         Self::ActionIntent,
         Self::OrderSigned,
         Self::OrderNotAccepted,
@@ -134,6 +152,7 @@ impl Kind {
         match self {
             Self::RequestRefused => "request.refused",
             Self::UserCreated => "user.created",
+            Self::UserRolesChanged => "user.roles-changed",
             Self::UserSignedIn => "user.signed-in",
             Self::UserSignInFailed => "user.sign-in-failed",
             Self::ClientCreated => "client.created",
@@ -152,6 +171,11 @@ impl Kind {
             Self::DecisionMade => "decision.made",
             Self::ReviewRequested => "review.requested",
             Self::ReviewDone => "review.done",
+            Self::ApprovalRequested => "approval.requested",
+            Self::ApprovalGiven => "approval.given",
+            Self::ApprovalWithdrawn => "approval.withdrawn",
+            Self::ApprovalDenied => "approval.denied",
+            Self::ApprovalVoided => "approval.voided",
             Self::ActionIntent => INTENT_KIND,
             Self::OrderSigned => "order.signed",
             Self::OrderNotAccepted => "order.not-accepted",
@@ -177,7 +201,12 @@ impl Kind {
     pub fn is_told(self) -> bool {
         matches!(
             self,
-            Self::ReviewRequested | Self::ActionEnded | Self::ActionUnknown | Self::OrderNotAccepted
+            Self::ReviewRequested
+                | Self::ApprovalRequested
+                | Self::ApprovalVoided
+                | Self::ActionEnded
+                | Self::ActionUnknown
+                | Self::OrderNotAccepted
         )
     }
 }
@@ -214,6 +243,31 @@ pub struct Appended {
 /// # Errors
 /// When the database refuses it, or `data` cannot be written as canonical JSON.
 pub async fn append<T: Serialize>(conn: &mut PgConnection, record: Record<'_, T>) -> Result<Appended, Error> {
+    let written = write(&record)?;
+    entries::insert(&mut *conn, new_entry(&record, &written)).await?;
+    tell(conn, &record, &written).await?;
+    Ok(written)
+}
+
+/// Appends entries in their order, as [`append`] does, but by one statement.
+///
+/// # Errors
+/// Those of [`append`]; then none exists.
+pub async fn append_all<T: Serialize>(
+    conn: &mut PgConnection,
+    records: &[Record<'_, T>],
+) -> Result<Vec<Appended>, Error> {
+    let written = records.iter().map(write).collect::<Result<Vec<_>, _>>()?;
+    let new: Vec<_> =
+        records.iter().zip(&written).map(|(record, written)| new_entry(record, written)).collect();
+    entries::insert_all(&mut *conn, &new).await?;
+    for (record, written) in records.iter().zip(&written) {
+        tell(conn, record, written).await?;
+    }
+    Ok(written)
+}
+
+fn write<T: Serialize>(record: &Record<'_, T>) -> Result<Appended, Error> {
     let entry = Entry {
         schema: ENTRY_SCHEMA.to_owned(),
         id: EntryId(clock::new_uuid()),
@@ -222,26 +276,29 @@ pub async fn append<T: Serialize>(conn: &mut PgConnection, record: Record<'_, T>
         principal: record.principal.to_owned(),
         action_id: record.action_id,
         request_id: record.request_id.map(str::to_owned),
-        data: record.data,
+        data: &record.data,
     };
     let body = canonical::to_bytes(&entry).map_err(Error::internal)?;
-    entries::insert(
-        &mut *conn,
-        NewEntry {
-            id: entry.id,
-            kind: record.kind.as_str(),
-            at: entry.at,
-            principal: record.principal,
-            action_id: record.action_id,
-            request_id: record.request_id,
-            body: &body,
-        },
-    )
-    .await?;
-    if record.kind.is_told() {
-        deliveries::enqueue(conn, entry.id, record.kind.as_str(), record.action_id).await?;
-    }
     Ok(Appended { id: entry.id, at: entry.at, body })
+}
+
+fn new_entry<'a, T>(record: &Record<'a, T>, written: &'a Appended) -> NewEntry<'a> {
+    NewEntry {
+        id: written.id,
+        kind: record.kind.as_str(),
+        at: written.at,
+        principal: record.principal,
+        action_id: record.action_id,
+        request_id: record.request_id,
+        body: &written.body,
+    }
+}
+
+async fn tell<T>(conn: &mut PgConnection, record: &Record<'_, T>, written: &Appended) -> Result<(), Error> {
+    if record.kind.is_told() {
+        deliveries::enqueue(conn, written.id, record.kind.as_str(), record.action_id).await?;
+    }
+    Ok(())
 }
 
 /// How an entry names a text from a person, which stands in a table from which it can be erased.

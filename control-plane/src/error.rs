@@ -122,6 +122,20 @@ pub enum Error {
     /// Nobody has to look at the action, or not any more.
     #[error("nobody has to look at this action, or not any more")]
     NothingToReview,
+    /// People are not asked about this action, or not any more.
+    #[error("this action is not waiting for approval, or not any more; it stands {state}")]
+    NotAwaitingApproval {
+        /// Where it stands.
+        state: ActionState,
+    },
+    /// The caller is none of the people who are asked.
+    #[error(
+        "you are not asked: the people who are hold a role that you lack, and did not ask for this themselves"
+    )]
+    NotAnApprover,
+    /// What people are asked is not what the caller looked at.
+    #[error("something else is to be approved by now; look at it again")]
+    ApprovalChanged,
     /// The executor did not answer in time.
     #[error("the executor of cluster {cluster} does not answer")]
     ExecutorUnavailable {
@@ -146,11 +160,11 @@ pub enum Error {
     /// The database has reached its share of its capacity. Certainly nothing was recorded.
     #[error("the database is nearly full; nothing new is recorded until there is room")]
     DatabaseFull,
-    /// A policy row does not agree with its audit entry; nothing is decided from it.
-    #[error("policy {policy} is not as the audit log has it")]
+    /// A row does not agree with its audit entry; nothing is done because of it.
+    #[error("{what} is not as the audit log has it")]
     StateNotInLog {
-        /// The policy.
-        policy: String,
+        /// What the row is.
+        what: String,
     },
     /// The database did not take the work in time. Certainly nothing was recorded.
     #[error("the audit log cannot be written now; nothing was done")]
@@ -235,6 +249,9 @@ impl Error {
             Self::NotClosable { .. } => "not-closable",
             Self::NotAReviewer => "not-a-reviewer",
             Self::NothingToReview => "nothing-to-review",
+            Self::NotAwaitingApproval { .. } => "not-awaiting-approval",
+            Self::NotAnApprover => "not-an-approver",
+            Self::ApprovalChanged => "approval-changed",
             Self::ExecutorUnavailable { .. } => "executor-unavailable",
             Self::PreconditionRequired => "precondition-required",
             Self::PreconditionFailed => "precondition-failed",

@@ -22,6 +22,8 @@ pub enum Permission {
     CloseActions,
     /// Look afterwards at actions where policy asks people of one's role to.
     ReviewActions,
+    /// Answer where policy asks people of one's role.
+    ApproveActions,
     /// Ask what policy would say to oneself.
     EvaluatePolicy,
     /// Ask what policy would say to anybody.
@@ -38,7 +40,7 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions, in the order they are documented.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RequestActions,
         Self::ReadOwnActions,
         Self::ReadActions,
@@ -46,6 +48,7 @@ impl Permission {
         Self::CancelActions,
         Self::CloseActions,
         Self::ReviewActions,
+        Self::ApproveActions,
         Self::EvaluatePolicy,
         Self::EvaluatePolicyForOthers,
         Self::ReadPolicies,
@@ -64,6 +67,7 @@ impl Permission {
             Self::CancelActions => "cancel-actions",
             Self::CloseActions => "close-actions",
             Self::ReviewActions => "review-actions",
+            Self::ApproveActions => "approve-actions",
             Self::EvaluatePolicy => "evaluate-policy",
             Self::EvaluatePolicyForOthers => "evaluate-policy-for-others",
             Self::ReadPolicies => "read-policies",
@@ -83,7 +87,7 @@ const CLIENT: &[Permission] = &[
 ];
 
 /// What every person may do; policy says whose answer it asks for.
-const PERSON: &[Permission] = &[Permission::ReviewActions];
+const PERSON: &[Permission] = &[Permission::ReviewActions, Permission::ApproveActions];
 
 /// The permissions of a role; none for roles that only policies know.
 fn role_permissions(role: &str) -> &'static [Permission] {
@@ -135,6 +139,7 @@ cancel-own-actions           x     x    -       -        x
 cancel-actions               x     x    -       -        -
 close-actions                x     -    -       -        -
 review-actions               x     x    x       x        -
+approve-actions              x     x    x       x        -
 evaluate-policy              x     x    -       -        x
 evaluate-policy-for-others   x     -    -       -        -
 read-policies                x     x    x       -        -

@@ -242,6 +242,7 @@ pub(crate) mod tests {
             dry_run: false,
             decision_id: Uuid::from_u128(8).into(),
             policy_digest: Digest::of(b"policies"),
+            approvals: Vec::new(),
             intent: String::new(),
         }
     }

@@ -66,7 +66,7 @@ pub(crate) mod tests {
     use aegis_contract::canonical;
     use aegis_contract::digest::Digest;
     use aegis_contract::ids::{ActionId, DecisionId, EntryId, LedgerId};
-    use aegis_contract::intent::{ENTRY_SCHEMA, Entry, INTENT_KIND, Intent};
+    use aegis_contract::intent::{Approval, ENTRY_SCHEMA, Entry, INTENT_KIND, Intent};
     use aegis_contract::order::{CONTRACT_VERSION, Instruction, Preconditions, WrittenFields};
     use aegis_contract::strict::base64_encode;
     use aegis_contract::target::Target;
@@ -96,10 +96,19 @@ pub(crate) mod tests {
             dry_run: false,
             decision_id: DecisionId(Uuid::from_u128(2)),
             policy_digest: Digest::of(b"policies"),
+            approvals: vec![approval()],
             intent: String::new(),
         };
         act.intent = intent_text(&entry_of(&act));
         act
+    }
+
+    fn approval() -> Approval {
+        Approval {
+            principal: "user:019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90".to_owned(),
+            digest: Digest::of(b"what was asked"),
+            entry_id: EntryId(Uuid::from_u128(5)),
+        }
     }
 
     /// The intent's entry that belongs to `act`.
@@ -119,6 +128,7 @@ pub(crate) mod tests {
                 dry_run: act.dry_run,
                 decision_id: act.decision_id,
                 policy_digest: act.policy_digest,
+                approvals: act.approvals.clone(),
             },
         }
     }

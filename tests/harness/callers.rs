@@ -1,6 +1,7 @@
 //! Who calls the control plane, as values: nobody, a signed-in person, a client that signs its requests.
 
-use std::time::Duration;
+use std::future::Future;
+use std::time::{Duration, Instant};
 
 use aegis_contract::http_signature::{
     CONTENT_DIGEST, IDEMPOTENCY_KEY, Request, SIGNATURE, SIGNATURE_INPUT, SigningKey, sign,
@@ -153,16 +154,28 @@ impl Caller {
         let path = format!("/api/v1/policies/{name}");
         let stored = self.get(&path).await?;
         let tag = stored.headers.get("etag").and_then(|tag| tag.to_str().ok());
-        let answer = self.put(&path, policy, tag).await?;
+        let answer = insisting(|| self.put(&path, policy, tag)).await?;
         anyhow::ensure!((200..300).contains(&answer.status), "{name} was not stored: {}", answer.text);
-        let version = &answer.body["version"];
-        let activated = self.post(&format!("{path}/activate"), &json!({ "version": version })).await?;
+        let (path, version) = (format!("{path}/activate"), json!({ "version": answer.body["version"] }));
+        let activated = insisting(|| self.post(&path, &version)).await?;
         anyhow::ensure!(
             (200..300).contains(&activated.status),
             "{name} was not activated: {}",
             activated.text
         );
         Ok(())
+    }
+}
+
+/// Sends until the answer is not that nothing was recorded, or a minute is over: machines may be slow.
+async fn insisting<F: Future<Output = Result<Answer>>>(send: impl Fn() -> F) -> Result<Answer> {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = send().await?;
+        if answer.code() != "audit-unavailable" || Instant::now() >= until {
+            return Ok(answer);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

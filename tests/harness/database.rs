@@ -245,7 +245,7 @@ struct Installation {
 
 impl Installation {
     fn find() -> Result<Self> {
-        let programs = find_programs().context(
+        let programs = programs().context(
             "PostgreSQL's server is not installed: `apt-get install postgresql` (Debian, Ubuntu), \
              `dnf install postgresql-server` (Fedora), or `cargo xtask up` as root, which installs it",
         )?;
@@ -300,11 +300,12 @@ impl Installation {
 /// Whether PostgreSQL's server is installed.
 #[must_use]
 pub fn is_installed() -> bool {
-    find_programs().is_some()
+    programs().is_some()
 }
 
 /// The folder of `initdb` and `postgres`, the newest version first, then whatever the path offers.
-fn find_programs() -> Option<PathBuf> {
+#[must_use]
+pub fn programs() -> Option<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

@@ -323,10 +323,14 @@ impl Stack {
 
     /// A further person with these roles, signed in.
     pub async fn new_person(&self, name: &str, roles: &[&str]) -> Result<Caller> {
+        Caller::person(self.control_planes[0].url(), &self.new_person_token(name, roles).await?)
+    }
+
+    /// The same, for programs that want their access token.
+    pub async fn new_person_token(&self, name: &str, roles: &[&str]) -> Result<String> {
         let user = create_user(&self.control_planes[0], &self.secrets, &format!("{name}@example.com"), roles)
             .await?;
-        let token = sign_in(self.control_planes[0].url(), &user.email, &user.password).await?;
-        Caller::person(self.control_planes[0].url(), &token)
+        sign_in(self.control_planes[0].url(), &user.email, &user.password).await
     }
 
     /// Runs a command of the control plane's binary, with the settings of the first replica; returns what it printed.

@@ -3,6 +3,7 @@
 use std::process::Output;
 use std::time::Duration;
 
+use aegis_tests::callers::Caller;
 use aegis_tests::eventually::eventually;
 use aegis_tests::paths::{binary, checkout};
 use aegis_tests::process::Launch;
@@ -67,6 +68,12 @@ impl Terminal {
     fn of_admin(stack: &Stack) -> Result<Self> {
         let launch = Self::new(stack)?.launch;
         Ok(Self { launch: launch.env("AEGIS_TOKEN", &stack.admin_user().access_token) })
+    }
+
+    /// That of a person, who signs in with a token.
+    async fn of_person(stack: &Stack, name: &str, roles: &[&str]) -> Result<Self> {
+        let launch = Self::new(stack)?.launch;
+        Ok(Self { launch: launch.env("AEGIS_TOKEN", stack.new_person_token(name, roles).await?) })
     }
 
     async fn run(&self, args: &[&str]) -> Result<Said> {
@@ -139,6 +146,55 @@ async fn automation_heals_and_waits_and_people_find_out_why() -> Result<()> {
         assert!(kinds.contains(&&json!(kind)), "{kind} is not among {kinds:?}");
     }
     assert_eq!(client.run(&["audit", "search"]).await?.code, Some(5), "automation reads no audit log");
+    Ok(())
+}
+
+#[tokio::test]
+async fn people_are_told_what_they_agree_to_and_who_is_missing() -> Result<()> {
+    let stack = stack_with_workload().await?;
+    stack.allow_everything().await?;
+    let rule = json!({ "id": "care", "effect": "REQUIRE", "reason": "care", "approvals": [{ "role": "sre", "min": 2 }] });
+    let policy = json!({ "schema": "aegis.policy/v1", "name": "care", "description": "", "rules": [rule] });
+    Caller::person(stack.control_plane(0).url(), &stack.admin_user().access_token)?
+        .activate_policy(&policy)
+        .await?;
+    let client = Terminal::of_client(&stack)?;
+    let anna = Terminal::of_person(&stack, "anna", &["sre"]).await?;
+    let ben = Terminal::of_person(&stack, "ben", &["sre", "user"]).await?;
+    let target = format!("{}/deployment/web", stack.namespace());
+
+    let said = client.run(&["heal", "restart", &target]).await?;
+    let action = said.expect(0)?;
+    assert_eq!(action["state"], "awaiting-approval");
+    assert!(said.stderr.contains("waiting for people to agree: 2 × sre"), "{}", said.stderr);
+    let id = action["id"].as_str().context("an action has an id")?;
+    assert_eq!(client.run(&["approval", "approve", id]).await?.code, Some(5));
+
+    assert_eq!(anna.run(&["approval", "list"]).await?.expect(0)?["items"][0]["id"], id);
+    let said = anna.run(&["approval", "approve", id]).await?;
+    said.expect(0)?;
+    let digest = action["approval"]["digest"].as_str().context("a digest")?;
+    assert!(
+        said.stderr.contains(&format!("/Deployment/web {{}} for {}", stack.registered_client().principal))
+    );
+    assert!(
+        said.stderr.contains(digest) && said.stderr.contains("still missing: 1 × sre"),
+        "{}",
+        said.stderr
+    );
+    assert!(anna.run(&["approval", "list"]).await?.expect(0)?["items"] == json!([]));
+    anna.run(&["approval", "withdraw", id]).await?.expect(0)?;
+
+    anna.run(&["approval", "approve", id, "--digest", digest]).await?.expect(0)?;
+    ben.run(&["approval", "approve", id]).await?.expect(0)?;
+    client.run(&["action", "watch", id]).await?.expect(0)?;
+
+    let action = client.run(&["heal", "restart", &target]).await?.expect(0)?;
+    let id = action["id"].as_str().context("an action has an id")?;
+    let denied = ben.run(&["approval", "deny", id, "--reason", "not now"]).await?.expect(0)?;
+    assert_eq!(denied["outcome"]["code"], "approval-denied");
+    anna.run(&["approval", "approve", id]).await?.expect(8)?;
+    client.run(&["action", "watch", id]).await?.expect(3)?;
     Ok(())
 }
 

@@ -2,5 +2,5 @@
 
 mod again;
 mod counting;
-mod scene;
+pub(crate) mod scene;
 mod storm;

@@ -41,7 +41,7 @@ pub(crate) enum Action {
               value_parser = clap::value_parser!(u64).range(1..=86_400))]
         wait: u64,
     },
-    /// Withdraw an action that is still queued
+    /// Withdraw an action that is not ordered yet
     #[command(after_help = "Example:\n  aegisctl action cancel 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90")]
     Cancel {
         /// Id of the action

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::client::{Call, Client};
 use crate::commands::action::write_action;
+use crate::commands::approval::missing;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -109,6 +110,9 @@ pub(crate) async fn run(command: &Heal, settings: &Settings<'_>) -> Result<Exit,
         }
         Err(failure) => return Err(failure),
     };
+    if let Some(missing) = missing(&action) {
+        progress.note(&format!("waiting for people to agree: {missing}"));
+    }
     let Some(seconds) = ask.wait else {
         drop(progress);
         write_action(settings.output, &action)?;

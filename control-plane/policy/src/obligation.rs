@@ -189,6 +189,7 @@ fn is_less(left: Option<u32>, right: Option<u32>) -> bool {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Approval {
+    // Whose word counts is P44, and for what P45.
     /// The role they hold.
     pub role: String,
     /// How many of them.

@@ -32,7 +32,7 @@ enum What {
     Migrate,
     /// Print the description of the API (OpenAPI 3.1).
     Openapi,
-    /// Add people.
+    /// Add people and change their roles.
     #[command(subcommand)]
     User(User),
     /// Add automation and change its keys.
@@ -57,6 +57,20 @@ enum User {
         #[arg(long)]
         password_file: Option<PathBuf>,
     },
+    /// Give a person a role; prints the roles they hold then.
+    Grant(RoleOf),
+    /// Take a role from a person; prints the roles they hold then.
+    Revoke(RoleOf),
+}
+
+#[derive(Debug, Args)]
+struct RoleOf {
+    /// E-mail address they sign in with.
+    #[arg(long)]
+    email: String,
+    /// Role: admin, user, auditor, or one that only policies know.
+    #[arg(long)]
+    role: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -169,7 +183,11 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 
 async fn run_user(source: Source, command: User) -> anyhow::Result<Value> {
     let store = Store::new(settings::read_database(source)?);
-    let User::Create { email, roles, password_file } = command;
+    let (email, roles, password_file) = match command {
+        User::Create { email, roles, password_file } => (email, roles, password_file),
+        User::Grant(RoleOf { email, role }) => return set_role(&store, &email, &role, true).await,
+        User::Revoke(RoleOf { email, role }) => return set_role(&store, &email, &role, false).await,
+    };
     let given = password_file.as_deref().map(read).transpose()?;
     let password = given.clone().unwrap_or_else(passwords::generate);
     let id = users::create(&store, &email, &roles, &password).await?;
@@ -178,6 +196,11 @@ async fn run_user(source: Source, command: User) -> anyhow::Result<Value> {
         printed["password"] = password.into();
     }
     Ok(printed)
+}
+
+async fn set_role(store: &Store, email: &str, role: &str, held: bool) -> anyhow::Result<Value> {
+    let roles = users::set_role(store, email, role, held).await?;
+    Ok(json!({ "email": email, "roles": roles }))
 }
 
 async fn run_client(source: Source, command: Client) -> anyhow::Result<Value> {

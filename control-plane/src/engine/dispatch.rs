@@ -22,8 +22,10 @@ use uuid::Uuid;
 use crate::client::executor::{Answer, DeliveryError, ExecutorClient, Link, SignedOrder};
 use crate::error::Error;
 use crate::service::dispatch::{
-    Claim, Nudge, Recorded, Redecided, claim, mark_unknown, record_answer, record_not_accepted, redecide,
+    Claim, Nudge, Recorded, Redecided, claim, expire_unapproved, mark_unknown, record_answer,
+    record_not_accepted, redecide,
 };
+use crate::service::policy_set::ActivePolicies;
 use crate::service::safeguards::Safeguards;
 use crate::store::Store;
 use crate::store::attempts::{self, Attempt};
@@ -51,6 +53,8 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 pub struct Dispatcher {
     /// The database.
     pub store: Store,
+    /// The policies that queued actions are decided by again.
+    pub policies: ActivePolicies,
     /// The executors.
     pub client: ExecutorClient,
     /// Rung when something was queued.
@@ -218,6 +222,10 @@ async fn step(dispatcher: &Dispatcher, drive: &mut Drive) -> Result<Next, Error>
     if action.state.is_final() {
         return Ok(Next::Over);
     }
+    if action.state == ActionState::AwaitingApproval {
+        drop(conn);
+        return step_approved(dispatcher, &action).await;
+    }
     let link = dispatcher.client.link(&mut conn, &action.target.cluster).await?;
     if action.state == ActionState::Queued {
         drop(conn);
@@ -230,16 +238,29 @@ async fn step(dispatcher: &Dispatcher, drive: &mut Drive) -> Result<Next, Error>
     step_ordered(dispatcher, drive, &action, &attempt, &link, now).await
 }
 
+/// An action that enough people agreed to, or too few in time.
+async fn step_approved(dispatcher: &Dispatcher, action: &OpenAction) -> Result<Next, Error> {
+    let Dispatcher { store, policies, client, .. } = dispatcher;
+    if expire_unapproved(store, action.id).await? {
+        return Ok(Next::Over);
+    }
+    Ok(match redecide(store, policies, client, action.id).await? {
+        Redecided::Intended => Next::Again,
+        Redecided::Asked | Redecided::Over => Next::Leave,
+        Redecided::FactsUnavailable => Next::AfterPause,
+    })
+}
+
 async fn step_queued(dispatcher: &Dispatcher, drive: &mut Drive, link: &Link) -> Result<Next, Error> {
-    let Dispatcher { store, client, safeguards, order_lifetime, .. } = dispatcher;
+    let Dispatcher { store, policies, client, safeguards, order_lifetime, .. } = dispatcher;
     match claim(store, safeguards, link, *order_lifetime, drive.id).await? {
         Claim::Ordered(action, attempt) => {
             step_ordered(dispatcher, drive, &action, &attempt, link, attempt.issued_at).await
         }
         Claim::TargetBusy | Claim::ClockSkewed | Claim::NotQueued => Ok(Next::Leave),
-        Claim::Stale => Ok(match redecide(store, client, drive.id).await? {
+        Claim::Stale => Ok(match redecide(store, policies, client, drive.id).await? {
             Redecided::Intended => Next::Again,
-            Redecided::Over => Next::Leave,
+            Redecided::Asked | Redecided::Over => Next::Leave,
             Redecided::FactsUnavailable => Next::AfterPause,
         }),
     }

@@ -18,11 +18,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Shared;
+use super::approvals::ApprovalBody;
 use super::call::Call;
 use super::error::Failure;
 use super::page::{Page, id_cursor, limit, read_id_cursor};
 use crate::error::Error;
 use crate::service::actions::{self, ActionRequest, Filter, Request};
+use crate::service::approvals::{self, View};
 
 /// Longest a request may wait for an action to end.
 const WAIT_SECONDS_MAX: u64 = 60;
@@ -32,7 +34,7 @@ const WAIT_SECONDS_MAX: u64 = 60;
 #[serde(rename_all = "camelCase")]
 #[schema(as = Action)]
 pub(super) struct ActionBody {
-    id: ActionId,
+    pub(super) id: ActionId,
     r#type: ActionType,
     target: Target,
     #[schema(value_type = Object)]
@@ -61,6 +63,10 @@ pub(super) struct ActionBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = OutcomeBody)]
     outcome: Option<Value>,
+    /// Who must agree to it and who did, while it waits for that. Not in lists of actions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    approval: Option<ApprovalBody>,
 }
 
 /// How an action ended.
@@ -96,8 +102,28 @@ impl From<actions::Action> for ActionBody {
             created_at: action.created_at,
             updated_at: action.updated_at,
             outcome: action.outcome,
+            approval: None,
         }
     }
+}
+
+impl ActionBody {
+    /// An action with the request for approval it waits on.
+    pub(super) fn asking(action: actions::Action, view: Option<View>) -> Self {
+        Self { approval: view.map(ApprovalBody::from), ..Self::from(action) }
+    }
+}
+
+/// The answer with an action, once it has ended or the time is over.
+pub(super) async fn answer_waiting(
+    services: &Shared,
+    call: &Call,
+    action: actions::Action,
+    time: Duration,
+) -> Result<Json<ActionBody>, Failure> {
+    let action = actions::wait(services, action, time).await;
+    let view = approvals::view(services, &call.caller, &action).await?;
+    Ok(Json(ActionBody::asking(action, view)))
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -110,7 +136,8 @@ pub(super) struct WaitQuery {
 }
 
 impl WaitQuery {
-    fn time(&self) -> Result<Duration, Failure> {
+    /// How long to wait.
+    pub(super) fn time(&self) -> Result<Duration, Failure> {
         let seconds = self.wait.unwrap_or(0);
         if seconds <= WAIT_SECONDS_MAX {
             return Ok(Duration::from_secs(seconds));
@@ -172,7 +199,9 @@ pub(super) async fn request(State(services): State<Shared>, call: Call) -> Resul
     let action = actions::request_action(&services, &call.caller, request).await?;
     let action = actions::wait(&services, action, time).await;
     let location = format!("/api/v1/actions/{}", action.id);
-    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(ActionBody::from(action))).into_response())
+    let view = approvals::view(&services, &call.caller, &action).await?;
+    let body = ActionBody::asking(action, view);
+    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(body)).into_response())
 }
 
 /// List actions, the newest first.
@@ -222,7 +251,7 @@ pub(super) async fn find(
 ) -> Result<Json<ActionBody>, Failure> {
     let time = call.query::<WaitQuery>()?.time()?;
     let action = actions::find(&services, &call.caller, read_id(&id)?).await?;
-    Ok(Json(actions::wait(&services, action, time).await.into()))
+    answer_waiting(&services, &call, action, time).await
 }
 
 /// Withdraw an action that is not yet ordered. Again is the same.
@@ -265,6 +294,6 @@ pub(super) async fn close(
 }
 
 /// What is no id names no action.
-fn read_id(text: &str) -> Result<ActionId, Failure> {
+pub(super) fn read_id(text: &str) -> Result<ActionId, Failure> {
     text.parse().map_err(|_| Error::NotFound { what: "action" }.into())
 }

@@ -97,6 +97,11 @@ impl Call {
         if self.body.is_empty() { Ok(()) } else { self.json::<Nothing>().map(drop) }
     }
 
+    /// The body as a document of type `T`; an empty one is `{}`.
+    pub(super) fn json_or_empty<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        read_json(if self.body.is_empty() { b"{}" } else { &self.body })
+    }
+
     /// The body's bytes.
     pub(super) fn bytes(&self) -> Vec<u8> {
         self.body.to_vec()

@@ -56,9 +56,11 @@ fn status(error: &Error) -> StatusCode {
         Error::Unauthenticated | Error::SignInFailed | Error::SignatureInvalid { .. } => {
             StatusCode::UNAUTHORIZED
         }
-        Error::Forbidden { .. } | Error::PolicyDenied { .. } | Error::FourEyes(_) | Error::NotAReviewer => {
-            StatusCode::FORBIDDEN
-        }
+        Error::Forbidden { .. }
+        | Error::PolicyDenied { .. }
+        | Error::FourEyes(_)
+        | Error::NotAReviewer
+        | Error::NotAnApprover => StatusCode::FORBIDDEN,
         Error::NotFound { .. } => StatusCode::NOT_FOUND,
         Error::NonceReplayed
         | Error::IdempotencyKeyReused
@@ -66,6 +68,8 @@ fn status(error: &Error) -> StatusCode {
         | Error::NotCancellable { .. }
         | Error::NotClosable { .. }
         | Error::NothingToReview
+        | Error::NotAwaitingApproval { .. }
+        | Error::ApprovalChanged
         | Error::AlreadyExists(_)
         | Error::ReplayRequired { .. }
         | Error::PolicyManaged { .. } => StatusCode::CONFLICT,
@@ -121,7 +125,9 @@ fn extensions(error: &Error) -> Map<String, Value> {
         Error::SignatureInvalid { server_time: Some(time) } => json!({ "serverTime": time }),
         Error::PolicyManaged { by, .. } => json!({ "managedBy": by }),
         Error::OutcomeUnknown { action_id: Some(id) } => json!({ "actionId": id }),
-        Error::NotCancellable { state } | Error::NotClosable { state } => json!({ "state": state }),
+        Error::NotCancellable { state }
+        | Error::NotClosable { state }
+        | Error::NotAwaitingApproval { state } => json!({ "state": state }),
         _ => json!({}),
     };
     match members {
@@ -198,6 +204,9 @@ mod tests {
             Error::NotClosable { state: ActionState::Running },
             Error::NotAReviewer,
             Error::NothingToReview,
+            Error::NotAwaitingApproval { state: ActionState::Queued },
+            Error::NotAnApprover,
+            Error::ApprovalChanged,
             Error::ExecutorUnavailable { cluster: text() },
             Error::PreconditionRequired,
             Error::PreconditionFailed,
@@ -205,7 +214,7 @@ mod tests {
             Error::Busy,
             Error::ClockSkewed,
             Error::DatabaseFull,
-            Error::StateNotInLog { policy: text() },
+            Error::StateNotInLog { what: text() },
             Error::AuditUnavailable(None),
             Error::OutcomeUnknown { action_id: Some(ActionId(Uuid::nil())) },
             Error::Internal(anyhow::anyhow!("secret")),
@@ -239,6 +248,9 @@ mod tests {
 409 not-closable state
 403 not-a-reviewer
 409 nothing-to-review
+409 not-awaiting-approval state
+403 not-an-approver
+409 approval-changed
 503 executor-unavailable
 428 precondition-required
 412 precondition-failed

@@ -1,6 +1,7 @@
 //! The HTTP API: routes, what they take and what they answer. Knows use cases, never the store.
 
 mod actions;
+mod approvals;
 mod audit_entries;
 mod auth;
 mod call;
@@ -43,6 +44,7 @@ type Shared = Arc<Services>;
     ),
     tags(
         (name = "actions", description = "Ask for a change to one workload, and learn what became of it"),
+        (name = "approvals", description = "People who agree to actions, or do not"),
         (name = "policies", description = "What may be done: documents, versions, what is active"),
         (name = "decisions", description = "What policy said, and why"),
         (name = "audit", description = "Everything that happened"),
@@ -77,6 +79,10 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(actions::find))
         .routes(routes!(actions::cancel))
         .routes(routes!(actions::close))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::approve))
+        .routes(routes!(approvals::deny))
+        .routes(routes!(approvals::withdraw))
         .routes(routes!(policies::list))
         .routes(routes!(policies::find_version))
         .routes(routes!(policies::activate))

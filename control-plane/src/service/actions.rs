@@ -18,6 +18,7 @@ pub use in_flight::InFlight;
 pub use request::{Request, request_action};
 pub use validate::{ActionRequest, TargetRequest};
 
+use super::approvals;
 use super::dispatch::{Ending, Outcome, end_action};
 use super::{Services, noting_replay, spend_nonce};
 use crate::audit::{self, Kind, Record};
@@ -34,16 +35,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// People it takes to close an action.
 const CLOSERS: i64 = 2;
 
-/// One action, if the caller may see it.
+/// One action, if the caller may see it, or was asked to approve it.
 ///
 /// # Errors
 /// `NotFound` when there is none, or it is somebody else's and the caller sees only their own.
 pub async fn find(services: &Services, caller: &Caller, id: ActionId) -> Result<Action, Error> {
-    caller.require(Permission::ReadOwnActions)?;
     let found =
         within(ANSWER_WITHIN, async { actions::find(&mut *services.store.acquire().await?, id).await })
             .await?;
-    found.filter(|action| sees(caller, &action.requested_by)).ok_or_else(not_found)
+    if let Some(action) = found {
+        let is_shown = caller.may(Permission::ReadOwnActions) && sees(caller, &action.requested_by);
+        if is_shown || approvals::is_asked(services, caller, &action).await? {
+            return Ok(action);
+        }
+    }
+    caller.require(Permission::ReadOwnActions)?;
+    Err(not_found())
 }
 
 /// Actions, the newest first, those after `before` left out; only the caller's own, when they may
@@ -110,12 +117,12 @@ async fn record_cancel(services: &Services, caller: &Caller, id: ActionId) -> Re
             caller.require(Permission::CancelActions)?;
         }
         match action.state {
-            ActionState::Queued => {
+            from @ (ActionState::AwaitingApproval | ActionState::Queued) => {
                 let outcome = Outcome::without_receipt(
                     OutcomeCode::Cancelled.as_str(),
                     "withdrawn before it was ordered; nothing was done",
                 );
-                end(&mut tx, caller, id, ActionState::Queued, ActionState::Cancelled, &outcome).await?;
+                end(&mut tx, caller, id, from, ActionState::Cancelled, &outcome).await?;
             }
             ActionState::Cancelled => {}
             state => return Err(Error::NotCancellable { state }),

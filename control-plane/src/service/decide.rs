@@ -1,24 +1,29 @@
 //! Taking a decision and keeping everything it was given.
 
+mod remedy;
+
+pub use remedy::{Remedy, denial_of};
+
 use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
 use aegis_contract::facts::Facts;
 use aegis_contract::ids::{ActionId, DecisionId, EntryId};
 use aegis_policy::{
-    Decision, Effect, Explanation, JudgedLimit, NearMiss, Obligations, PolicySet, Question, RawQuestion,
-    ShadowDecision, Verdict, ZONE_DATA_VERSION, evaluate, explain, obstacle, room_at,
+    CompiledSet, Decision, Effect, Explanation, JudgedLimit, Obligations, Question, RawQuestion, Scratch,
+    ShadowDecision, Verdict, ZONE_DATA_VERSION, explain, obstacle, room_at,
 };
 use aegis_runtime::clock;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 
 use crate::audit::{self, Kind, Record};
 use crate::client::executor::Observed;
-use crate::error::{Denial, Error};
+use crate::error::Error;
 use crate::service::divergence::{Divergence, divergences};
-use crate::service::{limits, policy_set};
+use crate::service::limits;
+use crate::service::policy_set::{self, ActivePolicies};
 use crate::store::decisions::{self, NewDecision};
 use crate::store::dispatch;
 use crate::store::limits::CountedFor;
@@ -139,50 +144,6 @@ pub struct Decided {
     pub divergences: Vec<Divergence>,
 }
 
-/// What would help against a denial, as far as it is known.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Remedy {
-    /// From when on the same question would be allowed, if nothing but the time changes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_at: Option<Timestamp>,
-    /// The rule that came nearest to allowing it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nearest_miss: Option<NearMiss>,
-}
-
-impl Remedy {
-    /// What whoever was denied is told at `now`.
-    pub fn denial(self, reason: String, limits: Vec<JudgedLimit>, now: Timestamp) -> Denial {
-        let without_room = limits.into_iter().filter(|limit| limit.verdict != Verdict::Room).collect();
-        let retry_after_seconds = self.retry_at.map(|at| {
-            let left = at.duration_since(now);
-            // Rounded up, and never "at once": it was just denied.
-            left.as_secs().saturating_add(i64::from(left.subsec_nanos() > 0)).max(1).unsigned_abs()
-        });
-        Denial { reason, retry_after_seconds, limits: without_room, nearest_miss: self.nearest_miss }
-    }
-}
-
-/// The part of a stored decision that whoever was denied is told.
-#[derive(Deserialize)]
-struct Denied {
-    reason: String,
-    #[serde(default)]
-    limits: Vec<JudgedLimit>,
-    #[serde(flatten)]
-    remedy: Remedy,
-}
-
-/// What whoever was denied by a stored decision is told at `now`.
-///
-/// # Errors
-/// When the stored bytes are no decision.
-pub fn denial_of(body: &[u8], now: Timestamp) -> Result<Denial, Error> {
-    let Denied { reason, limits, remedy } = serde_json::from_slice(body).map_err(Error::internal)?;
-    Ok(remedy.denial(reason, limits, now))
-}
-
 /// Everything a decision was given and all it answered: enough to take it again years later.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -238,26 +199,68 @@ struct Answer {
 /// `Invalid` when the question makes no sense; `StateNotInLog` when the policies cannot be trusted.
 pub async fn decide(
     conn: &mut PgConnection,
+    policies: &ActivePolicies,
     asked: &Asked,
     occasion: Occasion<'_>,
 ) -> Result<Decided, Error> {
     let question = asked.question()?;
-    let set = policy_set::load_active(conn).await?;
+    let set = policies.load(conn).await?;
     if occasion.purpose.dry_run() == Some(false) {
-        limits::lock(conn, &set, &question).await?;
+        limits::lock(conn, set.set(), &question).await?;
     }
     let now = dispatch::clock(conn).await?;
+    let taken = take(conn, &set, &question, occasion, now).await?;
+    keep(conn, vec![taken]).await?.pop().ok_or_else(|| Error::internal(anyhow::anyhow!("it was kept")))
+}
+
+/// Decides questions that lead to nothing by one set and at one time, each with a decision and an entry
+/// of its own.
+///
+/// # Errors
+/// Those of [`decide`]; then none was decided.
+pub async fn decide_all(
+    conn: &mut PgConnection,
+    policies: &ActivePolicies,
+    asked: &[(&Question, Occasion<'_>)],
+) -> Result<Vec<Decided>, Error> {
+    let set = policies.load(conn).await?;
+    let now = dispatch::clock(conn).await?;
+    let mut taken = Vec::with_capacity(asked.len());
+    for (question, occasion) in asked {
+        taken.push(take(conn, &set, question, *occasion, now).await?);
+    }
+    keep(conn, taken).await
+}
+
+/// A decision that is not stored yet.
+struct Taken<'a> {
+    id: DecisionId,
+    question: &'a Question,
+    occasion: Occasion<'a>,
+    policy_digest: Digest,
+    at: Timestamp,
+    answer: Answer,
+    /// What will be stored of it.
+    body: Vec<u8>,
+}
+
+async fn take<'a>(
+    conn: &mut PgConnection,
+    compiled: &CompiledSet,
+    question: &'a Question,
+    occasion: Occasion<'a>,
+    now: Timestamp,
+) -> Result<Taken<'a>, Error> {
     let facts = match occasion.observed {
         Some(Observed::Present(facts)) => Some(&**facts),
         Some(Observed::Absent | Observed::Refused { .. }) | None => None,
     };
-    let answer = answer(conn, &set, &question, facts, occasion.purpose, now).await?;
-    let decision_id = DecisionId(clock::new_uuid());
-    let action_id = occasion.purpose.action_id();
+    let answer = answer(conn, compiled, question, facts, occasion.purpose, now).await?;
+    let (id, set) = (DecisionId(clock::new_uuid()), compiled.set());
     let body = Body {
         schema: DECISION_SCHEMA,
-        id: decision_id,
-        action_id,
+        id,
+        action_id: occasion.purpose.action_id(),
         dry_run: occasion.purpose.dry_run(),
         decision: answer.effect,
         reason: &answer.reason,
@@ -268,54 +271,72 @@ pub async fn decide(
         warnings: &answer.decision.warnings,
         shadow: answer.decision.shadow.as_deref(),
         decided_at: now,
-        request: &question,
+        request: question,
         observation: occasion.observed.map(observation),
         facts,
         zone_data_version: ZONE_DATA_VERSION,
         policy_set_digest: set.digest(),
-        policy_set: policy_set::members(&set),
+        policy_set: policy_set::members(set),
     };
     let body = canonical::to_bytes(&body).map_err(Error::internal)?;
-    let entry_id = append(conn, &occasion, &body, &answer, decision_id, set.digest()).await?;
-    let new = NewDecision {
-        id: decision_id,
-        action_id,
-        principal: question.principal().as_str(),
-        effect: answer.effect.as_str(),
-        policy_digest: &set.digest().to_string(),
-        decided_at: now,
-        body: &body,
-        entry_id,
-    };
-    decisions::insert(conn, new).await?;
-    let Answer { effect, reason, decision, limits, remedy, divergences } = answer;
-    Ok(Decided {
-        decision_id,
-        effect,
-        reason,
-        policy_digest: set.digest(),
-        decided_at: now,
-        entry_id,
-        decision,
-        limits,
-        remedy,
-        divergences,
-    })
+    Ok(Taken { id, question, occasion, policy_digest: set.digest(), at: now, answer, body })
+}
+
+/// Stores decisions, each with its entry.
+async fn keep(conn: &mut PgConnection, taken: Vec<Taken<'_>>) -> Result<Vec<Decided>, Error> {
+    let records: Vec<_> = taken.iter().map(record).collect();
+    let entries = audit::append_all(conn, &records).await?;
+    let digests: Vec<String> = taken.iter().map(|taken| taken.policy_digest.to_string()).collect();
+    let new: Vec<_> = taken
+        .iter()
+        .zip(&entries)
+        .zip(&digests)
+        .map(|((taken, entry), policy_digest)| NewDecision {
+            id: taken.id,
+            action_id: taken.occasion.purpose.action_id(),
+            principal: taken.question.principal().as_str(),
+            effect: taken.answer.effect.as_str(),
+            policy_digest,
+            decided_at: taken.at,
+            body: &taken.body,
+            entry_id: entry.id,
+        })
+        .collect();
+    decisions::insert_all(conn, &new).await?;
+    Ok(taken.into_iter().zip(entries).map(|(taken, entry)| taken.decided(entry.id)).collect())
+}
+
+impl Taken<'_> {
+    fn decided(self, entry_id: EntryId) -> Decided {
+        let Answer { effect, reason, decision, limits, remedy, divergences } = self.answer;
+        Decided {
+            decision_id: self.id,
+            effect,
+            reason,
+            policy_digest: self.policy_digest,
+            decided_at: self.at,
+            entry_id,
+            decision,
+            limits,
+            remedy,
+            divergences,
+        }
+    }
 }
 
 /// What the rules answer, unless a limit without room or the like turns it round.
 async fn answer(
     conn: &mut PgConnection,
-    set: &PolicySet,
+    set: &CompiledSet,
     question: &Question,
     facts: Option<&Facts>,
     purpose: Purpose,
     now: Timestamp,
 ) -> Result<Answer, Error> {
-    let decision = evaluate(set, question, facts, now);
-    let divergences = divergences(set, &decision);
+    let decision = set.decide(question, facts, now, &mut Scratch::new()).to_decision();
+    let divergences = divergences(set.set(), &decision);
     if decision.effect == Effect::Deny {
-        let Explanation { opens_at, nearest_miss } = explain(set, question, facts, now);
+        let Explanation { opens_at, nearest_miss } = explain(set.set(), question, facts, now);
         let remedy = Remedy { retry_at: opens_at, nearest_miss };
         let (effect, reason) = (Effect::Deny, decision.reason.clone());
         return Ok(Answer { effect, reason, decision, limits: Vec::new(), remedy, divergences });
@@ -345,14 +366,8 @@ fn observation(observed: &Observed) -> Value {
     }
 }
 
-async fn append(
-    conn: &mut PgConnection,
-    occasion: &Occasion<'_>,
-    body: &[u8],
-    answer: &Answer,
-    decision_id: DecisionId,
-    policy_set_digest: Digest,
-) -> Result<EntryId, Error> {
+fn record<'a>(taken: &Taken<'a>) -> Record<'a, Value> {
+    let answer = &taken.answer;
     let rules: Vec<Value> = answer
         .decision
         .rules
@@ -361,21 +376,20 @@ async fn append(
         .collect();
     let without_room = answer.limits.iter().filter(|limit| limit.verdict != Verdict::Room);
     let without_room: Vec<String> = without_room.map(|limit| limit.demanded.what.to_string()).collect();
-    let record = Record {
+    Record {
         kind: Kind::DecisionMade,
-        principal: occasion.by,
-        action_id: occasion.purpose.action_id(),
-        request_id: occasion.request_id,
+        principal: taken.occasion.by,
+        action_id: taken.occasion.purpose.action_id(),
+        request_id: taken.occasion.request_id,
         data: json!({
-            "decisionId": decision_id,
+            "decisionId": taken.id,
             "decision": answer.effect,
             "rules": rules,
             "limitsWithoutRoom": without_room,
             "divergences": answer.divergences,
-            "policySetDigest": policy_set_digest,
+            "policySetDigest": taken.policy_digest,
             // Of the whole stored decision, with request, facts, clock and what was counted.
-            "digest": Digest::of(body),
+            "digest": Digest::of(&taken.body),
         }),
-    };
-    Ok(audit::append(conn, record).await?.id)
+    }
 }

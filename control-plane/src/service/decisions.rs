@@ -1,16 +1,18 @@
 //! Bare questions to the policies, and decisions that were taken.
 
+pub mod recorder;
+
 use aegis_contract::canonical;
 use aegis_contract::ids::DecisionId;
 use serde_json::Value;
 
-use super::decide::{Asked, Decided, Occasion, Purpose, decide};
-use super::{Services, noting_replay, spend_nonce};
+use super::decide::{Asked, Decided};
+use super::{Services, noting_replay};
 use crate::error::Error;
 use crate::metrics::Tally;
 use crate::permission::Permission;
 use crate::principal::Caller;
-use crate::store::{ANSWER_WITHIN, commit, decisions, within};
+use crate::store::{ANSWER_WITHIN, decisions, within};
 
 /// A question; what is left out is the caller's own.
 #[derive(Clone, Debug)]
@@ -54,27 +56,9 @@ pub async fn evaluate(
         params: question.params,
         metadata: question.metadata,
     };
-    let result = record(services, caller, &asked).await;
+    let result = services.recorder.decide(caller, asked).await;
     let decided = noting_replay(services, caller, result).await?;
     services.metrics.count_decision(&Tally::of(&decided));
-    Ok(decided)
-}
-
-async fn record(services: &Services, caller: &Caller, asked: &Asked) -> Result<Decided, Error> {
-    let (tx, decided) = within(ANSWER_WITHIN, async {
-        let mut tx = services.store.begin().await?;
-        spend_nonce(&mut tx, caller).await?;
-        let occasion = Occasion {
-            by: &caller.name,
-            request_id: Some(&caller.request_id),
-            observed: None,
-            purpose: Purpose::Answer,
-        };
-        let decided = decide(&mut tx, asked, occasion).await?;
-        Ok((tx, decided))
-    })
-    .await?;
-    commit(tx, None).await?;
     Ok(decided)
 }
 

@@ -13,9 +13,9 @@ use tokio::sync::Notify;
 
 pub use claim::{Claim, claim};
 pub use ending::{Ending, Outcome, end_action, expire};
-pub use intent::{NewIntent, write_intent};
+pub use intent::{NewIntent, preconditions_of, write_intent};
 pub use receipt::{Recorded, mark_unknown, record_answer, record_not_accepted};
-pub use redecide::{Redecided, redecide};
+pub use redecide::{Redecided, expire_unapproved, redecide};
 
 /// The principal of entries that the dispatcher writes; each names whom it acts for.
 pub const DISPATCHER: &str = "engine:dispatch";

@@ -3,6 +3,7 @@
 
 pub mod actions;
 pub mod analysis;
+pub mod approvals;
 pub mod authenticate;
 pub mod clients;
 pub mod clusters;
@@ -40,9 +41,11 @@ use crate::seal::Keyring;
 use crate::store::{Store, nonces};
 use actions::InFlight;
 use analysis::HeavyWork;
+use decisions::recorder::Recorder;
 use dispatch::Nudge;
 use passwords::Passwords;
 use policies::activation::ActivationRules;
+use policy_set::ActivePolicies;
 use safeguards::Safeguards;
 use tokens::Tokens;
 
@@ -52,6 +55,10 @@ pub struct Services {
     pub store: Store,
     /// The keys derived from the master key.
     pub keyring: Keyring,
+    /// The policies that decide.
+    pub policies: ActivePolicies,
+    /// Where bare questions wait to be answered together.
+    pub recorder: Recorder,
     /// The executors.
     pub executors: ExecutorClient,
     /// The receivers of notifications.

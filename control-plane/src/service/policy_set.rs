@@ -1,21 +1,31 @@
-//! The active policies, read from the database and held against the audit log.
+//! The active policies, read from the database, held against the audit log, and compiled.
+
+use std::sync::Arc;
 
 use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
 use aegis_contract::intent::Entry;
-use aegis_policy::{Part, Policy, PolicySet, Problem, document};
+use aegis_policy::{CompiledSet, Part, Policy, PolicySet, Problem, document};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use tokio::sync::Mutex;
 
 use crate::audit::Kind;
 use crate::error::Error;
-use crate::store::policies::{self, ActiveVersion};
+use crate::store::policies::{self, ActivePrint, ActiveVersion};
 
 /// The parts of the language that this release acts on. A document with any other is neither stored nor
 /// decided from.
-const ENFORCED: &[Part] =
-    &[Part::BreakGlass, Part::DryRunOnly, Part::Limits, Part::Shadow, Part::Tests, Part::Warn];
+const ENFORCED: &[Part] = &[
+    Part::Approvals,
+    Part::BreakGlass,
+    Part::DryRunOnly,
+    Part::Limits,
+    Part::Shadow,
+    Part::Tests,
+    Part::Warn,
+];
 
 /// Reads a document of the language, as far as this release enforces it.
 ///
@@ -37,32 +47,90 @@ pub struct VersionStored {
     pub digest: Digest,
 }
 
+/// The active policies as they were last read from the database, ready to decide. Clones share it.
+///
+/// Whether they still stand there is asked anew for each decision, in its transaction: what is kept
+/// spares reading and compiling, never looking.
+#[derive(Clone, Debug, Default)]
+pub struct ActivePolicies(Arc<Mutex<Option<Kept>>>);
+
+#[derive(Debug)]
+struct Kept {
+    /// Of the rows that were read and held against their entries.
+    prints: Vec<ActivePrint>,
+    set: Arc<CompiledSet>,
+}
+
+impl ActivePolicies {
+    /// The active policies, each byte for byte what its audit entry recorded, and together those that
+    /// were activated. Activations wait until the transaction ends.
+    ///
+    /// # Errors
+    /// `StateNotInLog` when they are not.
+    pub async fn load(&self, conn: &mut PgConnection) -> Result<Arc<CompiledSet>, Error> {
+        // Taken first: no activation can come between the digest and the versions.
+        let (digest, _) = policies::active_digest_for_share(conn).await?;
+        let set = self.compiled(conn).await?;
+        if set.set().digest().to_string() == digest {
+            return Ok(set);
+        }
+        tracing::error!(
+            expected = digest,
+            found = %set.set().digest(),
+            "the active policies are not those activated"
+        );
+        Err(Error::StateNotInLog { what: "the policy set".to_owned() })
+    }
+
+    async fn compiled(&self, conn: &mut PgConnection) -> Result<Arc<CompiledSet>, Error> {
+        let found = policies::active_prints(conn).await?;
+        if let Some(set) = of_prints(&*self.0.lock().await, &found) {
+            return Ok(set);
+        }
+        let versions = policies::active_versions(conn).await?;
+        // Only one compiles. It is not held while a database is waited for that may have fallen silent.
+        let mut kept = self.0.clone().lock_owned().await;
+        if let Some(set) = of_prints(&kept, &found) {
+            return Ok(set);
+        }
+        let compile = move || {
+            let prints = versions.iter().map(print).collect();
+            let set = Arc::new(CompiledSet::compile(read(&versions)?));
+            // Kept even if whoever waits for it has given up, so that a large set is compiled once.
+            *kept = Some(Kept { prints, set: set.clone() });
+            Ok(set)
+        };
+        tokio::task::spawn_blocking(compile).await.map_err(Error::internal)?
+    }
+}
+
+fn of_prints(kept: &Option<Kept>, found: &[ActivePrint]) -> Option<Arc<CompiledSet>> {
+    kept.as_ref().filter(|kept| kept.prints == found).map(|kept| kept.set.clone())
+}
+
 /// Reads every active version. Each must be, byte for byte, what its audit entry recorded.
 ///
 /// # Errors
 /// `StateNotInLog` when one is not.
 pub async fn load(conn: &mut PgConnection) -> Result<PolicySet, Error> {
     let versions = policies::active_versions(conn).await?;
-    let mut members = Vec::with_capacity(versions.len());
-    for stored in versions {
-        members.push(checked(&stored)?);
-    }
+    tokio::task::spawn_blocking(move || read(&versions)).await.map_err(Error::internal)?
+}
+
+fn read(versions: &[ActiveVersion]) -> Result<PolicySet, Error> {
+    let members = versions.iter().map(checked).collect::<Result<_, _>>()?;
     PolicySet::new(members).map_err(Error::internal)
 }
 
-/// The same, held against the digest that `policy_set` names.
-///
-/// # Errors
-/// `StateNotInLog` when the active versions are not those that were activated.
-pub async fn load_active(conn: &mut PgConnection) -> Result<PolicySet, Error> {
-    // Taken first: no activation can come between the digest and the versions.
-    let (digest, _) = policies::active_digest_for_share(conn).await?;
-    let set = load(conn).await?;
-    if set.digest().to_string() == digest {
-        Ok(set)
-    } else {
-        tracing::error!(expected = digest, found = %set.digest(), "the active policies are not those activated");
-        Err(Error::StateNotInLog { policy: "set".to_owned() })
+/// As Postgres would say it of the same bytes.
+fn print(stored: &ActiveVersion) -> ActivePrint {
+    let sha256 = |bytes: &[u8]| Digest::of(bytes).as_bytes().to_vec();
+    ActivePrint {
+        name: stored.name.clone(),
+        version: stored.version,
+        digest: stored.digest.clone(),
+        document: sha256(stored.document.as_bytes()),
+        entry: sha256(&stored.entry),
     }
 }
 
@@ -86,7 +154,7 @@ pub async fn activated_members(conn: &mut PgConnection) -> Result<Value, Error> 
         Ok(members)
     } else {
         tracing::error!(digest, "the recorded members of the active set are not those its digest names");
-        Err(Error::StateNotInLog { policy: "set".to_owned() })
+        Err(Error::StateNotInLog { what: "the policy set".to_owned() })
     }
 }
 
@@ -102,7 +170,7 @@ pub fn require_same_but(name: &str, recorded: &Value, found: &Value) -> Result<(
         return Ok(());
     }
     tracing::error!(%recorded, %found, "the active policies are not those activated");
-    Err(Error::StateNotInLog { policy: "set".to_owned() })
+    Err(Error::StateNotInLog { what: "the policy set".to_owned() })
 }
 
 /// The members of a set as `policy_sets` keeps them.
@@ -121,7 +189,7 @@ fn checked(stored: &ActiveVersion) -> Result<(u32, Policy), Error> {
             version = stored.version,
             "a policy version is not as recorded"
         );
-        Error::StateNotInLog { policy: stored.name.clone() }
+        Error::StateNotInLog { what: format!("policy {}", stored.name) }
     };
     let entry: Entry<VersionStored> = serde_json::from_slice(&stored.entry).map_err(|_| not_in_log())?;
     let digest = Digest::of(stored.document.as_bytes());

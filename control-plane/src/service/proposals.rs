@@ -94,7 +94,7 @@ async fn find_version(conn: &mut PgConnection, name: &str, version: u32) -> Resu
     let number = i32::try_from(version).map_err(|_| not_found())?;
     let stored = policies::find_version(conn, name, number).await?.ok_or_else(not_found)?;
     if Digest::of(stored.document.as_bytes()).to_string() != stored.digest {
-        return Err(Error::StateNotInLog { policy: name.to_owned() });
+        return Err(Error::StateNotInLog { what: format!("policy {name}") });
     }
     policy_set::parse(stored.document.as_bytes())
         .map_err(|problems| Error::PolicyInvalid(field_errors(&problems)))

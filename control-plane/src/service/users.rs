@@ -1,4 +1,4 @@
-//! Adding people.
+//! Adding people, and changing the roles they hold.
 
 use aegis_contract::ids::UserId;
 use aegis_runtime::clock;
@@ -47,6 +47,35 @@ pub async fn create(store: &Store, email: &str, roles: &[String], password: &str
     audit::append(&mut tx, record).await?;
     commit(tx, None).await?;
     Ok(id)
+}
+
+/// Gives a person a role, or takes it; again is the same. Answers with the roles held then.
+///
+/// # Errors
+/// `Parameter` for an unusable role; `NotFound` when nobody of that address may sign in.
+pub async fn set_role(store: &Store, email: &str, role: &str, held: bool) -> Result<Vec<String>, Error> {
+    check_role(role)?;
+    let mut tx = store.begin().await?;
+    let user = users::find_by_email(&mut tx, email).await?.ok_or(Error::NotFound { what: "user" })?;
+    if held {
+        users::insert_role(&mut tx, user.id, role).await?;
+    } else {
+        users::delete_role(&mut tx, user.id, role).await?;
+    }
+    let roles = users::roles(&mut tx, user.id).await?.unwrap_or_default();
+    if roles != user.roles {
+        let data = json!({ "user": format!("user:{}", user.id), "before": user.roles, "roles": roles });
+        let record = Record {
+            kind: Kind::UserRolesChanged,
+            principal: OPERATOR,
+            action_id: None,
+            request_id: None,
+            data,
+        };
+        audit::append(&mut tx, record).await?;
+        commit(tx, None).await?;
+    }
+    Ok(roles)
 }
 
 fn check_email(email: &str) -> Result<(), Error> {

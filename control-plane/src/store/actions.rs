@@ -38,6 +38,8 @@ pub struct NewAction<'a> {
     pub deadline_seconds: u32,
     /// When it may not start any more.
     pub deadline_at: Timestamp,
+    /// `awaiting-approval` or `queued`.
+    pub state: ActionState,
     /// When it was let go ahead, if it counts for limits.
     pub reserved_at: Option<Timestamp>,
     /// When it was asked for.
@@ -150,13 +152,13 @@ impl TryFrom<Row> for Action {
     }
 }
 
-/// Adds an action in state `queued`.
+/// Adds an action.
 pub async fn insert(conn: &mut PgConnection, new: NewAction<'_>) -> Result<(), Error> {
     sqlx::query!(
         "insert into actions (id, type, cluster, namespace, kind, name, params, reason_id, metadata, dry_run, \
              requested_by, requester_roles, state, decision_id, target_uid, deadline_seconds, deadline_at, \
              created_at, updated_at, traceparent, reserved_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'queued', $13, $14, $15, $16, $17, $17, $18, $19)",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $20, $13, $14, $15, $16, $17, $17, $18, $19)",
         new.id.0,
         new.change.action_type().as_str(),
         new.target.cluster,
@@ -176,6 +178,7 @@ pub async fn insert(conn: &mut PgConnection, new: NewAction<'_>) -> Result<(), E
         Stored::from(new.at) as _,
         new.traceparent,
         new.reserved_at.map(Stored::from) as _,
+        new.state.as_str(),
     )
     .execute(conn)
     .await?;
@@ -267,7 +270,7 @@ pub async fn count_closures(conn: &mut PgConnection, id: ActionId) -> Result<i64
 /// How many actions are in each state that is not final.
 pub async fn count_open(conn: &mut PgConnection) -> Result<Vec<(ActionState, i64)>, Error> {
     let rows = sqlx::query!(
-        "select state, count(*) as \"count!\" from actions where state in ('queued', 'running', 'unknown') \
+        "select state, count(*) as \"count!\" from actions where state in ('awaiting-approval', 'queued', 'running', 'unknown') \
          group by state"
     )
     .fetch_all(conn)

@@ -64,6 +64,12 @@ pub async fn lock(conn: &mut PgConnection, name: &str) -> Result<Option<Uuid>, E
         .await?)
 }
 
+/// The person who answers for a client.
+pub async fn owner(conn: &mut PgConnection, name: &str) -> Result<Option<UserId>, Error> {
+    let id = sqlx::query_scalar!("select owner_id from clients where name = $1", name);
+    Ok(id.fetch_optional(conn).await?.map(UserId))
+}
+
 /// How many keys of a client are not revoked.
 pub async fn count_live_keys(conn: &mut PgConnection, client_id: Uuid) -> Result<i64, Error> {
     Ok(sqlx::query_scalar!(

@@ -6,6 +6,7 @@ use aegis_contract::ids::{ActionId, DecisionId, EntryId};
 use futures_util::{Stream, TryStreamExt as _};
 use jiff::Timestamp;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::Stored;
 use crate::error::Error;
@@ -40,19 +41,28 @@ pub struct StoredDecision {
     pub body: Vec<u8>,
 }
 
-/// Stores a decision.
-pub async fn insert(conn: &mut PgConnection, new: NewDecision<'_>) -> Result<(), Error> {
+/// Stores decisions by one statement, however many they are.
+pub async fn insert_all(conn: &mut PgConnection, new: &[NewDecision<'_>]) -> Result<(), Error> {
+    let ids: Vec<Uuid> = new.iter().map(|new| new.id.0).collect();
+    let action_ids: Vec<Option<Uuid>> = new.iter().map(|new| new.action_id.map(|id| id.0)).collect();
+    let principals: Vec<&str> = new.iter().map(|new| new.principal).collect();
+    let effects: Vec<&str> = new.iter().map(|new| new.effect).collect();
+    let policy_digests: Vec<&str> = new.iter().map(|new| new.policy_digest).collect();
+    let times: Vec<Stored> = new.iter().map(|new| new.decided_at.into()).collect();
+    let bodies: Vec<&[u8]> = new.iter().map(|new| new.body).collect();
+    let entry_ids: Vec<Uuid> = new.iter().map(|new| new.entry_id.0).collect();
     sqlx::query!(
         "insert into decisions (id, action_id, principal, effect, policy_digest, decided_at, body, entry_id) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
-        new.id.0,
-        new.action_id.map(|id| id.0),
-        new.principal,
-        new.effect,
-        new.policy_digest,
-        Stored::from(new.decided_at) as _,
-        new.body,
-        new.entry_id.0,
+         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], \
+             $7::bytea[], $8::uuid[])",
+        &ids,
+        &action_ids as _,
+        &principals as _,
+        &effects as _,
+        &policy_digests as _,
+        &times as _,
+        &bodies as _,
+        &entry_ids,
     )
     .execute(conn)
     .await?;

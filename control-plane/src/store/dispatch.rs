@@ -40,6 +40,8 @@ pub struct OpenAction {
     pub deadline_seconds: u32,
     /// When it may not start any more.
     pub deadline_at: Timestamp,
+    /// When enough people had agreed, while it waits for being decided again.
+    pub approved_at: Option<Timestamp>,
     /// When it was let go ahead; never for a dry run.
     pub reserved_at: Option<Timestamp>,
     /// Trace context of the request.
@@ -62,6 +64,7 @@ struct Row {
     target_uid: Option<String>,
     deadline_seconds: i32,
     deadline_at: Stored,
+    approved_at: Option<Stored>,
     reserved_at: Option<Stored>,
     traceparent: String,
 }
@@ -84,6 +87,7 @@ impl TryFrom<Row> for OpenAction {
             target_uid: row.target_uid,
             deadline_seconds: row.deadline_seconds.cast_unsigned(),
             deadline_at: row.deadline_at.to_jiff(),
+            approved_at: row.approved_at.map(|at| at.to_jiff()),
             reserved_at: row.reserved_at.map(|at| at.to_jiff()),
             traceparent: row.traceparent,
         })
@@ -122,7 +126,8 @@ pub async fn lease(
          update actions set driver = $1, driver_until = clock_timestamp() + make_interval(secs => $2) \
          from without_flush where id in ( \
              select a.id from actions a \
-             where a.state in ('queued', 'running', 'unknown') \
+             where a.state in ('awaiting-approval', 'queued', 'running', 'unknown') \
+               and (a.state <> 'awaiting-approval' or a.approved_at is not null or a.deadline_at < clock_timestamp()) \
                and (a.driver_until is null or a.driver_until < clock_timestamp()) \
                and (a.state <> 'queued' or a.deadline_at < clock_timestamp() or not exists ( \
                    select 1 from actions b \
@@ -163,7 +168,7 @@ pub async fn renew_lease(
 pub async fn release_leases(conn: &mut PgConnection, driver: Uuid) -> Result<(), Error> {
     sqlx::query!(
         "update actions set driver = null, driver_until = null \
-         where driver = $1 and state in ('queued', 'running', 'unknown')",
+         where driver = $1 and state in ('awaiting-approval', 'queued', 'running', 'unknown')",
         driver
     )
     .execute(conn)
@@ -177,7 +182,8 @@ pub async fn find(conn: &mut PgConnection, id: ActionId) -> Result<Option<OpenAc
         Row,
         r#"select id, type, cluster, namespace, kind, name, params, dry_run, requested_by, requester_roles,
                   metadata, state, target_uid, deadline_seconds, deadline_at as "deadline_at: Stored",
-                  reserved_at as "reserved_at: Stored", traceparent
+                  approved_at as "approved_at: Stored", reserved_at as "reserved_at: Stored",
+                  traceparent
            from actions where id = $1"#,
         id.0
     )
@@ -193,7 +199,8 @@ pub async fn lock(conn: &mut PgConnection, id: ActionId) -> Result<Option<OpenAc
         Row,
         r#"select id, type, cluster, namespace, kind, name, params, dry_run, requested_by, requester_roles,
                   metadata, state, target_uid, deadline_seconds, deadline_at as "deadline_at: Stored",
-                  reserved_at as "reserved_at: Stored", traceparent
+                  approved_at as "approved_at: Stored", reserved_at as "reserved_at: Stored",
+                  traceparent
            from actions where id = $1 for update"#,
         id.0
     )
@@ -219,6 +226,64 @@ pub async fn move_state(
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Lets a locked action wait for people until `deadline_at`; it does not count for limits any more.
+pub async fn await_approval(
+    conn: &mut PgConnection,
+    id: ActionId,
+    deadline_at: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update actions set state = 'awaiting-approval', approved_at = null, reserved_at = null, \
+             deadline_at = $2, updated_at = clock_timestamp() \
+         where id = $1 and state in ('awaiting-approval', 'queued')",
+        id.0,
+        Stored::from(deadline_at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Says whether enough people have agreed to a locked action, and how long it may wait from now on.
+pub async fn set_approved(
+    conn: &mut PgConnection,
+    id: ActionId,
+    approved_at: Option<Timestamp>,
+    deadline_at: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update actions set approved_at = $2, deadline_at = $3, updated_at = clock_timestamp() \
+         where id = $1 and state = 'awaiting-approval'",
+        id.0,
+        approved_at.map(Stored::from) as _,
+        Stored::from(deadline_at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Queues a locked action that waited for people, or was queued already. It counts for limits from
+/// `reserved_at` on, unless it did before.
+pub async fn let_ahead(
+    conn: &mut PgConnection,
+    id: ActionId,
+    reserved_at: Option<Timestamp>,
+    deadline_at: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update actions set state = 'queued', approved_at = null, reserved_at = coalesce(reserved_at, $2), \
+             deadline_at = $3, updated_at = clock_timestamp() \
+         where id = $1 and state in ('awaiting-approval', 'queued')",
+        id.0,
+        reserved_at.map(Stored::from) as _,
+        Stored::from(deadline_at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Moves a locked action from `queued` to `running`, with the attempt that is ordered; false, and the
@@ -260,7 +325,7 @@ pub async fn was_acted_on_since(
         r#"select exists (
                select 1 from actions b
                where (b.cluster, b.namespace, b.kind, b.name) = ($1, $2, $3, $4) and b.updated_at > $5
-                 and b.id <> $6 and not b.dry_run and b.state not in ('queued', 'running', 'unknown')
+                 and b.id <> $6 and not b.dry_run and b.state not in ('awaiting-approval', 'queued', 'running', 'unknown')
                  and exists (select 1 from attempts where action_id = b.id)) as "was!""#,
         action.target.cluster,
         action.target.namespace,

@@ -45,6 +45,32 @@ pub async fn insert(conn: &mut PgConnection, entry: NewEntry<'_>) -> Result<(), 
     Ok(())
 }
 
+/// Inserts entries by one statement, however many they are.
+pub async fn insert_all(conn: &mut PgConnection, new: &[NewEntry<'_>]) -> Result<(), Error> {
+    let ids: Vec<Uuid> = new.iter().map(|entry| entry.id.0).collect();
+    let kinds: Vec<&str> = new.iter().map(|entry| entry.kind).collect();
+    let times: Vec<Stored> = new.iter().map(|entry| entry.at.into()).collect();
+    let principals: Vec<&str> = new.iter().map(|entry| entry.principal).collect();
+    let action_ids: Vec<Option<Uuid>> = new.iter().map(|entry| entry.action_id.map(|id| id.0)).collect();
+    let request_ids: Vec<Option<&str>> = new.iter().map(|entry| entry.request_id).collect();
+    let bodies: Vec<&[u8]> = new.iter().map(|entry| entry.body).collect();
+    sqlx::query!(
+        "insert into audit.entries (id, kind, at, principal, action_id, request_id, body) \
+         select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::uuid[], $6::text[], \
+             $7::bytea[])",
+        &ids,
+        &kinds as _,
+        &times as _,
+        &principals as _,
+        &action_ids as _,
+        &request_ids as _,
+        &bodies as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Stores a text from a person.
 pub async fn insert_text(conn: &mut PgConnection, id: Uuid, text: &str) -> Result<(), Error> {
     sqlx::query!("insert into audit.texts (id, body) values ($1, $2)", id, text).execute(conn).await?;

@@ -2,6 +2,7 @@
 //! "not found" is `None`, a move that was not possible is `false`.
 
 pub mod actions;
+pub mod approvals;
 pub mod attempts;
 pub mod capacity;
 pub mod clients;
@@ -48,6 +49,8 @@ const STATEMENT_TIMEOUT: &str = "2s";
 /// Longest wait for a row or for a duplicate in flight, judged by Postgres. Below
 /// [`ANSWER_WITHIN`], so that a lock is told from a database that is away.
 const LOCK_TIMEOUT: &str = "1900ms";
+/// The same for a transaction that many requests share.
+const LOCK_TIMEOUT_SHARED: &str = "100ms";
 /// A transaction whose client fell silent must not hold its locks for long.
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "10s";
 /// Longest time the database has for one use case before its commit, judged here because a stopped
@@ -145,6 +148,15 @@ impl Store {
 /// Why Postgres let nobody in does not matter to callers: nothing was asked of it yet.
 fn no_connection(error: sqlx::Error) -> Error {
     Error::AuditUnavailable(Some(error))
+}
+
+/// Makes a transaction give up soon on locks that others hold: those who wait with it have nothing to do
+/// with them.
+pub async fn wait_briefly_for_locks(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query_scalar!("select set_config('lock_timeout', $1, true)", LOCK_TIMEOUT_SHARED)
+        .fetch_one(conn)
+        .await?;
+    Ok(())
 }
 
 /// Gives database work that long. When the time is over nothing was committed, because the work does

@@ -20,6 +20,24 @@ pub async fn spend(conn: &mut PgConnection, nonce: &Nonce) -> Result<bool, Error
     Ok(done.rows_affected() == 1)
 }
 
+/// Uses nonces up, in one order for everybody; those that were not used before. Waits as [`spend`] does.
+pub async fn spend_all(conn: &mut PgConnection, nonces: &[&Nonce]) -> Result<Vec<(String, String)>, Error> {
+    let key_ids: Vec<&str> = nonces.iter().map(|nonce| nonce.key_id.as_str()).collect();
+    let texts: Vec<&str> = nonces.iter().map(|nonce| nonce.nonce.as_str()).collect();
+    let until: Vec<Stored> = nonces.iter().map(|nonce| nonce.keep_until.into()).collect();
+    let spent = sqlx::query!(
+        "insert into nonces (key_id, nonce, keep_until) \
+         select * from unnest($1::text[], $2::text[], $3::timestamptz[]) as new (key_id, nonce, keep_until) \
+         order by key_id, nonce on conflict do nothing returning key_id, nonce",
+        &key_ids as _,
+        &texts as _,
+        &until as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(spent.into_iter().map(|row| (row.key_id, row.nonce)).collect())
+}
+
 /// Whether a nonce was used before.
 pub async fn is_spent(conn: &mut PgConnection, nonce: &Nonce) -> Result<bool, Error> {
     Ok(sqlx::query_scalar!(

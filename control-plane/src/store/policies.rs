@@ -59,6 +59,21 @@ pub struct ActiveVersion {
     pub entry: Vec<u8>,
 }
 
+/// What Postgres says of an active version and its entry, without sending them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActivePrint {
+    /// The policy's name.
+    pub name: String,
+    /// Its number, from 1.
+    pub version: i32,
+    /// Digest of the document, as it was stored.
+    pub digest: String,
+    /// SHA-256 of the document as it lies there now.
+    pub document: Vec<u8>,
+    /// SHA-256 of the entry as it lies there now.
+    pub entry: Vec<u8>,
+}
+
 /// Policies by name, those after `after`.
 pub async fn list(conn: &mut PgConnection, after: Option<&str>, limit: i64) -> Result<Vec<Policy>, Error> {
     Ok(sqlx::query_as!(
@@ -252,6 +267,20 @@ pub async fn active_versions(conn: &mut PgConnection) -> Result<Vec<ActiveVersio
     Ok(sqlx::query_as!(
         ActiveVersion,
         "select v.name, v.version, v.document, v.digest, e.body as entry from policies p \
+         join policy_versions v on v.name = p.name and v.version = p.active_version \
+         join audit.entries e on e.id = v.entry_id order by v.name"
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// What [`active_versions`] would give, to be compared with what was read before.
+pub async fn active_prints(conn: &mut PgConnection) -> Result<Vec<ActivePrint>, Error> {
+    Ok(sqlx::query_as!(
+        ActivePrint,
+        "select v.name, v.version, v.digest, \
+                sha256(convert_to(v.document, 'UTF8')) as \"document!\", sha256(e.body) as \"entry!\" \
+         from policies p \
          join policy_versions v on v.name = p.name and v.version = p.active_version \
          join audit.entries e on e.id = v.entry_id order by v.name"
     )

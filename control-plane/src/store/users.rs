@@ -46,6 +46,37 @@ pub async fn insert_role(conn: &mut PgConnection, id: UserId, role: &str) -> Res
     Ok(())
 }
 
+/// Takes a role from a person; false when they did not hold it.
+pub async fn delete_role(conn: &mut PgConnection, id: UserId, role: &str) -> Result<bool, Error> {
+    let done = sqlx::query!("delete from user_roles where user_id = $1 and role = $2", id.0, role);
+    Ok(done.execute(conn).await?.rows_affected() == 1)
+}
+
+/// Somebody who holds a role.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Their id.
+    pub id: UserId,
+    /// Their e-mail address.
+    pub email: String,
+}
+
+/// Most holders of a role that are looked up: a page is for people, not for address books.
+const HOLDERS_MAX: i64 = 50;
+
+/// Those who hold a role and may sign in, by e-mail address.
+pub async fn holders(conn: &mut PgConnection, role: &str) -> Result<Vec<Holder>, Error> {
+    let rows = sqlx::query!(
+        "select id, email from users join user_roles on user_id = id \
+         where role = $1 and disabled_at is null order by email limit $2",
+        role,
+        HOLDERS_MAX,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| Holder { id: UserId(row.id), email: row.email }).collect())
+}
+
 /// The person of an e-mail address, if they may sign in.
 pub async fn find_by_email(conn: &mut PgConnection, email: &str) -> Result<Option<User>, Error> {
     let row = sqlx::query!(

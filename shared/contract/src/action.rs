@@ -209,6 +209,8 @@ impl Change {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionState {
+    /// Allowed, if the people agree who are asked.
+    AwaitingApproval,
     /// Allowed; waits for its turn on the target.
     Queued,
     /// An order was signed for it.
@@ -219,7 +221,7 @@ pub enum ActionState {
     Succeeded,
     /// Tried, and the target is not as wanted.
     Failed,
-    /// Policy said no.
+    /// Policy said no, or somebody who was asked.
     Denied,
     /// The executor said no before it touched anything.
     Refused,
@@ -231,7 +233,8 @@ pub enum ActionState {
 
 impl ActionState {
     /// All states, in the order of [the flow](self).
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::AwaitingApproval,
         Self::Queued,
         Self::Running,
         Self::Unknown,
@@ -246,6 +249,7 @@ impl ActionState {
     /// The name used in JSON, tables and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::AwaitingApproval => "awaiting-approval",
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Unknown => "unknown",
@@ -261,7 +265,7 @@ impl ActionState {
     /// Whether the action has ended; an ended action never changes its state again.
     pub fn is_final(self) -> bool {
         match self {
-            Self::Queued | Self::Running | Self::Unknown => false,
+            Self::AwaitingApproval | Self::Queued | Self::Running | Self::Unknown => false,
             Self::Succeeded
             | Self::Failed
             | Self::Denied
@@ -292,7 +296,7 @@ impl FromStr for ActionState {
 /// The text names no [`ActionState`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "state `{0}` must be one of queued, running, unknown, succeeded, failed, denied, refused, cancelled, expired"
+    "state `{0}` must be one of awaiting-approval, queued, running, unknown, succeeded, failed, denied, refused, cancelled, expired"
 )]
 pub struct UnknownState(pub String);
 

@@ -120,5 +120,9 @@ codes! {
         Cancelled = "cancelled",
         /// Policy said no.
         PolicyDenied = "policy-denied",
+        /// Somebody who was asked to approve it said no.
+        ApprovalDenied = "approval-denied",
+        /// Not enough people agreed in time.
+        ApprovalExpired = "approval-expired",
     }
 }

@@ -53,4 +53,20 @@ pub struct Intent {
     pub decision_id: DecisionId,
     /// The policy set the decision was taken from.
     pub policy_digest: Digest,
+    /// The people on whose word it goes ahead; none where policy asks nobody. Not in entries of releases
+    /// that asked nobody.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+}
+
+/// One person's word for an action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Approval {
+    /// Who: `user:…`.
+    pub principal: String,
+    /// Digest of exactly what they agreed to.
+    pub digest: Digest,
+    /// The audit entry that says so.
+    pub entry_id: EntryId,
 }

@@ -9,11 +9,12 @@ use crate::digest::Digest;
 use crate::dsse::Envelope;
 use crate::facts::Facts;
 use crate::ids::{ActionId, DecisionId, LedgerId};
+use crate::intent::Approval;
 use crate::target::Target;
 
 /// Version of everything in this module and in [`crate::receipt`]. It rises with each change of
 /// them; another version is refused as `contract-unsupported`, never read half-way.
-pub const CONTRACT_VERSION: u32 = 2;
+pub const CONTRACT_VERSION: u32 = 3;
 /// Longest span between `issued_at` and `not_after` an executor accepts, in seconds.
 pub const ORDER_LIFETIME_SECONDS_MAX: u32 = 60;
 /// How far an order's `issued_at` may lie ahead of the executor's clock, in seconds.
@@ -83,6 +84,10 @@ pub struct Act {
     pub decision_id: DecisionId,
     /// The policy set it was taken from.
     pub policy_digest: Digest,
+    /// The people on whose word it goes ahead; none where policy asks nobody. Not in orders of version 2,
+    /// which a ledger may still have to carry out.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     /// The exact bytes of the audit entry of kind `action.intent`, in base64.
     pub intent: String,
 }

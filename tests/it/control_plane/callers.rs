@@ -23,6 +23,10 @@ POST /api/v1/actions/{id}/cancel             401 404 404 403 404 403
 POST /api/v1/actions/{id}/close              401 403 403 403 404 403
 GET  /api/v1/reviews                         401 403 200 200 200 200
 POST /api/v1/actions/{id}/review             401 403 404 404 404 404
+GET  /api/v1/approvals                       401 403 200 200 200 200
+POST /api/v1/actions/{id}/approve            401 403 404 404 404 404
+POST /api/v1/actions/{id}/deny               401 403 404 404 404 404
+POST /api/v1/actions/{id}/withdraw-approval  401 403 404 404 404 404
 GET  /api/v1/decisions/{id}                  401 404 404 404 404 403
 POST /api/v1/policy/evaluate                 401 400 400 403 400 403
 POST /api/v1/policy/validate                 401 403 422 422 422 403
@@ -62,6 +66,7 @@ fn body(method: &str, path: &str) -> Value {
     match path {
         "/api/v1/webhooks/{name}" if method == "PUT" => json!({ "url": "http://127.0.0.1" }),
         "/api/v1/actions/{id}/review" => json!({ "comment": "seen" }),
+        "/api/v1/actions/{id}/deny" => json!({ "reason": "not now" }),
         "/api/v1/policies/{name}/activate" => json!({ "version": 1 }),
         "/api/v1/policy/evaluate" => json!({ "action": "restart", "resource": "nothing" }),
         "/api/v1/policy/who-can" => json!({ "action": "restart", "resource": "nothing" }),

@@ -232,6 +232,7 @@ impl Bench {
             dry_run: false,
             decision_id: Uuid::from_bytes(random()).into(),
             policy_digest: Digest::of(b"policies"),
+            approvals: Vec::new(),
             intent: String::new(),
         };
         write_intent(&mut act)?;
@@ -343,6 +344,7 @@ pub(crate) fn write_intent(act: &mut Act) -> Result<()> {
             dry_run: act.dry_run,
             decision_id: act.decision_id,
             policy_digest: act.policy_digest,
+            approvals: act.approvals.clone(),
         },
     };
     act.intent = base64_encode(&canonical::to_bytes(&entry)?);

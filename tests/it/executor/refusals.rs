@@ -6,7 +6,7 @@ use aegis_contract::code::RefusalCode;
 use aegis_contract::dsse::OrderKey;
 use aegis_contract::facts::Observation;
 use aegis_contract::key::SharedSecret;
-use aegis_contract::order::{Act, Instruction, Observe, Order, Resolve};
+use aegis_contract::order::{Act, CONTRACT_VERSION, Instruction, Observe, Order, Resolve};
 use aegis_contract::receipt::Stage;
 use aegis_contract::target::Kind;
 use aegis_tests::paths::random;
@@ -35,8 +35,9 @@ async fn bytes_that_are_no_order_for_this_executor_leave_nothing_in_the_ledger()
     let mut flipped: serde_json::Value = serde_json::from_slice(&body)?;
     let text = flipped["order"]["payload"].as_str().unwrap_or_default().to_owned();
     flipped["order"]["payload"] = json!(text.replacen('a', "b", 1));
-    let newer = canonical::to_bytes(&json!({ "contract": 3, "halt": true }))?;
-    let older = canonical::to_bytes(&Order { contract: 1, ..sound.clone() })?;
+    let newer = canonical::to_bytes(&json!({ "contract": CONTRACT_VERSION + 1, "halt": true }))?;
+    let older = canonical::to_bytes(&Order { contract: CONTRACT_VERSION - 1, ..sound.clone() })?;
+    let headless = canonical::to_bytes(&json!({ "contract": CONTRACT_VERSION }))?;
     let elsewhere = Order { audience: "other".to_owned(), ..sound.clone() };
 
     for (body, status, code) in [
@@ -47,7 +48,7 @@ async fn bytes_that_are_no_order_for_this_executor_leave_nothing_in_the_ledger()
         (serde_json::to_vec(&flipped)?, 401, RefusalCode::SignatureInvalid),
         (sign_with(&bench.order_key, &newer)?, 400, RefusalCode::ContractUnsupported),
         (sign_with(&bench.order_key, &older)?, 400, RefusalCode::ContractUnsupported),
-        (sign_with(&bench.order_key, b"{\"contract\":2}")?, 400, RefusalCode::OrderMalformed),
+        (sign_with(&bench.order_key, &headless)?, 400, RefusalCode::OrderMalformed),
         (bench.sign(&elsewhere)?, 403, RefusalCode::AudienceMismatch),
     ] {
         let answer = bench.send(0, &body, 0).await?;

@@ -41,7 +41,7 @@ pub(super) async fn deploy_empty(scene: &Scene, names: &[String]) -> Result<()> 
 }
 
 /// Asks as a caller until the answer is not "come again".
-pub(super) async fn asked(caller: &Caller, request: &Value) -> Result<Answer> {
+pub(crate) async fn asked(caller: &Caller, request: &Value) -> Result<Answer> {
     let key = random_name(32);
     answered(|| caller.ask_with_key(&key, request, 0)).await
 }
@@ -53,7 +53,7 @@ pub(super) async fn decision_of(scene: &Scene, body: &Value) -> Result<Value> {
 }
 
 /// Whether a request was denied because a limit of that type had no room.
-pub(super) fn expect_limited(answer: &Answer, limit: &str) {
+pub(crate) fn expect_limited(answer: &Answer, limit: &str) {
     assert_eq!((answer.status, answer.code()), (403, "policy-denied"), "{}", answer.text);
     let reason = answer.body["reason"].as_str().unwrap_or_default();
     assert!(reason.starts_with("LIMIT_EXCEEDED ("), "{}", answer.text);

@@ -4,7 +4,7 @@ use aegis_tests::callers::{Answer, Caller};
 use aegis_tests::eventually::eventually;
 use aegis_tests::stack::StackOptions;
 use aegis_tests::workload::deployment;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 use tokio::task::JoinSet;
@@ -47,7 +47,20 @@ async fn storm(scene: &Scene, caller: &Caller, requests: Vec<Value>) -> Result<(
     }
     let answers = asking.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
     assert_eq!(deadlocks(scene).await?, 0);
+    if let Some(answer) = answers.iter().find(|answer| answer.status >= 500) {
+        bail!("{}\n{}", answer.text, faults(scene)?);
+    }
     Ok(answers.into_iter().partition(|answer| answer.status == 202))
+}
+
+/// What the control planes logged of faults of their own.
+fn faults(scene: &Scene) -> Result<String> {
+    let mut lines = String::new();
+    for file in std::fs::read_dir(scene.stack.logs())? {
+        let text = std::fs::read_to_string(file?.path())?;
+        lines.extend(text.lines().filter(|line| line.contains("ERROR")).map(|line| format!("{line}\n")));
+    }
+    Ok(lines)
 }
 
 async fn deadlocks(scene: &Scene) -> Result<i64> {
@@ -108,7 +121,7 @@ async fn of_sixty_four_requests_at_once_at_two_control_planes_never_one_too_many
 async fn a_breaker_opens_on_failures_for_everybody_at_once_and_closes_by_itself() -> Result<()> {
     let (scene, names) = scene().await?;
     let limit =
-        json!({ "type": "breaker", "per": "cluster", "failures": 2, "seconds": 600, "openSeconds": 20 });
+        json!({ "type": "breaker", "per": "cluster", "failures": 2, "seconds": 600, "openSeconds": 40 });
     activate(&scene, "breaker", json!({ "limits": [limit] })).await?;
     let stuck = [deployment("stuck-a", "app:unready", 1), deployment("stuck-b", "app:unready", 1)];
     for manifest in stuck {

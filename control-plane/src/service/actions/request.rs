@@ -25,12 +25,13 @@ use crate::error::{Denial, Error};
 use crate::metrics::Tally;
 use crate::permission::Permission;
 use crate::principal::Caller;
+use crate::service::approvals::{Gate, Passing, Subject, gate};
 use crate::service::decide::{Decided, Occasion, Purpose, decide, denial_of};
 use crate::service::dispatch::{NewIntent, Outcome, write_intent};
 use crate::service::{Services, noting_replay, spend_nonce};
 use crate::store::actions::{self, Action, NewAction};
 use crate::store::idempotency::{self, Known};
-use crate::store::{ANSWER_WITHIN, commit, decisions, nonces, within};
+use crate::store::{ANSWER_WITHIN, commit, decisions, dispatch, nonces, within};
 
 /// How long an executor may take to say what the target looks like.
 const FACTS_WITHIN: Duration = Duration::from_secs(1);
@@ -205,7 +206,7 @@ async fn record(
         observed: Some(observed),
         purpose: Purpose::Act { action_id: id, dry_run: valid.dry_run, reserved_at: None },
     };
-    let decided = decide(&mut tx, &valid.asked, occasion).await?;
+    let decided = decide(&mut tx, &services.policies, &valid.asked, occasion).await?;
     let tally = Tally::of(&decided);
     insert_action(&mut tx, caller, request, valid, observed, &decided, reason.map(|text| text.text_id), id)
         .await?;
@@ -283,7 +284,9 @@ async fn insert_action(
         Observed::Present(facts) => Some(facts.uid.as_str()),
         Observed::Absent | Observed::Refused { .. } => None,
     };
-    let goes_ahead = decided.effect == Effect::Allow && target_uid.is_some();
+    let is_possible = decided.effect == Effect::Allow && target_uid.is_some();
+    let waits = is_possible && !decided.decision.obligations.approvals.is_empty();
+    let counts = is_possible && !waits && !valid.dry_run;
     let new = NewAction {
         id,
         target: &valid.target,
@@ -297,7 +300,9 @@ async fn insert_action(
         target_uid,
         deadline_seconds: valid.deadline_seconds,
         deadline_at: at + SignedDuration::from_secs(valid.deadline_seconds.into()),
-        reserved_at: (goes_ahead && !valid.dry_run).then_some(decided.decided_at),
+        // What has not been decided to wait is queued, if only to be ended at once.
+        state: if waits { ActionState::AwaitingApproval } else { ActionState::Queued },
+        reserved_at: counts.then_some(decided.decided_at),
         at,
         traceparent: &request.trace.to_string(),
     };
@@ -327,6 +332,21 @@ async fn follow(
             (ActionState::Refused, Outcome::without_receipt(code.as_str(), message.clone()))
         }
         (Effect::Allow, Observed::Present(facts)) => {
+            let subject = Subject {
+                action_id: id,
+                target: &valid.target,
+                change: &valid.change,
+                dry_run: valid.dry_run,
+                requested_by: &caller.name,
+            };
+            let passing = Passing { by: &caller.name, request_id: Some(&caller.request_id) };
+            let approvals = match gate(conn, subject, decided, facts, passing).await? {
+                Gate::Open(approvals) => approvals,
+                Gate::Closed(until) => {
+                    dispatch::await_approval(conn, id, until).await?;
+                    return Ok(ACCEPTED);
+                }
+            };
             let new = NewIntent {
                 action_id: id,
                 attempt: 1,
@@ -337,6 +357,7 @@ async fn follow(
                 dry_run: valid.dry_run,
                 decided,
                 facts,
+                approvals,
             };
             write_intent(conn, new).await?;
             return Ok(ACCEPTED);

@@ -2,6 +2,7 @@
 
 use aegis_contract::action::ActionState;
 use aegis_contract::ids::ActionId;
+use aegis_contract::intent::Entry;
 use aegis_contract::order::{Act, Instruction};
 use aegis_contract::strict;
 use aegis_runtime::clock;
@@ -53,6 +54,8 @@ pub async fn claim(
     if action.state != ActionState::Queued {
         return Ok(Claim::NotQueued);
     }
+    // Before the policy set is held: activations do not wait for whoever holds up this.
+    let newest = intents::newest(&mut tx, id).await?;
     let before = clock::now();
     let (policy_digest, now) = policies::active_digest_for_share(&mut tx).await?;
     safeguards.note_clock(ClockReading { before, database: now, after: clock::now() });
@@ -60,11 +63,11 @@ pub async fn claim(
         return Ok(Claim::ClockSkewed);
     }
     if now >= action.deadline_at {
-        expire(&mut tx, id, ActionState::Queued, &action.requested_by).await?;
+        expire(&mut tx, &action).await?;
         commit(tx, Some(id)).await?;
         return Ok(Claim::NotQueued);
     }
-    let newest = intents::newest(&mut tx, id).await?.filter(|newest| is_valid(newest, &policy_digest, now));
+    let newest = newest.filter(|newest| is_valid(newest, &policy_digest, now));
     let Some(Newest { intent, entry, .. }) = newest else { return Ok(Claim::Stale) };
     let Some(ledger) = link.ledger else { return Ok(Claim::Stale) };
     let signed = SignedAttempt::new(link, ledger, &action, &intent, &entry, now, lifetime)?;
@@ -108,6 +111,8 @@ impl SignedAttempt {
         lifetime: SignedDuration,
     ) -> Result<Self, Error> {
         let not_after = (now + lifetime).min(action.deadline_at);
+        let written: Entry<aegis_contract::intent::Intent> =
+            serde_json::from_slice(intent_bytes).map_err(Error::internal)?;
         let act = Act {
             action_id: action.id,
             attempt: intent.attempt,
@@ -119,6 +124,7 @@ impl SignedAttempt {
             dry_run: action.dry_run,
             decision_id: intent.decision_id,
             policy_digest: intent.policy_digest.parse().map_err(Error::internal)?,
+            approvals: written.data.approvals,
             intent: strict::base64_encode(intent_bytes),
         };
         let order = link.sign(Instruction::Act(Box::new(act)), now, not_after)?;

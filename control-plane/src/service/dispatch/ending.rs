@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use super::DISPATCHER;
 use crate::audit::{self, Kind, Record};
 use crate::error::Error;
-use crate::store::dispatch;
+use crate::store::dispatch::{self, OpenAction};
 
 /// How an action ended, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,28 +78,23 @@ pub async fn end_action(conn: &mut PgConnection, ending: Ending<'_>) -> Result<b
     Ok(true)
 }
 
-/// Ends an action whose time to start is over and which certainly was not begun.
-pub async fn expire(
-    conn: &mut PgConnection,
-    action_id: ActionId,
-    from: ActionState,
-    on_behalf_of: &str,
-) -> Result<bool, Error> {
-    let outcome = Outcome::without_receipt(
-        OutcomeCode::DeadlinePassed.as_str(),
-        "the action could not be started before its deadline; nothing was written",
-    );
-    end_action(
-        conn,
-        Ending {
-            action_id,
-            from: &[from],
-            to: ActionState::Expired,
-            principal: DISPATCHER,
-            on_behalf_of: Some(on_behalf_of),
-            request_id: None,
-            outcome: &outcome,
-        },
-    )
-    .await
+/// Ends an action whose time to start, or to be approved, is over and which certainly was not begun.
+pub async fn expire(conn: &mut PgConnection, action: &OpenAction) -> Result<bool, Error> {
+    let lacks_people = action.state == ActionState::AwaitingApproval && action.approved_at.is_none();
+    let (code, message) = if lacks_people {
+        (OutcomeCode::ApprovalExpired, "not enough people agreed in time; nothing was written")
+    } else {
+        let message = "the action could not be started before its deadline; nothing was written";
+        (OutcomeCode::DeadlinePassed, message)
+    };
+    let ending = Ending {
+        action_id: action.id,
+        from: &[action.state],
+        to: ActionState::Expired,
+        principal: DISPATCHER,
+        on_behalf_of: Some(&action.requested_by),
+        request_id: None,
+        outcome: &Outcome::without_receipt(code.as_str(), message),
+    };
+    end_action(conn, ending).await
 }

@@ -3,7 +3,7 @@
 use aegis_contract::action::Change;
 use aegis_contract::facts::Facts;
 use aegis_contract::ids::ActionId;
-use aegis_contract::intent::Intent;
+use aegis_contract::intent::{Approval, Intent};
 use aegis_contract::order::Preconditions;
 use aegis_contract::target::Target;
 use sqlx::PgConnection;
@@ -15,7 +15,7 @@ use crate::service::reviews;
 use crate::store::intents;
 
 /// An intent to be written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NewIntent<'a> {
     /// The action it belongs to.
     pub action_id: ActionId,
@@ -35,17 +35,13 @@ pub struct NewIntent<'a> {
     pub decided: &'a Decided,
     /// What that decision saw.
     pub facts: &'a Facts,
+    /// The people on whose word it goes ahead.
+    pub approvals: Vec<Approval>,
 }
 
 /// Appends the `action.intent` entry, whose bytes the order will carry, and supersedes earlier ones.
 pub async fn write_intent(conn: &mut PgConnection, new: NewIntent<'_>) -> Result<(), Error> {
-    let preconditions = Preconditions::of(new.change, new.facts).ok_or_else(|| {
-        Error::internal(anyhow::anyhow!(
-            "the executor's facts of {} lack what {} writes",
-            new.target,
-            new.change.action_type()
-        ))
-    })?;
+    let preconditions = preconditions_of(new.target, new.change, new.facts)?;
     let data = Intent {
         attempt: new.attempt,
         target: new.target.clone(),
@@ -53,6 +49,7 @@ pub async fn write_intent(conn: &mut PgConnection, new: NewIntent<'_>) -> Result
         dry_run: new.dry_run,
         decision_id: new.decided.decision_id,
         policy_digest: new.decided.policy_digest,
+        approvals: new.approvals.clone(),
     };
     let entry = audit::append(
         conn,
@@ -75,4 +72,15 @@ pub async fn write_intent(conn: &mut PgConnection, new: NewIntent<'_>) -> Result
     };
     intents::insert(conn, new.action_id, &intent).await?;
     reviews::ask(conn, new).await
+}
+
+/// What must still hold of the target when it is changed, as it was seen.
+///
+/// # Errors
+/// When the facts lack what the change writes.
+pub fn preconditions_of(target: &Target, change: &Change, facts: &Facts) -> Result<Preconditions, Error> {
+    Preconditions::of(change, facts).ok_or_else(|| {
+        let action = change.action_type();
+        Error::internal(anyhow::anyhow!("the executor's facts of {target} lack what {action} writes"))
+    })
 }

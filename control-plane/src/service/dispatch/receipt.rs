@@ -231,7 +231,7 @@ async fn close_attempt(
     }
     attempts::set_closed(conn, action.id, attempt.number).await?;
     if dispatch::clock(conn).await? >= action.deadline_at {
-        expire(conn, action.id, action.state, &action.requested_by).await?;
+        expire(conn, action).await?;
         return Ok(Recorded::Over);
     }
     dispatch::move_state(conn, action.id, action.state, ActionState::Queued).await?;

@@ -1,11 +1,13 @@
-//! Deciding a queued action again: its decision is too old, the policies changed, or an attempt was
-//! closed without having begun.
+//! Deciding an action again: its decision is too old, the policies changed, an attempt was closed
+//! without having begun, or enough people have agreed to it.
 
 use std::time::Duration;
 
 use aegis_contract::action::ActionState;
 use aegis_contract::code::{OutcomeCode, RefusalCode};
+use aegis_contract::facts::Facts;
 use aegis_contract::ids::ActionId;
+use aegis_contract::intent::Approval;
 use aegis_policy::Effect;
 use aegis_runtime::trace_context::TraceContext;
 use sqlx::PgConnection;
@@ -13,7 +15,9 @@ use sqlx::PgConnection;
 use super::{DISPATCHER, Ending, NewIntent, Outcome, end_action, expire, write_intent};
 use crate::client::executor::{ExecutorClient, Observed};
 use crate::error::Error;
+use crate::service::approvals::{Gate, Passing, Subject, gate, start_by};
 use crate::service::decide::{Asked, Decided, Occasion, Purpose, decide};
+use crate::service::policy_set::ActivePolicies;
 use crate::store::dispatch::{self, OpenAction};
 use crate::store::{Store, attempts, commit};
 
@@ -25,14 +29,22 @@ const FACTS_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum Redecided {
     /// Allowed again, with a new intent.
     Intended,
-    /// Not allowed any more, or not possible any more, or no longer queued.
+    /// Allowed if people agree, who are asked now or missing again.
+    Asked,
+    /// Not allowed any more, or not possible any more, or no longer to be decided.
     Over,
     /// The executor could not say what the target looks like; to be tried again.
     FactsUnavailable,
 }
 
-/// Decides a queued action again on fresh facts of the object the first decision saw.
-pub async fn redecide(store: &Store, client: &ExecutorClient, id: ActionId) -> Result<Redecided, Error> {
+/// Decides a queued action again, or one that enough people have agreed to, on fresh facts of the
+/// object the first decision saw.
+pub async fn redecide(
+    store: &Store,
+    policies: &ActivePolicies,
+    client: &ExecutorClient,
+    id: ActionId,
+) -> Result<Redecided, Error> {
     let Some(seen) = dispatch::find(&mut *store.acquire().await?, id).await? else {
         return Ok(Redecided::Over);
     };
@@ -45,22 +57,68 @@ pub async fn redecide(store: &Store, client: &ExecutorClient, id: ActionId) -> R
     };
     let mut tx = store.begin().await?;
     let Some(action) = dispatch::lock(&mut tx, id).await? else { return Ok(Redecided::Over) };
-    if action.state != ActionState::Queued {
+    let is_approved = action.state == ActionState::AwaitingApproval && action.approved_at.is_some();
+    if action.state != ActionState::Queued && !is_approved {
         return Ok(Redecided::Over);
     }
-    let decided = decide_again(&mut tx, &action, &observed).await?;
-    let redecided = match obstacle(&action, &decided, &observed) {
-        Some((to, outcome)) => {
-            end_queued(&mut tx, &action, to, &outcome).await?;
+    let decided = decide_again(&mut tx, policies, &action, &observed).await?;
+    let redecided = match (obstacle(&action, &decided, &observed), &observed) {
+        (None, Observed::Present(facts)) => go_on(&mut tx, &action, &decided, facts).await?,
+        (Some((to, outcome)), _) => {
+            end_waiting(&mut tx, &action, to, &outcome).await?;
             Redecided::Over
         }
-        None => {
-            intend(&mut tx, &action, &decided, &observed).await?;
-            Redecided::Intended
-        }
+        (None, _) => return Err(Error::internal(anyhow::anyhow!("{id} was decided without a target"))),
     };
     commit(tx, Some(id)).await?;
     Ok(redecided)
+}
+
+/// Queues an action with its intent, or lets it wait for people.
+async fn go_on(
+    conn: &mut PgConnection,
+    action: &OpenAction,
+    decided: &Decided,
+    facts: &Facts,
+) -> Result<Redecided, Error> {
+    let subject = Subject {
+        action_id: action.id,
+        target: &action.target,
+        change: &action.change,
+        dry_run: action.dry_run,
+        requested_by: &action.requested_by,
+    };
+    let passing = Passing { by: DISPATCHER, request_id: None };
+    match gate(conn, subject, decided, facts, passing).await? {
+        Gate::Closed(until) => {
+            dispatch::await_approval(conn, action.id, until).await?;
+            Ok(Redecided::Asked)
+        }
+        Gate::Open(approvals) => {
+            let reserved_at = (!action.dry_run).then_some(decided.decided_at);
+            let deadline_at = if action.state == ActionState::AwaitingApproval {
+                start_by(decided.decided_at, action.deadline_seconds)
+            } else {
+                action.deadline_at
+            };
+            dispatch::let_ahead(conn, action.id, reserved_at, deadline_at).await?;
+            intend(conn, action, decided, facts, approvals).await?;
+            Ok(Redecided::Intended)
+        }
+    }
+}
+
+/// Ends an action that waits for people when their time is over; false when it is not.
+pub async fn expire_unapproved(store: &Store, id: ActionId) -> Result<bool, Error> {
+    let mut tx = store.begin().await?;
+    let Some(action) = dispatch::lock(&mut tx, id).await? else { return Ok(true) };
+    let waits = action.state == ActionState::AwaitingApproval;
+    if !waits || dispatch::clock(&mut tx).await? < action.deadline_at {
+        return Ok(false);
+    }
+    expire(&mut tx, &action).await?;
+    commit(tx, Some(id)).await?;
+    Ok(true)
 }
 
 async fn expire_if_late(store: &Store, action: &OpenAction) -> Result<Redecided, Error> {
@@ -68,13 +126,14 @@ async fn expire_if_late(store: &Store, action: &OpenAction) -> Result<Redecided,
     if dispatch::clock(&mut tx).await? < action.deadline_at {
         return Ok(Redecided::FactsUnavailable);
     }
-    expire(&mut tx, action.id, ActionState::Queued, &action.requested_by).await?;
+    expire(&mut tx, action).await?;
     commit(tx, Some(action.id)).await?;
     Ok(Redecided::Over)
 }
 
 async fn decide_again(
     conn: &mut PgConnection,
+    policies: &ActivePolicies,
     action: &OpenAction,
     observed: &Observed,
 ) -> Result<Decided, Error> {
@@ -89,7 +148,7 @@ async fn decide_again(
     let purpose =
         Purpose::Act { action_id: action.id, dry_run: action.dry_run, reserved_at: action.reserved_at };
     let occasion = Occasion { by: DISPATCHER, request_id: None, observed: Some(observed), purpose };
-    let decided = decide(conn, &asked, occasion).await?;
+    let decided = decide(conn, policies, &asked, occasion).await?;
     dispatch::set_decision(conn, action.id, decided.decision_id).await?;
     Ok(decided)
 }
@@ -115,7 +174,7 @@ fn obstacle(action: &OpenAction, decided: &Decided, observed: &Observed) -> Opti
     }
 }
 
-async fn end_queued(
+async fn end_waiting(
     conn: &mut PgConnection,
     action: &OpenAction,
     to: ActionState,
@@ -123,7 +182,7 @@ async fn end_queued(
 ) -> Result<(), Error> {
     let ending = Ending {
         action_id: action.id,
-        from: &[ActionState::Queued],
+        from: &[action.state],
         to,
         principal: DISPATCHER,
         on_behalf_of: Some(&action.requested_by),
@@ -137,9 +196,9 @@ async fn intend(
     conn: &mut PgConnection,
     action: &OpenAction,
     decided: &Decided,
-    observed: &Observed,
+    facts: &Facts,
+    approvals: Vec<Approval>,
 ) -> Result<(), Error> {
-    let Observed::Present(facts) = observed else { return Ok(()) };
     let attempt = attempts::newest(conn, action.id).await?.map_or(1, |attempt| attempt.number + 1);
     let new = NewIntent {
         action_id: action.id,
@@ -151,6 +210,7 @@ async fn intend(
         dry_run: action.dry_run,
         decided,
         facts,
+        approvals,
     };
     write_intent(conn, new).await
 }

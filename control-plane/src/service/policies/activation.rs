@@ -116,12 +116,12 @@ async fn test(services: &Services, name: &str, version: i32) -> Result<String, E
         let mut conn = services.store.acquire().await?;
         policies::find(&mut conn, name).await?.ok_or_else(no_policy)?;
         let version = policies::find_version(&mut conn, name, version).await?.ok_or_else(no_version)?;
-        Ok((policy_set::load_active(&mut conn).await?, version))
+        Ok((services.policies.load(&mut conn).await?, version))
     })
     .await?;
     let policy = super::parse(version.document.into_bytes()).await?;
-    let digest = set.digest().to_string();
-    let failed = tokio::task::spawn_blocking(move || failing_tests(&policy, &set));
+    let digest = set.set().digest().to_string();
+    let failed = tokio::task::spawn_blocking(move || failing_tests(&policy, set.set()));
     let failed = failed.await.map_err(Error::internal)?;
     if failed.is_empty() { Ok(digest) } else { Err(Error::PolicyTestsFailed(failures("", &failed))) }
 }

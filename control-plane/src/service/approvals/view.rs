@@ -1,0 +1,185 @@
+//! Requests for approval as people see them.
+
+use aegis_contract::action::ActionState;
+use aegis_contract::digest::Digest;
+use aegis_contract::ids::ActionId;
+use aegis_policy::{Limit, RuleName};
+use jiff::Timestamp;
+use sqlx::PgConnection;
+
+use super::standing::{self, Given, Standing};
+use crate::error::Error;
+use crate::permission::Permission;
+use crate::principal::{Caller, Principal};
+use crate::service::Services;
+use crate::store::actions::{self, Action};
+use crate::store::{ANSWER_WITHIN, approvals, users, within};
+
+/// A request for approval as a caller sees it.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Digest of what is asked: whoever agrees to it agrees to nothing else.
+    pub digest: Digest,
+    /// Since when.
+    pub asked_at: Timestamp,
+    /// Until when people may answer.
+    pub expires_at: Timestamp,
+    /// The groups that must agree.
+    pub groups: Vec<Group>,
+    /// Who agreed.
+    pub given: Vec<Given>,
+    /// The rules that decided.
+    pub rules: Vec<RuleName>,
+    /// The limits the action will be held to.
+    pub limits: Vec<Limit>,
+    /// Whether the caller is asked.
+    pub is_asked: bool,
+}
+
+/// One group of a request.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The role they hold.
+    pub role: String,
+    /// How many of them must agree.
+    pub min: u32,
+    /// How many are missing.
+    pub missing: u32,
+    /// E-mail addresses of those who may agree; for people who may see all actions.
+    pub people: Option<Vec<String>>,
+}
+
+/// The request for approval of an action that waits for one. One that is not as the audit log has it
+/// is not shown; that is logged.
+///
+/// # Errors
+/// Those of the database.
+pub async fn view(services: &Services, caller: &Caller, action: &Action) -> Result<Option<View>, Error> {
+    if action.state != ActionState::AwaitingApproval {
+        return Ok(None);
+    }
+    within(ANSWER_WITHIN, async {
+        let mut conn = services.store.acquire().await?;
+        seen(&mut conn, caller, action).await
+    })
+    .await
+}
+
+/// Whether the caller is one of the people whom the newest request for approval of an action asks, or
+/// asked when it waited for them.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_asked(services: &Services, caller: &Caller, action: &Action) -> Result<bool, Error> {
+    if !caller.is_user() {
+        return Ok(false);
+    }
+    within(ANSWER_WITHIN, async {
+        let mut conn = services.store.acquire().await?;
+        let Some(standing) = recorded(&mut conn, action).await? else { return Ok(false) };
+        asks(&mut conn, caller, action, &standing).await
+    })
+    .await
+}
+
+/// The actions that wait for approval, the newest first, those after `before` left out: those that the
+/// caller is asked about and has not agreed to, or all.
+///
+/// # Errors
+/// `Forbidden`.
+pub async fn list(
+    services: &Services,
+    caller: &Caller,
+    all: bool,
+    before: Option<ActionId>,
+    limit: u32,
+) -> Result<Vec<(Action, View)>, Error> {
+    caller.require(if all { Permission::ReadActions } else { Permission::ApproveActions })?;
+    within(ANSWER_WITHIN, async {
+        let mut conn = services.store.acquire().await?;
+        let roles = (!all).then_some(caller.roles.as_slice());
+        let (mut found, mut before) = (Vec::new(), before);
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        while found.len() < wanted {
+            let ids = approvals::awaiting(&mut conn, roles, before, limit.into()).await?;
+            let Some(last) = ids.last() else { break };
+            before = Some(*last);
+            for id in ids {
+                let Some(action) = actions::find(&mut conn, id).await? else { continue };
+                let Some(view) = seen(&mut conn, caller, &action).await? else { continue };
+                let has_given = view.given.iter().any(|given| given.principal == caller.name);
+                if all || (view.is_asked && !has_given) {
+                    found.push((action, view));
+                }
+            }
+        }
+        found.truncate(wanted);
+        Ok(found)
+    })
+    .await
+}
+
+async fn seen(conn: &mut PgConnection, caller: &Caller, action: &Action) -> Result<Option<View>, Error> {
+    let Some(standing) = recorded(conn, action).await? else { return Ok(None) };
+    let is_asked = asks(conn, caller, action, &standing).await?;
+    let groups = groups(conn, caller, action, &standing).await?;
+    let Standing { proposal, digest, asked_at, given, .. } = standing;
+    Ok(Some(View {
+        digest,
+        asked_at,
+        expires_at: action.deadline_at,
+        groups,
+        given,
+        rules: proposal.rules,
+        limits: proposal.limits,
+        is_asked,
+    }))
+}
+
+/// The newest request of an action, if it is as the audit log has it.
+async fn recorded(conn: &mut PgConnection, action: &Action) -> Result<Option<Standing>, Error> {
+    match standing::load(conn, action.id, &action.requested_by).await {
+        Err(Error::StateNotInLog { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+async fn asks(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    action: &Action,
+    standing: &Standing,
+) -> Result<bool, Error> {
+    let roles = standing::roles_to_count(conn, &caller.name, &action.requested_by).await?;
+    Ok(standing.proposal.roles().iter().any(|role| roles.contains(role)))
+}
+
+async fn groups(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    action: &Action,
+    standing: &Standing,
+) -> Result<Vec<Group>, Error> {
+    let may_see_people = caller.is_user() && caller.may(Permission::ReadActions);
+    let owner = standing::owner_of(conn, &action.requested_by).await?;
+    let mut groups = Vec::new();
+    for group in &standing.proposal.approvals {
+        let vacancy = standing.vacancies.iter().find(|vacancy| vacancy.role == group.role);
+        let people = if may_see_people {
+            let holders = users::holders(conn, &group.role).await?;
+            let others = holders.into_iter().filter(|holder| {
+                Some(holder.id) != owner && Principal::User(holder.id).to_string() != action.requested_by
+            });
+            Some(others.map(|holder| holder.email).collect())
+        } else {
+            None
+        };
+        groups.push(Group {
+            role: group.role.clone(),
+            min: group.min,
+            missing: vacancy.map_or(0, |vacancy| vacancy.missing),
+            people,
+        });
+    }
+    Ok(groups)
+}

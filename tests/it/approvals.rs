@@ -1,0 +1,6 @@
+//! People who must agree to actions, through the whole stack.
+
+mod answers;
+mod changes;
+mod evidence;
+mod people;
