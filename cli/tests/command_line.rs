@@ -93,7 +93,7 @@ fn what_cannot_be_meant_is_refused_before_anything_is_sent() {
         (&["heal", "restart", "shop/Deployment/web", "--idempotency-key", "a\nb"], "idempotency-key"),
         (&["heal", "restart", "shop/Deployment/web", "--key-id", "k"], "without its secret"),
         (&["heal", "restart", "shop/Deployment/web", "--key-id", "k", "--token", "t"], "cannot be used with"),
-        (&["action", "list", "--state", "done"], "must be one of queued"),
+        (&["action", "list", "--state", "done"], "must be one of awaiting-approval, queued"),
         (&["audit", "search", "--from", "yesterday"], "how long ago"),
         (&["policy", "apply", "/nonexistent.json"], "cannot read /nonexistent.json"),
         (&["sign", "POST", "/x"], "signing needs a key"),

@@ -150,11 +150,9 @@ impl Asked {
         let action = dispatch::lock(&mut tx, id).await?.ok_or_else(not_found)?;
         let standing = standing::load(&mut tx, id, &action.requested_by).await?;
         let roles = standing::roles_to_count(&mut tx, &caller.name, &action.requested_by).await?;
-        let is_asked =
-            |standing: &Standing| standing.proposal.roles().iter().any(|role| roles.contains(role));
         let now = dispatch::clock(&mut tx).await?;
         match standing {
-            Some(standing) if is_asked(&standing) => {
+            Some(standing) if standing.proposal.asks_one_of(&roles) => {
                 if action.state != ActionState::AwaitingApproval || now >= action.deadline_at {
                     return Err(Error::NotAwaitingApproval { state: action.state });
                 }

@@ -67,7 +67,7 @@ impl Executor {
         let name = AttemptName { action_id: act.action_id, attempt: act.attempt };
         for _ in 0..RACES_MAX {
             let Known { ledger, attempt, nonce_used } =
-                self.ledger.look_up(name, &opened.order.nonce).await?;
+                self.ledger.look_up(name, Some(&opened.order.nonce)).await?;
             if let Some(known) = attempt {
                 return self.answer_known(opened, name, known, wait).await;
             }
@@ -244,7 +244,7 @@ impl Executor {
     ) -> Result<Vec<u8>, AnswerError> {
         check_freshness(&opened.order, clock::now())?;
         let name = AttemptName { action_id: resolve.action_id, attempt: resolve.attempt };
-        match self.ledger.resolve(name, &opened.order.nonce).await? {
+        match self.ledger.resolve(name).await? {
             Resolved::Accepted => self.latest(opened, name, Instant::now() + wait).await,
             Resolved::Refused(receipt) => Ok(receipt),
             Resolved::Closed { before } => {

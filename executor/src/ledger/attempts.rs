@@ -94,8 +94,8 @@ pub(crate) enum Resolved {
 }
 
 impl Ledger {
-    /// What is known of an attempt and of the nonce of its order.
-    pub(crate) async fn look_up(&self, name: AttemptName, nonce: &str) -> Result<Known, LedgerError> {
+    /// What is known of an attempt and, if one is given, of the nonce of its order.
+    pub(crate) async fn look_up(&self, name: AttemptName, nonce: Option<&str>) -> Result<Known, LedgerError> {
         let attempt = attempt_number(name.attempt)?;
         let found = bounded(async {
             Ok(sqlx::query!(
@@ -219,7 +219,7 @@ impl Ledger {
 
     /// Closes the named attempt and all earlier ones that are not known, and says how the named one
     /// stands.
-    pub(crate) async fn resolve(&self, name: AttemptName, nonce: &str) -> Result<Resolved, LedgerError> {
+    pub(crate) async fn resolve(&self, name: AttemptName) -> Result<Resolved, LedgerError> {
         let attempt = attempt_number(name.attempt)?;
         let accepted = bounded(async {
             let mut transaction = self.pool.begin().await?;
@@ -247,7 +247,7 @@ impl Ledger {
         if accepted.is_some_and(|accepted| accepted <= attempt) {
             return Ok(Resolved::Accepted);
         }
-        Ok(match self.look_up(name, nonce).await?.attempt {
+        Ok(match self.look_up(name, None).await?.attempt {
             Some(KnownAttempt::Refused { receipt, .. }) => Resolved::Refused(receipt),
             Some(KnownAttempt::Closed { before }) => Resolved::Closed { before },
             Some(KnownAttempt::Accepted { .. }) | None => {

@@ -106,6 +106,11 @@ impl Proposal {
         Ok((bytes, digest))
     }
 
+    /// Whether anybody who holds these roles is asked.
+    pub fn asks_one_of(&self, roles: &[String]) -> bool {
+        self.approvals.iter().any(|group| roles.contains(&group.role))
+    }
+
     /// The roles of its groups.
     pub fn roles(&self) -> Vec<String> {
         self.approvals.iter().map(|group| group.role.clone()).collect()

@@ -162,11 +162,10 @@ async fn count(
     requested_by: &str,
     given: &mut [Given],
 ) -> Result<Vec<Vacancy>, Error> {
-    let asked = proposal.roles();
     let mut people = Vec::with_capacity(given.len());
     for given in given {
         let roles = roles_to_count(conn, &given.principal, requested_by).await?;
-        given.counts = roles.iter().any(|role| asked.contains(role));
+        given.counts = proposal.asks_one_of(&roles);
         if given.counts {
             people.push(roles);
         }
@@ -182,10 +181,15 @@ pub(super) async fn roles_to_count(
     requested_by: &str,
 ) -> Result<Vec<String>, Error> {
     let Some(id) = user_id(principal) else { return Ok(Vec::new()) };
-    if principal == requested_by || owner_of(conn, requested_by).await? == Some(id) {
+    if is_requesters_own(id, requested_by, owner_of(conn, requested_by).await?) {
         return Ok(Vec::new());
     }
     Ok(users::roles(conn, id).await?.unwrap_or_default())
+}
+
+/// Whether a person asked for the action, or answers for the client that did: their word never counts.
+pub(super) fn is_requesters_own(id: UserId, requested_by: &str, owner: Option<UserId>) -> bool {
+    owner == Some(id) || Principal::User(id).to_string() == requested_by
 }
 
 /// Who answers for the client that asked.

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use super::standing::{self, Given, Standing};
 use crate::error::Error;
 use crate::permission::Permission;
-use crate::principal::{Caller, Principal};
+use crate::principal::Caller;
 use crate::service::Services;
 use crate::store::actions::{self, Action};
 use crate::store::{ANSWER_WITHIN, approvals, users, within};
@@ -151,7 +151,7 @@ async fn asks(
     standing: &Standing,
 ) -> Result<bool, Error> {
     let roles = standing::roles_to_count(conn, &caller.name, &action.requested_by).await?;
-    Ok(standing.proposal.roles().iter().any(|role| roles.contains(role)))
+    Ok(standing.proposal.asks_one_of(&roles))
 }
 
 async fn groups(
@@ -167,9 +167,8 @@ async fn groups(
         let vacancy = standing.vacancies.iter().find(|vacancy| vacancy.role == group.role);
         let people = if may_see_people {
             let holders = users::holders(conn, &group.role).await?;
-            let others = holders.into_iter().filter(|holder| {
-                Some(holder.id) != owner && Principal::User(holder.id).to_string() != action.requested_by
-            });
+            let is_own = |id| standing::is_requesters_own(id, &action.requested_by, owner);
+            let others = holders.into_iter().filter(|holder| !is_own(holder.id));
             Some(others.map(|holder| holder.email).collect())
         } else {
             None
