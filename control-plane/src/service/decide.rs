@@ -17,6 +17,7 @@ use sqlx::PgConnection;
 use crate::audit::{self, Kind, Record};
 use crate::client::executor::Observed;
 use crate::error::{Denial, Error};
+use crate::service::approvals::Group;
 use crate::service::{limits, policy_set};
 use crate::store::decisions::{self, NewDecision};
 use crate::store::dispatch;
@@ -150,34 +151,55 @@ pub struct Remedy {
 
 impl Remedy {
     /// What whoever was denied is told at `now`.
-    pub fn denial(self, reason: String, limits: Vec<JudgedLimit>, now: Timestamp) -> Denial {
+    pub fn denial(
+        self,
+        reason: String,
+        limits: Vec<JudgedLimit>,
+        approvals: Vec<Group>,
+        now: Timestamp,
+    ) -> Denial {
         let without_room = limits.into_iter().filter(|limit| limit.verdict != Verdict::Room).collect();
         let retry_after_seconds = self.retry_at.map(|at| {
             let left = at.duration_since(now);
             // Rounded up, and never "at once": it was just denied.
             left.as_secs().saturating_add(i64::from(left.subsec_nanos() > 0)).max(1).unsigned_abs()
         });
-        Denial { reason, retry_after_seconds, limits: without_room, nearest_miss: self.nearest_miss }
+        let nearest_miss = self.nearest_miss;
+        Denial { reason, retry_after_seconds, limits: without_room, approvals, nearest_miss }
     }
 }
 
 /// The part of a stored decision that whoever was denied is told.
 #[derive(Deserialize)]
-struct Denied {
-    reason: String,
+pub struct Denied {
+    /// Why, in one sentence.
+    pub reason: String,
+    /// What it would have had to be kept to.
     #[serde(default)]
-    limits: Vec<JudgedLimit>,
+    pub obligations: Obligations,
+    /// The limits as they were judged.
+    #[serde(default)]
+    pub limits: Vec<JudgedLimit>,
+    /// What would help.
     #[serde(flatten)]
-    remedy: Remedy,
+    pub remedy: Remedy,
 }
 
-/// What whoever was denied by a stored decision is told at `now`.
-///
-/// # Errors
-/// When the stored bytes are no decision.
-pub fn denial_of(body: &[u8], now: Timestamp) -> Result<Denial, Error> {
-    let Denied { reason, limits, remedy } = serde_json::from_slice(body).map_err(Error::internal)?;
-    Ok(remedy.denial(reason, limits, now))
+impl Denied {
+    /// Reads it from the bytes of a stored decision.
+    ///
+    /// # Errors
+    /// When they are no decision.
+    pub fn read(body: &[u8]) -> Result<Self, Error> {
+        serde_json::from_slice(body).map_err(Error::internal)
+    }
+}
+
+impl From<Decided> for Denied {
+    fn from(decided: Decided) -> Self {
+        let Decided { reason, decision, limits, remedy, .. } = decided;
+        Self { reason, obligations: decision.obligations, limits, remedy }
+    }
 }
 
 /// Everything a decision was given and all it answered: enough to take it again years later.
