@@ -7,6 +7,8 @@ use aegis_contract::problem::FieldError;
 use aegis_policy::{JudgedLimit, NearMiss};
 use jiff::Timestamp;
 
+use crate::service::approvals::Group;
+
 /// Why a use case was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -189,6 +191,8 @@ pub struct Denial {
     pub retry_after_seconds: Option<u64>,
     /// The limits that had no room.
     pub limits: Vec<JudgedLimit>,
+    /// The people who would have to agree then.
+    pub approvals: Vec<Group>,
     /// The rule that came nearest to allowing it.
     pub nearest_miss: Option<NearMiss>,
 }

@@ -23,6 +23,7 @@ pub struct ControlPlaneMetrics {
     policy_divergences: Family<PolicyLabels, Counter>,
     actions_requested: Family<TypeLabels, Counter>,
     actions_open: Family<StateLabels, Gauge>,
+    approval_answers: Family<AnswerLabels, Counter>,
     clock_offset_seconds: Gauge<f64, AtomicU64>,
     break_glass_actions: Counter,
     reviews_open: Family<StateLabels, Gauge>,
@@ -81,6 +82,11 @@ impl Tally {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    answer: &'static str,
+}
+
 impl ControlPlaneMetrics {
     /// Makes them part of `metrics`.
     pub fn register(&self, metrics: &Metrics) {
@@ -92,6 +98,7 @@ impl ControlPlaneMetrics {
             policy_divergences,
             actions_requested,
             actions_open,
+            approval_answers,
             clock_offset_seconds,
             break_glass_actions,
             reviews_open,
@@ -121,6 +128,11 @@ impl ControlPlaneMetrics {
             actions_requested.clone(),
         );
         metrics.register("actions_open", "Actions that have not ended, by state", actions_open.clone());
+        metrics.register(
+            "approval_answers",
+            "Answers of people who were asked to approve an action, by answer",
+            approval_answers.clone(),
+        );
         metrics.register(
             "clock_offset_seconds",
             "How far this machine's clock is ahead of the database's, at the least; negative when behind",
@@ -174,6 +186,11 @@ impl ControlPlaneMetrics {
     /// An action was recorded.
     pub fn count_action(&self, action_type: ActionType) {
         self.actions_requested.get_or_create(&TypeLabels { r#type: action_type.as_str() }).inc();
+    }
+
+    /// Somebody answered who was asked to approve an action.
+    pub fn count_approval_answer(&self, answer: &'static str) {
+        self.approval_answers.get_or_create(&AnswerLabels { answer }).inc();
     }
 
     /// How far the clock is ahead of the database's.

@@ -3,7 +3,6 @@
 use std::process::Output;
 use std::time::Duration;
 
-use aegis_tests::callers::Caller;
 use aegis_tests::eventually::eventually;
 use aegis_tests::paths::{binary, checkout};
 use aegis_tests::process::Launch;
@@ -155,9 +154,8 @@ async fn people_are_told_what_they_agree_to_and_who_is_missing() -> Result<()> {
     stack.allow_everything().await?;
     let rule = json!({ "id": "care", "effect": "REQUIRE", "reason": "care", "approvals": [{ "role": "sre", "min": 2 }] });
     let policy = json!({ "schema": "aegis.policy/v1", "name": "care", "description": "", "rules": [rule] });
-    Caller::person(stack.control_plane(0).url(), &stack.admin_user().access_token)?
-        .activate_policy(&policy)
-        .await?;
+    let admin = stack.admin()?;
+    admin.activate_policy(&policy).await?;
     let client = Terminal::of_client(&stack)?;
     let anna = Terminal::of_person(&stack, "anna", &["sre"]).await?;
     let ben = Terminal::of_person(&stack, "ben", &["sre", "user"]).await?;
@@ -195,6 +193,19 @@ async fn people_are_told_what_they_agree_to_and_who_is_missing() -> Result<()> {
     assert_eq!(denied["outcome"]["code"], "approval-denied");
     anna.run(&["approval", "approve", id]).await?.expect(8)?;
     client.run(&["action", "watch", id]).await?.expect(3)?;
+
+    let limit = json!([{ "type": "cooldown", "per": "target", "seconds": 3600 }]);
+    let rule = json!({ "id": "calm", "effect": "REQUIRE", "reason": "calm", "limits": limit });
+    admin
+        .activate_policy(
+            &json!({ "schema": "aegis.policy/v1", "name": "calm", "description": "", "rules": [rule] }),
+        )
+        .await?;
+    let said = client.run(&["heal", "restart", &target]).await?;
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    for hint in ["the same would be allowed in ", "then people would have to agree: 2 × sre"] {
+        assert!(said.stderr.contains(hint), "{}", said.stderr);
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::approvals::GroupBody;
 use crate::error::{Denial, Error};
 
 /// An error on its way out.
@@ -145,6 +146,10 @@ fn denial_members(denial: &Denial) -> Value {
     if !denial.limits.is_empty() {
         members["limits"] = json!(denial.limits);
     }
+    if !denial.approvals.is_empty() {
+        let groups: Vec<GroupBody> = denial.approvals.iter().cloned().map(GroupBody::from).collect();
+        members["approvals"] = json!(groups);
+    }
     if let Some(miss) = &denial.nearest_miss {
         members["nearestMiss"] = json!(miss);
         members["nearestMiss"]["message"] = json!(miss.to_string());
@@ -161,6 +166,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::service::approvals::Group;
 
     fn all() -> Vec<Error> {
         let text = || "x".to_owned();
@@ -188,6 +194,7 @@ mod tests {
                     reason: text(),
                     retry_after_seconds: Some(60),
                     limits: Vec::new(),
+                    approvals: vec![Group { role: text(), min: 1, missing: 1, people: None }],
                     nearest_miss: Some(NearMiss {
                         policy: text(),
                         version: 1,
@@ -239,7 +246,7 @@ mod tests {
 401 signature-invalid serverTime
 403 forbidden
 404 not-found
-403 policy-denied actionId decisionId nearestMiss reason retryAfterSeconds
+403 policy-denied actionId approvals decisionId nearestMiss reason retryAfterSeconds
 409 nonce-replayed
 400 idempotency-key-required
 409 idempotency-key-reused

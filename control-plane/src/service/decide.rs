@@ -2,7 +2,7 @@
 
 mod remedy;
 
-pub use remedy::{Remedy, denial_of};
+pub use remedy::{Denied, Remedy};
 
 use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
