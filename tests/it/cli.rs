@@ -1,5 +1,7 @@
 //! `aegisctl`, and the snippet that does without it, against a whole stack: what scripts rely on.
 
+mod policies;
+
 use std::process::Output;
 use std::time::Duration;
 
@@ -268,48 +270,6 @@ async fn waiting_outlives_a_control_plane_that_dies_and_comes_back() -> Result<(
     assert!(["queued", "running"].contains(&open["state"].as_str().unwrap_or_default()), "{open}");
     let id = open["id"].as_str().context("an action has an id")?;
     assert_eq!(client.run(&["action", "watch", id]).await?.expect(0)?["state"], "succeeded");
-    Ok(())
-}
-
-#[tokio::test]
-async fn policies_are_checked_stored_and_activated_from_files() -> Result<()> {
-    let stack = Stack::start(StackOptions::default()).await?;
-    let admin = Terminal::of_admin(&stack)?;
-    let folder = tempfile::tempdir()?;
-    let write = |name: &str, document: &Value| -> Result<String> {
-        let path = folder.path().join(name);
-        std::fs::write(&path, document.to_string())?;
-        Ok(path.display().to_string())
-    };
-    let mut policy = json!({
-        "schema": "aegis.policy/v1", "name": "restarts", "description": "Everybody may restart.",
-        "rules": [{ "id": "restart", "effect": "ALLOW", "reason": "harmless", "match": { "actions": ["restart"] } }],
-    });
-    let good = write("good.json", &policy)?;
-    policy["rules"][0]["effect"] = json!("PERHAPS");
-    let bad = write("bad.json", &policy)?;
-
-    let said = admin.run(&["policy", "validate", &good, &bad]).await?;
-    let checked = said.expect(2)?;
-    assert_eq!((&checked["items"][0]["valid"], &checked["items"][1]["valid"]), (&json!(true), &json!(false)));
-    assert!(said.stderr.contains("/rules/0/effect"), "{}", said.stderr);
-    assert_eq!(admin.run(&["policy", "apply", &bad]).await?.code, Some(2));
-
-    // Stored twice, activated by hand, then stored and activated in one go.
-    admin.run(&["policy", "apply", &good]).await?.expect(0)?;
-    admin.run(&["policy", "apply", &good]).await?.expect(0)?;
-    let active = |listed: &Value| listed["items"][0]["activeVersion"].clone();
-    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), Value::Null);
-    admin.run(&["policy", "activate", "restarts", "--version", "1"]).await?.expect(0)?;
-    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), 1);
-    admin.run(&["policy", "apply", &good, "--activate"]).await?.expect(0)?;
-    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), 3);
-
-    let document = admin.run(&["policy", "get", "restarts", "--document"]).await?.expect(0)?;
-    assert_eq!(document["rules"][0]["effect"], "ALLOW");
-    admin.run(&["policy", "deactivate", "restarts"]).await?.expect(0)?;
-    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), Value::Null);
-    assert_eq!(admin.run(&["policy", "get", "absent"]).await?.code, Some(6));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use aegis_tests::database::execute;
 use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::Result;
+use http::{HeaderValue, Method};
 use serde_json::json;
 
 use super::scene::{activate, allowing, ask, path, store, test};
@@ -123,5 +124,28 @@ async fn a_policy_goes_back_to_the_version_that_was_active_before() -> Result<()
     assert_eq!((&found["activeVersion"], &found["previousVersion"]), (&json!(null), &json!(1)));
     let steps = entries(&admin, "kind=policy.activated").await?;
     assert_eq!(steps.iter().map(|step| step["data"]["version"].clone()).collect::<Vec<_>>(), [1, 2, 1]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_activates_or_deactivates_on_what_they_have_not_seen() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let admin = stack.admin()?;
+    let heal = allowing("heal", "bot", &["restart"]);
+    activate(&admin, &heal).await?.expect(200)?;
+    let seen = admin.get(&path(&heal)?).await?.headers["etag"].clone();
+    store(&admin, &allowing("heal", "other", &["restart"])).await?.expect(200)?;
+    let act = async |verb: &str, body: serde_json::Value, tag: &HeaderValue| {
+        let request = admin.request(Method::POST, &format!("{}/{verb}", path(&heal)?));
+        request.header("if-match", tag.to_str()?).json(&body).send().await
+    };
+    for (verb, body) in [("activate", json!({ "version": 2 })), ("deactivate", json!({}))] {
+        let refused = act(verb, body, &seen).await?;
+        assert_eq!(refused.status, 412, "{verb}: {}", refused.text);
+    }
+    assert_eq!(ask(&admin, "bot").await?["decision"], "ALLOW");
+    let seen = admin.get(&path(&heal)?).await?.headers["etag"].clone();
+    act("deactivate", json!({}), &seen).await?.expect(200)?;
+    assert_eq!(ask(&admin, "bot").await?["decision"], "DENY");
     Ok(())
 }
