@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    action, approval, audit, completion, context, decision, doctor, heal, login, man, policy, sign, webhook,
-    whoami,
+    action, approval, audit, completion, context, decision, doctor, heal, login, man, policy, review, sign,
+    webhook, whoami,
 };
 use crate::credentials::CredentialOptions;
 use crate::environment::Variable;
@@ -84,6 +84,9 @@ pub(crate) enum Command {
     /// Read, check, store and activate policies
     #[command(subcommand, after_help = "Example:\n  aegisctl policy apply policies/starter.json --activate")]
     Policy(policy::Policy),
+    /// See what somebody must look at afterwards, and say that you did
+    #[command(subcommand, after_help = "Example:\n  aegisctl review list")]
+    Review(review::Review),
     /// Look at decisions of the policy engine
     #[command(
         subcommand,

@@ -203,6 +203,12 @@ impl Call {
         self.query("wait", &wait.as_secs().to_string())
     }
 
+    /// The same for something that takes the server longer than an answer usually does.
+    pub(crate) fn taking(mut self, time: Duration) -> Self {
+        self.wait = time;
+        self
+    }
+
     /// The same with a header.
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Result<Self, Failure> {
         let value = HeaderValue::try_from(value)

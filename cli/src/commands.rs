@@ -13,6 +13,7 @@ pub(crate) mod login;
 pub(crate) mod man;
 pub(crate) mod page;
 pub(crate) mod policy;
+pub(crate) mod review;
 pub(crate) mod sign;
 pub(crate) mod webhook;
 pub(crate) mod whoami;
@@ -39,6 +40,7 @@ async fn try_run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Action(command) => action::run(command, &settings()?).await,
         Command::Approval(command) => approval::run(command, &settings()?).await,
         Command::Policy(command) => policy::run(command, &settings()?).await,
+        Command::Review(command) => review::run(command, &settings()?).await,
         Command::Decision(command) => decision::run(command, &settings()?).await,
         Command::Audit(command) => audit::run(command, &settings()?).await,
         Command::Webhook(command) => webhook::run(command, &settings()?).await,

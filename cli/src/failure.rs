@@ -8,6 +8,7 @@ use aegis_contract::action::ActionState;
 use aegis_contract::problem::Problem;
 use serde_json::Value;
 
+use crate::commands::approval::missing_in;
 use crate::exit::Exit;
 use crate::output::printable;
 
@@ -222,6 +223,9 @@ fn denial_hint(problem: &Problem) -> Option<String> {
     }
     if let Some(seconds) = member("retryAfterSeconds").and_then(Value::as_u64) {
         hints.push(format!("the same would be allowed in {seconds} seconds, if nothing else changes"));
+    }
+    if let Some(people) = member("approvals").and_then(missing_in) {
+        hints.push(format!("then people would have to agree: {people}"));
     }
     if let Some(id) = member("decisionId").and_then(Value::as_str) {
         hints.push(format!("`aegisctl decision get {id}` shows the deciding rules"));

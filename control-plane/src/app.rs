@@ -17,6 +17,7 @@ use crate::engine::webhooks::{self as telling, Courier};
 use crate::http;
 use crate::metrics::ControlPlaneMetrics;
 use crate::service::actions::InFlight;
+use crate::service::analysis::HeavyWork;
 use crate::service::decisions::recorder::{self, recorder};
 use crate::service::dispatch::Nudge;
 use crate::service::passwords::Passwords;
@@ -83,6 +84,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         tokens: Tokens::new(&settings.jwt_secret),
         passwords: Passwords::new()?,
         authorities: settings.public_authorities.clone(),
+        activation_rules: settings.activation_rules,
+        heavy_work: HeavyWork::default(),
         shutdown: shutdown.clone(),
     };
     let telling = tokio::spawn(telling::run(courier, shutdown.clone()));

@@ -51,10 +51,20 @@ pub enum Kind {
     PolicyActivated,
     /// A policy is not active any more.
     PolicyDeactivated,
+    /// The active set was made equal a folder.
+    PolicySynced,
+    /// A policy can be changed by hand again.
+    PolicyReleased,
+    /// Past decisions were taken again by other policies.
+    PolicyReplayed,
     /// Somebody asked for an action.
     ActionRequested,
     /// A decision was taken.
     DecisionMade,
+    /// Somebody must look at an action afterwards: nothing but a break-glass rule allowed it.
+    ReviewRequested,
+    /// Somebody looked at it.
+    ReviewDone,
     /// People are asked to agree to an action.
     ApprovalRequested,
     /// Somebody agreed.
@@ -95,7 +105,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 39] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -110,8 +120,13 @@ impl Kind {
         Self::PolicyVersionStored,
         Self::PolicyActivated,
         Self::PolicyDeactivated,
+        Self::PolicySynced,
+        Self::PolicyReleased,
+        Self::PolicyReplayed,
         Self::ActionRequested,
         Self::DecisionMade,
+        Self::ReviewRequested,
+        Self::ReviewDone,
         Self::ApprovalRequested,
         Self::ApprovalGiven,
         Self::ApprovalWithdrawn,
@@ -149,8 +164,13 @@ impl Kind {
             Self::PolicyVersionStored => "policy.version-stored",
             Self::PolicyActivated => "policy.activated",
             Self::PolicyDeactivated => "policy.deactivated",
+            Self::PolicySynced => "policy.synced",
+            Self::PolicyReleased => "policy.released",
+            Self::PolicyReplayed => "policy.replayed",
             Self::ActionRequested => "action.requested",
             Self::DecisionMade => "decision.made",
+            Self::ReviewRequested => "review.requested",
+            Self::ReviewDone => "review.done",
             Self::ApprovalRequested => "approval.requested",
             Self::ApprovalGiven => "approval.given",
             Self::ApprovalWithdrawn => "approval.withdrawn",
@@ -181,7 +201,8 @@ impl Kind {
     pub fn is_told(self) -> bool {
         matches!(
             self,
-            Self::ApprovalRequested
+            Self::ReviewRequested
+                | Self::ApprovalRequested
                 | Self::ApprovalVoided
                 | Self::ActionEnded
                 | Self::ActionUnknown

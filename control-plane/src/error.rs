@@ -7,6 +7,8 @@ use aegis_contract::problem::FieldError;
 use aegis_policy::{JudgedLimit, NearMiss};
 use jiff::Timestamp;
 
+use crate::service::approvals::Group;
+
 /// Why a use case was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,6 +29,29 @@ pub enum Error {
     /// JSON, but not a policy of the language, or of a part of it that is not enforced yet.
     #[error("the policy is not valid")]
     PolicyInvalid(Vec<FieldError>),
+    /// Tests of a policy get another answer than they expect.
+    #[error("tests of the policy fail")]
+    PolicyTestsFailed(Vec<FieldError>),
+    /// It takes a second person.
+    #[error("{0}")]
+    FourEyes(&'static str),
+    /// There is no replay of what would become active.
+    #[error("an activation needs a replay here: {reason}")]
+    ReplayRequired {
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// The policy belongs to a sync.
+    #[error("policy {name} is managed by {by}; change it there, or release it first")]
+    PolicyManaged {
+        /// The policy.
+        name: String,
+        /// The sync.
+        by: String,
+    },
+    /// It would take longer than anybody waits.
+    #[error("this takes too long; ask for less")]
+    TooMuch,
     /// The action type cannot be applied to the target's kind.
     #[error("{0}")]
     TargetKind(String),
@@ -91,6 +116,14 @@ pub enum Error {
         /// Where it stands.
         state: ActionState,
     },
+    /// The caller is none of the people who must look at an action.
+    #[error(
+        "you are not asked to look at this: you asked for it, or a client of yours did, or you hold none of the roles"
+    )]
+    NotAReviewer,
+    /// Nobody has to look at the action, or not any more.
+    #[error("nobody has to look at this action, or not any more")]
+    NothingToReview,
     /// People are not asked about this action, or not any more.
     #[error("this action is not waiting for approval, or not any more; it stands {state}")]
     NotAwaitingApproval {
@@ -158,6 +191,8 @@ pub struct Denial {
     pub retry_after_seconds: Option<u64>,
     /// The limits that had no room.
     pub limits: Vec<JudgedLimit>,
+    /// The people who would have to agree then.
+    pub approvals: Vec<Group>,
     /// The rule that came nearest to allowing it.
     pub nearest_miss: Option<NearMiss>,
 }
@@ -197,6 +232,11 @@ impl Error {
                 "unsupported"
             }
             Self::PolicyInvalid(_) => "policy-invalid",
+            Self::PolicyTestsFailed(_) => "policy-tests-failed",
+            Self::FourEyes(_) => "four-eyes",
+            Self::ReplayRequired { .. } => "replay-required",
+            Self::PolicyManaged { .. } => "policy-managed",
+            Self::TooMuch => "too-much",
             Self::TargetKind(_) => "target-kind",
             Self::UnknownCluster(_) => "unknown-cluster",
             Self::Unauthenticated => "unauthenticated",
@@ -211,6 +251,8 @@ impl Error {
             Self::InProgress => "in-progress",
             Self::NotCancellable { .. } => "not-cancellable",
             Self::NotClosable { .. } => "not-closable",
+            Self::NotAReviewer => "not-a-reviewer",
+            Self::NothingToReview => "nothing-to-review",
             Self::NotAwaitingApproval { .. } => "not-awaiting-approval",
             Self::NotAnApprover => "not-an-approver",
             Self::ApprovalChanged => "approval-changed",

@@ -1,5 +1,6 @@
 //! What the control plane counts, besides what every HTTP service does.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 
 use aegis_contract::action::{ActionState, ActionType};
@@ -10,6 +11,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use crate::service::decide::Decided;
+
 /// Counters of the use cases. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct ControlPlaneMetrics {
@@ -17,9 +20,13 @@ pub struct ControlPlaneMetrics {
     token_refusals: Family<ReasonLabels, Counter>,
     sign_ins: Family<ResultLabels, Counter>,
     decisions: Family<EffectLabels, Counter>,
+    policy_divergences: Family<PolicyLabels, Counter>,
     actions_requested: Family<TypeLabels, Counter>,
     actions_open: Family<StateLabels, Gauge>,
+    approval_answers: Family<AnswerLabels, Counter>,
     clock_offset_seconds: Gauge<f64, AtomicU64>,
+    break_glass_actions: Counter,
+    reviews_open: Family<StateLabels, Gauge>,
     webhook_attempts: Family<ResultLabels, Counter>,
     webhook_deliveries: Family<StateLabels, Gauge>,
 }
@@ -40,6 +47,12 @@ struct EffectLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    policy: String,
+    mode: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TypeLabels {
     r#type: &'static str,
 }
@@ -47,6 +60,31 @@ struct TypeLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     state: &'static str,
+}
+
+/// What is counted of a decision.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    effect: Effect,
+    /// The policies that do not count and would have changed it, each with its mode.
+    diverging: BTreeSet<(String, &'static str)>,
+    /// Whether nothing but a break-glass rule allows it.
+    pub is_break_glass: bool,
+}
+
+impl Tally {
+    /// That of a decision.
+    pub fn of(decided: &Decided) -> Self {
+        let diverging = decided.divergences.iter().map(|of| (of.policy.clone(), of.mode)).collect();
+        let is_break_glass =
+            decided.effect == Effect::Allow && !decided.decision.obligations.break_glass.is_empty();
+        Self { effect: decided.effect, diverging, is_break_glass }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    answer: &'static str,
 }
 
 impl ControlPlaneMetrics {
@@ -57,9 +95,13 @@ impl ControlPlaneMetrics {
             token_refusals,
             sign_ins,
             decisions,
+            policy_divergences,
             actions_requested,
             actions_open,
+            approval_answers,
             clock_offset_seconds,
+            break_glass_actions,
+            reviews_open,
             webhook_attempts,
             webhook_deliveries,
         } = self;
@@ -76,15 +118,35 @@ impl ControlPlaneMetrics {
         metrics.register("sign_ins", "Attempts to sign in, by result", sign_ins.clone());
         metrics.register("decisions", "Decisions recorded, by effect", decisions.clone());
         metrics.register(
+            "policy_divergences",
+            "Decisions that a policy in mode warn or shadow would have changed",
+            policy_divergences.clone(),
+        );
+        metrics.register(
             "actions_requested",
             "Actions recorded, by type, denied ones included",
             actions_requested.clone(),
         );
         metrics.register("actions_open", "Actions that have not ended, by state", actions_open.clone());
         metrics.register(
+            "approval_answers",
+            "Answers of people who were asked to approve an action, by answer",
+            approval_answers.clone(),
+        );
+        metrics.register(
             "clock_offset_seconds",
             "How far this machine's clock is ahead of the database's, at the least; negative when behind",
             clock_offset_seconds.clone(),
+        );
+        metrics.register(
+            "break_glass_actions",
+            "Actions let through that nothing but a break-glass rule allows",
+            break_glass_actions.clone(),
+        );
+        metrics.register(
+            "reviews_open",
+            "Break-glass actions that nobody has looked at: waiting, or overdue",
+            reviews_open.clone(),
         );
         metrics.register(
             "webhook_attempts",
@@ -113,9 +175,12 @@ impl ControlPlaneMetrics {
         self.sign_ins.get_or_create(&ResultLabels { result }).inc();
     }
 
-    /// A decision was recorded.
-    pub fn count_decision(&self, effect: Effect) {
-        self.decisions.get_or_create(&EffectLabels { effect: effect.as_str() }).inc();
+    /// A decision was recorded. A policy counts once, however many of its rules would have changed it.
+    pub fn count_decision(&self, tally: &Tally) {
+        self.decisions.get_or_create(&EffectLabels { effect: tally.effect.as_str() }).inc();
+        for (policy, mode) in &tally.diverging {
+            self.policy_divergences.get_or_create(&PolicyLabels { policy: policy.clone(), mode }).inc();
+        }
     }
 
     /// An action was recorded.
@@ -123,9 +188,26 @@ impl ControlPlaneMetrics {
         self.actions_requested.get_or_create(&TypeLabels { r#type: action_type.as_str() }).inc();
     }
 
+    /// Somebody answered who was asked to approve an action.
+    pub fn count_approval_answer(&self, answer: &'static str) {
+        self.approval_answers.get_or_create(&AnswerLabels { answer }).inc();
+    }
+
     /// How far the clock is ahead of the database's.
     pub fn set_clock_offset(&self, seconds: f64) {
         self.clock_offset_seconds.set(seconds);
+    }
+
+    /// An action was let through, and people must look at it afterwards.
+    pub fn count_break_glass(&self) {
+        self.break_glass_actions.inc();
+    }
+
+    /// How many actions nobody has looked at who must, in time and overdue.
+    pub fn set_open_reviews(&self, waiting: i64, overdue: i64) {
+        for (state, count) in [("waiting", waiting), ("overdue", overdue)] {
+            self.reviews_open.get_or_create(&StateLabels { state }).set(count);
+        }
     }
 
     /// Something was sent to a webhook.

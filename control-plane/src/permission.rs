@@ -20,6 +20,8 @@ pub enum Permission {
     CancelActions,
     /// Be one of the two people who close an action nobody can resolve.
     CloseActions,
+    /// Look afterwards at actions where policy asks people of one's role to.
+    ReviewActions,
     /// Answer where policy asks people of one's role.
     ApproveActions,
     /// Ask what policy would say to oneself.
@@ -38,13 +40,14 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions, in the order they are documented.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RequestActions,
         Self::ReadOwnActions,
         Self::ReadActions,
         Self::CancelOwnActions,
         Self::CancelActions,
         Self::CloseActions,
+        Self::ReviewActions,
         Self::ApproveActions,
         Self::EvaluatePolicy,
         Self::EvaluatePolicyForOthers,
@@ -63,6 +66,7 @@ impl Permission {
             Self::CancelOwnActions => "cancel-own-actions",
             Self::CancelActions => "cancel-actions",
             Self::CloseActions => "close-actions",
+            Self::ReviewActions => "review-actions",
             Self::ApproveActions => "approve-actions",
             Self::EvaluatePolicy => "evaluate-policy",
             Self::EvaluatePolicyForOthers => "evaluate-policy-for-others",
@@ -83,7 +87,7 @@ const CLIENT: &[Permission] = &[
 ];
 
 /// What every person may do; policy says whose answer it asks for.
-const PERSON: &[Permission] = &[Permission::ApproveActions];
+const PERSON: &[Permission] = &[Permission::ReviewActions, Permission::ApproveActions];
 
 /// The permissions of a role; none for roles that only policies know.
 fn role_permissions(role: &str) -> &'static [Permission] {
@@ -134,6 +138,7 @@ read-actions                 x     x    x       -        -
 cancel-own-actions           x     x    -       -        x
 cancel-actions               x     x    -       -        -
 close-actions                x     -    -       -        -
+review-actions               x     x    x       x        -
 approve-actions              x     x    x       x        -
 evaluate-policy              x     x    -       -        x
 evaluate-policy-for-others   x     -    -       -        -

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::seal::Keyring;
+use crate::service::policies::activation::ActivationRules;
 
 /// Fewest bytes of `JWT_SECRET`: the output of its MAC.
 const JWT_SECRET_BYTES_MIN: usize = 32;
@@ -38,6 +39,10 @@ pub struct ServeSettings {
     /// `DANGEROUS_ALLOW_PRIVATE_WEBHOOKS`: also tell receivers in private networks and on this machine,
     /// there without TLS. Whoever manages webhooks can then make this process call its surroundings.
     pub dangerous_allow_private_webhooks: bool,
+    /// `POLICY_FOUR_EYES`: whether nobody may activate a policy version they stored themselves.
+    /// `POLICY_REPLAY_REQUIRED`: whether an activation must name a replay of what will be active.
+    /// Default false.
+    pub activation_rules: ActivationRules,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
 }
@@ -68,6 +73,10 @@ impl ServeSettings {
         };
         let order_lifetime = order_lifetime(&mut source);
         let dangerous_allow_private_webhooks = source.or("DANGEROUS_ALLOW_PRIVATE_WEBHOOKS", false);
+        let activation_rules = ActivationRules {
+            four_eyes: source.or("POLICY_FOUR_EYES", false),
+            replay_required: source.or("POLICY_REPLAY_REQUIRED", false),
+        };
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let settings = (|| {
             Some(Self {
@@ -80,6 +89,7 @@ impl ServeSettings {
                 public_authorities,
                 order_lifetime: order_lifetime?,
                 dangerous_allow_private_webhooks,
+                activation_rules,
                 log_level,
             })
         })();

@@ -3,4 +3,4 @@
 mod answers;
 mod changes;
 mod evidence;
-mod people;
+pub(crate) mod people;

@@ -1,9 +1,10 @@
 //! `aegisctl`, and the snippet that does without it, against a whole stack: what scripts rely on.
 
+mod policies;
+
 use std::process::Output;
 use std::time::Duration;
 
-use aegis_tests::callers::Caller;
 use aegis_tests::eventually::eventually;
 use aegis_tests::paths::{binary, checkout};
 use aegis_tests::process::Launch;
@@ -155,9 +156,8 @@ async fn people_are_told_what_they_agree_to_and_who_is_missing() -> Result<()> {
     stack.allow_everything().await?;
     let rule = json!({ "id": "care", "effect": "REQUIRE", "reason": "care", "approvals": [{ "role": "sre", "min": 2 }] });
     let policy = json!({ "schema": "aegis.policy/v1", "name": "care", "description": "", "rules": [rule] });
-    Caller::person(stack.control_plane(0).url(), &stack.admin_user().access_token)?
-        .activate_policy(&policy)
-        .await?;
+    let admin = stack.admin()?;
+    admin.activate_policy(&policy).await?;
     let client = Terminal::of_client(&stack)?;
     let anna = Terminal::of_person(&stack, "anna", &["sre"]).await?;
     let ben = Terminal::of_person(&stack, "ben", &["sre", "user"]).await?;
@@ -195,6 +195,19 @@ async fn people_are_told_what_they_agree_to_and_who_is_missing() -> Result<()> {
     assert_eq!(denied["outcome"]["code"], "approval-denied");
     anna.run(&["approval", "approve", id]).await?.expect(8)?;
     client.run(&["action", "watch", id]).await?.expect(3)?;
+
+    let limit = json!([{ "type": "cooldown", "per": "target", "seconds": 3600 }]);
+    let rule = json!({ "id": "calm", "effect": "REQUIRE", "reason": "calm", "limits": limit });
+    admin
+        .activate_policy(
+            &json!({ "schema": "aegis.policy/v1", "name": "calm", "description": "", "rules": [rule] }),
+        )
+        .await?;
+    let said = client.run(&["heal", "restart", &target]).await?;
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    for hint in ["the same would be allowed in ", "then people would have to agree: 2 × sre"] {
+        assert!(said.stderr.contains(hint), "{}", said.stderr);
+    }
     Ok(())
 }
 
@@ -257,48 +270,6 @@ async fn waiting_outlives_a_control_plane_that_dies_and_comes_back() -> Result<(
     assert!(["queued", "running"].contains(&open["state"].as_str().unwrap_or_default()), "{open}");
     let id = open["id"].as_str().context("an action has an id")?;
     assert_eq!(client.run(&["action", "watch", id]).await?.expect(0)?["state"], "succeeded");
-    Ok(())
-}
-
-#[tokio::test]
-async fn policies_are_checked_stored_and_activated_from_files() -> Result<()> {
-    let stack = Stack::start(StackOptions::default()).await?;
-    let admin = Terminal::of_admin(&stack)?;
-    let folder = tempfile::tempdir()?;
-    let write = |name: &str, document: &Value| -> Result<String> {
-        let path = folder.path().join(name);
-        std::fs::write(&path, document.to_string())?;
-        Ok(path.display().to_string())
-    };
-    let mut policy = json!({
-        "schema": "aegis.policy/v1", "name": "restarts", "description": "Everybody may restart.",
-        "rules": [{ "id": "restart", "effect": "ALLOW", "reason": "harmless", "match": { "actions": ["restart"] } }],
-    });
-    let good = write("good.json", &policy)?;
-    policy["rules"][0]["effect"] = json!("PERHAPS");
-    let bad = write("bad.json", &policy)?;
-
-    let said = admin.run(&["policy", "validate", &good, &bad]).await?;
-    let checked = said.expect(2)?;
-    assert_eq!((&checked["items"][0]["valid"], &checked["items"][1]["valid"]), (&json!(true), &json!(false)));
-    assert!(said.stderr.contains("/rules/0/effect"), "{}", said.stderr);
-    assert_eq!(admin.run(&["policy", "apply", &bad]).await?.code, Some(2));
-
-    // Stored twice, activated by hand, then stored and activated in one go.
-    admin.run(&["policy", "apply", &good]).await?.expect(0)?;
-    admin.run(&["policy", "apply", &good]).await?.expect(0)?;
-    let active = |listed: &Value| listed["items"][0]["activeVersion"].clone();
-    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), Value::Null);
-    admin.run(&["policy", "activate", "restarts", "--version", "1"]).await?.expect(0)?;
-    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), 1);
-    admin.run(&["policy", "apply", &good, "--activate"]).await?.expect(0)?;
-    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), 3);
-
-    let document = admin.run(&["policy", "get", "restarts", "--document"]).await?.expect(0)?;
-    assert_eq!(document["rules"][0]["effect"], "ALLOW");
-    admin.run(&["policy", "deactivate", "restarts"]).await?.expect(0)?;
-    assert_eq!(active(&admin.run(&["policy", "list"]).await?.expect(0)?), Value::Null);
-    assert_eq!(admin.run(&["policy", "get", "absent"]).await?.code, Some(6));
     Ok(())
 }
 

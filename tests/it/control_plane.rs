@@ -4,7 +4,7 @@ mod audit;
 mod callers;
 mod evaluations;
 mod idempotency;
-mod log;
+pub(crate) mod log;
 mod outages;
 mod policies;
 mod reports;

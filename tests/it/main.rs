@@ -13,5 +13,6 @@ mod faults;
 mod house;
 mod limits;
 mod peers;
+mod reviews;
 mod testbed;
 mod webhooks;

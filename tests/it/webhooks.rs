@@ -1,5 +1,6 @@
 //! Who outside is told what happens: of everything, once as a rule, and at last whatever breaks.
 
+mod asking;
 mod scene;
 
 use std::time::Duration;

@@ -2,11 +2,15 @@
 //! instead. Release builds of everything, etcd and PostgreSQL writing through to the disk.
 
 mod build;
+mod decide;
 mod heal;
 mod memory;
+mod policy;
+mod replay;
 mod resident;
 mod scene;
 
+use std::borrow::Cow;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
@@ -35,6 +39,12 @@ enum Subject {
     Heal,
     /// Memory of both services over two thousand actions
     Memory,
+    /// Durable decisions, against rows that pgbench inserts
+    Decide,
+    /// Policy decisions, against Cedar, regorus and casbin
+    Policy,
+    /// One million stored decisions, taken again under a draft
+    Replay,
     /// Size and dependencies of the binaries
     Build {
         /// Also build them from nothing, which takes minutes
@@ -87,10 +97,10 @@ struct Case {
     /// What was measured.
     case: String,
     /// Of `ours` and `other`.
-    unit: &'static str,
+    unit: Cow<'static, str>,
     ours: f64,
     other: f64,
-    other_name: &'static str,
+    other_name: Cow<'static, str>,
     /// `ours` divided by `other`.
     ratio: f64,
     /// What it is meant to reach, in words.
@@ -101,14 +111,17 @@ struct Case {
 impl Case {
     fn new(
         case: impl Into<String>,
-        unit: &'static str,
+        unit: impl Into<Cow<'static, str>>,
         ours: f64,
         other: f64,
-        other_name: &'static str,
+        other_name: impl Into<Cow<'static, str>>,
         goal: Goal,
     ) -> Self {
-        let (ratio, met) = (ours / other, goal.is_met(ours, other));
-        Self { case: case.into(), unit, ours, other, other_name, ratio, goal: goal.words(unit), met }
+        let (unit, other_name) = (unit.into(), other_name.into());
+        // Nothing beside nothing is the same, not unknown.
+        let ratio = if ours == other { 1.0 } else { ours / other };
+        let (goal, met) = (goal.words(&unit), goal.is_met(ours, other));
+        Self { case: case.into(), unit, ours, other, other_name, ratio, goal, met }
     }
 
     fn print(&self) {
@@ -123,13 +136,17 @@ impl Case {
 
 /// Measures, prints, and writes what was asked for.
 pub(crate) async fn run(arguments: BenchArguments) -> Result<()> {
-    if cfg!(debug_assertions) {
+    // The policy evaluator is built for release by a workspace of its own.
+    if cfg!(debug_assertions) && !matches!(arguments.subject, Subject::Policy) {
         return in_release();
     }
     let load_before = load()?;
     let cases = match arguments.subject {
         Subject::Heal => heal::run(arguments.quick).await?,
         Subject::Memory => memory::run(arguments.quick).await?,
+        Subject::Decide => decide::run(arguments.quick).await?,
+        Subject::Policy => policy::run(arguments.quick)?,
+        Subject::Replay => replay::run(arguments.quick).await?,
         Subject::Build { cold } => build::run(cold)?,
     };
     println!();

@@ -35,9 +35,12 @@ pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
     Ok(())
 }
 
-/// Format, dependencies, lints, and whether the descriptions of the queries are up to date.
+/// Format, lock files, dependencies, lints, and whether the descriptions of the queries are up to date.
 async fn checks() -> Result<()> {
     run_cargo(cargo(["fmt", "--all", "--check"]))?;
+    // `bench/` is a workspace of its own and too much to build here.
+    run_cargo(cargo(["fmt", "--all", "--check", "--manifest-path", "bench/Cargo.toml"]))?;
+    run_cargo(cargo(["update", "--workspace", "--locked", "--manifest-path", "bench/Cargo.toml"]))?;
     supply_chain::run().await?;
     sqlx::run(true).await?;
     run_cargo(cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))

@@ -121,8 +121,13 @@ fn tell_what_is_asked(action: &Value) -> Value {
 
 /// Who has to agree yet, in words; nothing when nobody is asked or missing.
 pub(crate) fn missing(action: &Value) -> Option<String> {
-    let groups = action.pointer("/approval/groups")?.as_array()?;
+    missing_in(action.pointer("/approval/groups")?)
+}
+
+/// The same of a list of groups.
+pub(crate) fn missing_in(groups: &Value) -> Option<String> {
     let missing: Vec<String> = groups
+        .as_array()?
         .iter()
         .filter(|group| group["missing"] != 0)
         .map(|group| {

@@ -179,7 +179,8 @@ fn request_body(
     Ok(body)
 }
 
-fn parse_metadata(text: &str) -> Result<(String, Value), String> {
+/// Reads `KEY=TEXT` or `KEY:=JSON`.
+pub(crate) fn parse_metadata(text: &str) -> Result<(String, Value), String> {
     let (key, value) = text.split_once('=').ok_or("must have the form KEY=VALUE or KEY:=JSON")?;
     let (key, value) = match key.strip_suffix(':') {
         Some(key) => {

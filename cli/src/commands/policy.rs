@@ -3,7 +3,13 @@
 mod check;
 mod diff;
 mod files;
+mod proposal;
+mod replay;
+mod simulate;
+mod sync;
 mod test;
+mod tool;
+mod who_can;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,16 +70,50 @@ pub(crate) enum Policy {
     #[command(after_help = "Example:\n  aegisctl policy test policies/ --require-coverage\n\n\
         Exits with 1 when a test fails, and with --require-coverage also when something is not tested.")]
     Test(test::Test),
-    /// Find rules that do nothing, without a control plane
-    #[command(after_help = "Example:\n  aegisctl policy check policies/ --allowlist prod=shop,bank\n\n\
+    /// Find rules that do nothing: in files without a control plane, or in what is active
+    #[command(after_help = "Examples:\n  aegisctl policy check policies/ --allowlist prod=shop,bank\n  \
+        aegisctl policy check --with policies/prod-heal.json\n\n\
         Exits with 1 when something was found, or could not be decided.")]
-    Check(check::Check),
-    /// Show whose access changes from one set of policies to another, without a control plane
+    Check(Box<check::Check>),
+    /// Show whose access changes: from files to files without a control plane, or from what is active
+    #[command(after_help = "Examples:\n  aegisctl policy diff /tmp/main/policies policies\n  \
+        aegisctl policy diff --with-version prod-heal@4\n\n\
+        Exits with 1 when an answer changes, or that could not be decided.")]
+    Diff(Box<diff::Diff>),
+    /// Show who may do something now, under which limits and approvals
+    #[command(after_help = "Example:\n  aegisctl policy who-can restart k8s/prod-1/shop/Deployment/web")]
+    WhoCan(Box<who_can::Who>),
+    /// Answer one question with everything that leads to the answer, and record nothing
+    #[command(after_help = "Example:\n  aegisctl policy simulate restart k8s/prod-1/shop/Deployment/web \
+        --principal client:alert-bot --metadata severity=high --with policies/prod-heal.json\n\n\
+        Exits with 3 when the answer is DENY.")]
+    Simulate(Box<simulate::Simulate>),
+    /// Take past decisions again by other policies
+    #[command(after_help = "Example:\n  aegisctl policy replay --since 30d --with policies/prod-heal.json \
+        --accept newly-denied\n\n\
+        Exits with 1 when a decision changes that --accept does not name.")]
+    Replay(Box<replay::ReplayOptions>),
+    /// Show which rules decided, and when last
+    #[command(after_help = "Example:\n  aegisctl policy usage --since 90d --unused")]
+    Usage(replay::UsageOptions),
+    /// Make the active policies equal a folder, in one step
     #[command(
-        after_help = "Example:\n  git worktree add /tmp/main main && aegisctl policy diff /tmp/main/policies policies\n\n\
-        Exits with 1 when an answer changes, or that could not be decided."
+        after_help = "Example:\n  aegisctl policy sync policies/ --managed-by acme/policies --plan\n\n\
+        With --plan it exits with 1 when there is something to do."
     )]
-    Diff(diff::Diff),
+    Sync(sync::SyncOptions),
+    /// Let the version decide again that was active before
+    #[command(after_help = "Example:\n  aegisctl policy rollback prod-heal")]
+    Rollback {
+        /// Name of the policy
+        name: String,
+    },
+    /// Let a policy that belongs to a sync be changed by hand, until the next sync
+    #[command(after_help = "Example:\n  aegisctl policy release prod-heal")]
+    Release {
+        /// Name of the policy
+        name: String,
+    },
     /// Let a version of a policy decide from now on
     #[command(after_help = "Example:\n  aegisctl policy activate prod-heal --version 3")]
     Activate {
@@ -82,6 +122,9 @@ pub(crate) enum Policy {
         /// Version to activate; the latest if absent
         #[arg(long)]
         version: Option<u64>,
+        /// Audit entry of a replay of what will be active
+        #[arg(long, value_name = "ENTRY")]
+        replay: Option<String>,
     },
     /// Let a policy decide nothing any more; what it stored stays
     #[command(after_help = "Example:\n  aegisctl policy deactivate prod-heal")]
@@ -107,8 +150,13 @@ const FIRST: [&str; 5] = ["name", "version", "activeVersion", "latestVersion", "
 pub(crate) async fn run(command: &Policy, settings: &Settings<'_>) -> Result<Exit, Failure> {
     match command {
         Policy::Test(command) => return test::run(command, settings.output),
-        Policy::Check(command) => return check::run(command, settings.output),
-        Policy::Diff(command) => return diff::run(command, settings.output),
+        Policy::Check(command) => return check::run(command, settings).await,
+        Policy::Diff(command) => return diff::run(command, settings).await,
+        Policy::WhoCan(command) => return who_can::run(command, settings).await,
+        Policy::Simulate(command) => return simulate::run(command, settings).await,
+        Policy::Replay(command) => return replay::replay(command, settings).await,
+        Policy::Usage(command) => return replay::usage(command, settings).await,
+        Policy::Sync(command) => return sync::run(command, settings).await,
         _ => {}
     }
     let client = settings.client()?;
@@ -146,13 +194,32 @@ pub(crate) async fn run(command: &Policy, settings: &Settings<'_>) -> Result<Exi
             }
         }
         Policy::Validate { files } => return validate(&client, files, settings).await,
-        Policy::Activate { name, version } => {
+        Policy::Activate { name, version, replay } => {
             let (policy, etag) = find(&client, name).await?.ok_or_else(|| no_policy(name))?;
             let version = version.or_else(|| policy.get("latestVersion")?.as_u64());
-            let policy = activate(&client, name, version, etag.as_deref()).await?;
+            let policy = activate(&client, name, version, replay.as_deref(), etag.as_deref()).await?;
             settings.output.document(&policy, &FIRST)?;
         }
-        Policy::Test(_) | Policy::Check(_) | Policy::Diff(_) => {}
+        Policy::Rollback { name } => {
+            let (policy, etag) = find(&client, name).await?.ok_or_else(|| no_policy(name))?;
+            let previous = policy.get("previousVersion").and_then(Value::as_u64);
+            let none = || Failure::usage(format!("{name} was never active in another version"));
+            let version = previous.ok_or_else(none)?;
+            let policy = activate(&client, name, Some(version), None, etag.as_deref()).await?;
+            settings.output.document(&policy, &FIRST)?;
+        }
+        Policy::Release { name } => {
+            client.send(&client.api(Method::POST, &["policies", name, "release"])).await?;
+        }
+        // Done above.
+        Policy::Test(_)
+        | Policy::Check(_)
+        | Policy::Diff(_)
+        | Policy::WhoCan(_)
+        | Policy::Simulate(_)
+        | Policy::Replay(_)
+        | Policy::Usage(_)
+        | Policy::Sync(_) => {}
         Policy::Deactivate { name } => {
             let (_, etag) = find(&client, name).await?.ok_or_else(|| no_policy(name))?;
             let call = client.api(Method::POST, &["policies", name, "deactivate"]);
@@ -176,16 +243,21 @@ async fn apply(client: &Client, document: &Document, is_activated: bool) -> Resu
     }
     let version =
         answer.body.get("version").or_else(|| answer.body.get("latestVersion")).and_then(Value::as_u64);
-    activate(client, &document.name, version, etag(&answer.headers).as_deref()).await
+    activate(client, &document.name, version, None, etag(&answer.headers).as_deref()).await
 }
 
 async fn activate(
     client: &Client,
     name: &str,
     version: Option<u64>,
+    replay: Option<&str>,
     etag: Option<&str>,
 ) -> Result<Value, Failure> {
-    let call = client.api(Method::POST, &["policies", name, "activate"]).json(&json!({ "version": version }));
+    let mut body = json!({ "version": version });
+    if let Some(replay) = replay {
+        body["replay"] = json!(replay);
+    }
+    let call = client.api(Method::POST, &["policies", name, "activate"]).json(&body);
     Ok(client.send(&if_match(call, etag)?).await?.body)
 }
 

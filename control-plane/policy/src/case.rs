@@ -127,6 +127,15 @@ pub fn run_tests(policy: &Policy, set: &PolicySet) -> Report {
     run_more_tests(policy, &[], set)
 }
 
+/// P39: only the tests that got another answer than they expect, each with its place in the document.
+pub fn failing_tests(policy: &Policy, set: &PolicySet) -> Vec<(usize, CaseResult)> {
+    let policy = policy.enforced();
+    let compiled = CompiledSet::compile(set.with(policy.clone()));
+    let mut scratch = Scratch::new();
+    let results = policy.tests().iter().map(|case| case.result(&compiled, &mut scratch)).enumerate();
+    results.filter(|(_, result)| !result.differences.is_empty()).collect()
+}
+
 /// P39: the same, with more tests of the document from elsewhere.
 pub fn run_more_tests(policy: &Policy, more: &[Case], set: &PolicySet) -> Report {
     let policy = policy.enforced();
@@ -137,14 +146,19 @@ pub fn run_more_tests(policy: &Policy, more: &[Case], set: &PolicySet) -> Report
     let mut coverage: Vec<RuleCoverage> = policy.compiled_rules().iter().map(RuleCoverage::none).collect();
     let mut results = Vec::new();
     for case in policy.tests().iter().chain(more) {
-        let facts = case.facts.as_ref();
-        let decision = compiled.decide(&case.question, facts, case.at, &mut scratch).to_decision();
-        let traces = trace(&alone, &case.question, facts, case.at);
+        let traces = trace(&alone, &case.question, case.facts.as_ref(), case.at);
         coverage.iter_mut().zip(&traces).for_each(|(coverage, trace)| coverage.count(trace));
-        let differences = case.expect.differences(&decision);
-        results.push(CaseResult { name: case.name.clone(), differences, decision });
+        results.push(case.result(&compiled, &mut scratch));
     }
     Report { results, coverage }
+}
+
+impl Case {
+    fn result(&self, set: &CompiledSet, scratch: &mut Scratch) -> CaseResult {
+        let decision = set.decide(&self.question, self.facts.as_ref(), self.at, scratch).to_decision();
+        let differences = self.expect.differences(&decision);
+        CaseResult { name: self.name.clone(), differences, decision }
+    }
 }
 
 impl RuleCoverage {

@@ -33,6 +33,7 @@ mod principal;
 mod problem;
 mod question;
 mod quorum;
+mod replay;
 mod resource;
 mod room;
 mod schema;
@@ -41,10 +42,12 @@ pub mod shape;
 mod suggest;
 mod time;
 mod trace;
+mod usage;
 mod zone;
 
 pub use case::{
-    Case, CaseResult, ComparisonCoverage, Difference, Expect, Report, RuleCoverage, run_more_tests, run_tests,
+    Case, CaseResult, ComparisonCoverage, Difference, Expect, Report, RuleCoverage, failing_tests,
+    run_more_tests, run_tests,
 };
 pub use compiled::{Answer, Bound, CompiledSet, Scratch};
 pub use decision::{
@@ -61,9 +64,11 @@ pub use principal::{PRINCIPAL_KINDS, Principal, PrincipalError};
 pub use problem::{PROBLEMS_MAX, Problem, code};
 pub use question::{Question, QuestionError, RawQuestion};
 pub use quorum::{Vacancy, vacancies};
+pub use replay::{ChangeKind, Changes, Replay, ReplayReport, RuleChanges, Sample};
 pub use resource::{Resource, ResourceError};
 pub use room::{Counted, JudgedLimit, LimitKey, Verdict, count_unavailable, obstacle, room_at};
 pub use schema::{Draft, schema};
 pub use set::{DuplicatePolicy, PolicySet};
 pub use trace::{Comparison, Judgement, RuleTrace, trace};
+pub use usage::{Usage, Use};
 pub use zone::ZONE_DATA_VERSION;

@@ -181,7 +181,7 @@ pub(super) struct ListQuery {
     responses(
         (status = 202, description = "Accepted; the action as it is now", body = ActionBody,
          headers(("Location" = String, description = "The action"))),
-        (status = 403, description = "`policy-denied` with actionId, decisionId and reason; or `forbidden`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`policy-denied` with actionId, decisionId and reason, and as far as it is known what would help: retryAfterSeconds, limits without room, approvals that would be asked for (as in an action), nearestMiss; or `forbidden`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`nonce-replayed`, `idempotency-key-reused` or `in-progress`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`target-kind` or `unknown-cluster`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`executor-unavailable` or `audit-unavailable`: nothing was recorded; `outcome-unknown` with actionId: repeat it with the same key", body = Problem, content_type = "application/problem+json"),

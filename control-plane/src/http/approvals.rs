@@ -44,7 +44,7 @@ pub(super) struct ApprovalBody {
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ApprovalGroup)]
-struct GroupBody {
+pub(super) struct GroupBody {
     /// The role they hold.
     role: String,
     /// How many of them must agree.
@@ -70,16 +70,21 @@ struct GivenBody {
     counts: bool,
 }
 
+impl From<Group> for GroupBody {
+    fn from(Group { role, min, missing, people }: Group) -> Self {
+        Self { role, min, missing, people }
+    }
+}
+
 impl From<View> for ApprovalBody {
     fn from(view: View) -> Self {
-        let group = |Group { role, min, missing, people }| GroupBody { role, min, missing, people };
         let given =
             |given: Given| GivenBody { principal: given.principal, at: given.at, counts: given.counts };
         Self {
             digest: view.digest,
             asked_at: view.asked_at,
             expires_at: view.expires_at,
-            groups: view.groups.into_iter().map(group).collect(),
+            groups: view.groups.into_iter().map(GroupBody::from).collect(),
             given: view.given.into_iter().map(given).collect(),
             rules: view.rules,
             limits: view.limits,

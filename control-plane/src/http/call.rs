@@ -84,6 +84,11 @@ impl Call {
         read_json(&self.body)
     }
 
+    /// The same for bodies that hold whole policies.
+    pub(super) fn large_json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        read_json_within(&self.body, Limits::POLICY)
+    }
+
     /// Checks that nothing is said where nothing is asked: the body is empty or `{}`.
     pub(super) fn no_body(&self) -> Result<(), Failure> {
         #[derive(serde::Deserialize)]
@@ -157,7 +162,11 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, Failure> {
 
 /// Reads a document strictly.
 pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    strict::from_slice(body, Limits::WIRE).map_err(|error| {
+    read_json_within(body, Limits::WIRE)
+}
+
+fn read_json_within<T: DeserializeOwned>(body: &[u8], limits: Limits) -> Result<T, Failure> {
+    strict::from_slice(body, limits).map_err(|error| {
         let message = error.to_string();
         let StrictError { fault, pointer, .. } = error;
         Error::Invalid(vec![FieldError { pointer, code: fault.code().to_owned(), message }]).into()

@@ -3,7 +3,7 @@
 use aegis_contract::facts::Facts;
 use aegis_contract::ids::{ActionId, DecisionId};
 use aegis_contract::problem::Problem;
-use aegis_policy::{DecidingRule, Effect, JudgedLimit, NearMiss, Obligations};
+use aegis_policy::{DecidingRule, Effect, JudgedLimit, NearMiss, Obligations, ShadowDecision};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -67,6 +67,10 @@ pub(super) struct EvaluationBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     nearest_miss: Option<NearMiss>,
+    /// The rules of policies in mode `warn` that would have changed this ALLOW.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<DecidingRule>,
 }
 
 /// A decision with everything it was given: enough to take it again.
@@ -95,6 +99,13 @@ pub(super) struct DecisionBody {
     retry_at: Option<Timestamp>,
     #[schema(nullable = false, required = false)]
     nearest_miss: Option<NearMiss>,
+    /// The rules of policies in mode `warn` that would have changed this ALLOW.
+    #[schema(required = false)]
+    warnings: Vec<DecidingRule>,
+    /// What the answer would be if the policies in mode `shadow` counted; absent where it would be the
+    /// same, and for whoever asked, unless they see all actions.
+    #[schema(nullable = false, required = false)]
+    shadow: Option<ShadowDecision>,
     #[schema(value_type = String, format = DateTime)]
     decided_at: Timestamp,
     /// The question: principal, roles, action, resource, params, metadata.
@@ -145,6 +156,7 @@ pub(super) async fn evaluate(
         limits: decided.limits,
         retry_at: decided.remedy.retry_at,
         nearest_miss: decided.remedy.nearest_miss,
+        warnings: decided.decision.warnings,
     }))
 }
 

@@ -7,6 +7,7 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::approvals::GroupBody;
 use crate::error::{Denial, Error};
 
 /// An error on its way out.
@@ -56,21 +57,30 @@ fn status(error: &Error) -> StatusCode {
         Error::Unauthenticated | Error::SignInFailed | Error::SignatureInvalid { .. } => {
             StatusCode::UNAUTHORIZED
         }
-        Error::Forbidden { .. } | Error::PolicyDenied { .. } | Error::NotAnApprover => StatusCode::FORBIDDEN,
+        Error::Forbidden { .. }
+        | Error::PolicyDenied { .. }
+        | Error::FourEyes(_)
+        | Error::NotAReviewer
+        | Error::NotAnApprover => StatusCode::FORBIDDEN,
         Error::NotFound { .. } => StatusCode::NOT_FOUND,
         Error::NonceReplayed
         | Error::IdempotencyKeyReused
         | Error::InProgress
         | Error::NotCancellable { .. }
         | Error::NotClosable { .. }
+        | Error::NothingToReview
         | Error::NotAwaitingApproval { .. }
         | Error::ApprovalChanged
-        | Error::AlreadyExists(_) => StatusCode::CONFLICT,
+        | Error::AlreadyExists(_)
+        | Error::ReplayRequired { .. }
+        | Error::PolicyManaged { .. } => StatusCode::CONFLICT,
         Error::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Error::PolicyInvalid(_) | Error::TargetKind(_) | Error::UnknownCluster(_) => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        Error::PolicyInvalid(_)
+        | Error::PolicyTestsFailed(_)
+        | Error::TooMuch
+        | Error::TargetKind(_)
+        | Error::UnknownCluster(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Error::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
         Error::Busy => StatusCode::TOO_MANY_REQUESTS,
         Error::ExecutorUnavailable { .. }
@@ -99,7 +109,7 @@ fn problem(error: Error) -> Problem {
         problem.detail = Some(error.to_string());
     }
     problem.extensions = extensions(&error);
-    if let Error::Invalid(errors) | Error::PolicyInvalid(errors) = error {
+    if let Error::Invalid(errors) | Error::PolicyInvalid(errors) | Error::PolicyTestsFailed(errors) = error {
         problem.errors = errors;
     }
     problem
@@ -114,6 +124,7 @@ fn extensions(error: &Error) -> Map<String, Value> {
             members
         }
         Error::SignatureInvalid { server_time: Some(time) } => json!({ "serverTime": time }),
+        Error::PolicyManaged { by, .. } => json!({ "managedBy": by }),
         Error::OutcomeUnknown { action_id: Some(id) } => json!({ "actionId": id }),
         Error::NotCancellable { state }
         | Error::NotClosable { state }
@@ -135,6 +146,10 @@ fn denial_members(denial: &Denial) -> Value {
     if !denial.limits.is_empty() {
         members["limits"] = json!(denial.limits);
     }
+    if !denial.approvals.is_empty() {
+        let groups: Vec<GroupBody> = denial.approvals.iter().cloned().map(GroupBody::from).collect();
+        members["approvals"] = json!(groups);
+    }
     if let Some(miss) = &denial.nearest_miss {
         members["nearestMiss"] = json!(miss);
         members["nearestMiss"]["message"] = json!(miss.to_string());
@@ -151,6 +166,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::service::approvals::Group;
 
     fn all() -> Vec<Error> {
         let text = || "x".to_owned();
@@ -159,6 +175,11 @@ mod tests {
             Error::Parameter { name: "limit", message: text() },
             Error::TooLarge,
             Error::PolicyInvalid(vec![]),
+            Error::PolicyTestsFailed(vec![]),
+            Error::FourEyes("x"),
+            Error::ReplayRequired { reason: "x" },
+            Error::PolicyManaged { name: text(), by: text() },
+            Error::TooMuch,
             Error::TargetKind(text()),
             Error::UnknownCluster(text()),
             Error::Unauthenticated,
@@ -173,6 +194,7 @@ mod tests {
                     reason: text(),
                     retry_after_seconds: Some(60),
                     limits: Vec::new(),
+                    approvals: vec![Group { role: text(), min: 1, missing: 1, people: None }],
                     nearest_miss: Some(NearMiss {
                         policy: text(),
                         version: 1,
@@ -187,6 +209,8 @@ mod tests {
             Error::InProgress,
             Error::NotCancellable { state: ActionState::Running },
             Error::NotClosable { state: ActionState::Running },
+            Error::NotAReviewer,
+            Error::NothingToReview,
             Error::NotAwaitingApproval { state: ActionState::Queued },
             Error::NotAnApprover,
             Error::ApprovalChanged,
@@ -210,6 +234,11 @@ mod tests {
 400 invalid-parameter
 413 too-large
 422 unsupported
+422 policy-tests-failed
+403 four-eyes
+409 replay-required
+409 policy-managed managedBy
+422 too-much
 422 target-kind
 422 unknown-cluster
 401 unauthenticated
@@ -217,13 +246,15 @@ mod tests {
 401 signature-invalid serverTime
 403 forbidden
 404 not-found
-403 policy-denied actionId decisionId nearestMiss reason retryAfterSeconds
+403 policy-denied actionId approvals decisionId nearestMiss reason retryAfterSeconds
 409 nonce-replayed
 400 idempotency-key-required
 409 idempotency-key-reused
 409 in-progress
 409 not-cancellable state
 409 not-closable state
+403 not-a-reviewer
+409 nothing-to-review
 409 not-awaiting-approval state
 403 not-an-approver
 409 approval-changed

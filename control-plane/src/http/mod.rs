@@ -11,6 +11,9 @@ mod etag;
 mod health;
 mod page;
 mod policies;
+mod policy_history;
+mod policy_tools;
+mod reviews;
 mod webhooks;
 
 use std::sync::Arc;
@@ -84,7 +87,11 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(policies::find_version))
         .routes(routes!(policies::activate))
         .routes(routes!(policies::deactivate))
+        .routes(routes!(policy_history::release))
+        .routes(routes!(policy_history::usage))
         .routes(routes!(policies::schema))
+        .routes(routes!(reviews::list))
+        .routes(routes!(reviews::review))
         .routes(routes!(decisions::evaluate))
         .routes(routes!(decisions::find))
         .routes(routes!(audit_entries::list))
@@ -109,6 +116,13 @@ fn large_routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::default()
         .routes(routes!(policies::store, policies::find))
         .routes(routes!(policies::validate))
+        .routes(routes!(policy_tools::check))
+        .routes(routes!(policy_tools::diff))
+        .routes(routes!(policy_tools::test))
+        .routes(routes!(policy_tools::who_can))
+        .routes(routes!(policy_tools::simulate))
+        .routes(routes!(policy_history::replay))
+        .routes(routes!(policy_history::sync))
         .layer(DefaultBodyLimit::max(Limits::POLICY.bytes_max))
 }
 

@@ -1,6 +1,7 @@
 //! `/api/v1/policies`, `/api/v1/policy/validate` and `/api/v1/policy/schema`
 
 use aegis_contract::digest::Digest;
+use aegis_contract::ids::EntryId;
 use aegis_contract::problem::Problem;
 use aegis_policy::Draft;
 use axum::Json;
@@ -18,6 +19,7 @@ use super::error::Failure;
 use super::etag::{precondition, tag};
 use super::page::{Page, limit, name_cursor, read_name_cursor};
 use crate::error::Error;
+use crate::service::policies::activation::{self, Activation};
 use crate::service::policies::{self, Policy, Version};
 
 /// A policy without its document.
@@ -29,6 +31,10 @@ pub(super) struct SummaryBody {
     latest_version: u32,
     /// The version that counts; null when none does.
     active_version: Option<u32>,
+    /// The version to go back to: the one that was active before.
+    previous_version: Option<u32>,
+    /// The sync it belongs to; then it is read-only elsewhere. Null when it belongs to none.
+    managed_by: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -77,8 +83,12 @@ struct RuleBody {
 #[serde(deny_unknown_fields)]
 #[schema(as = Activation)]
 pub(super) struct ActivateBody {
-    /// The version that shall count.
+    /// The version that shall count; also an earlier one.
     version: u32,
+    /// The audit entry of a replay of what will be active.
+    #[serde(default)]
+    #[schema(value_type = Option<uuid::Uuid>, nullable = false)]
+    replay: Option<EntryId>,
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -98,6 +108,8 @@ impl From<Policy> for SummaryBody {
             name: policy.name,
             latest_version: policy.latest_version,
             active_version: policy.active_version,
+            previous_version: policy.previous_version,
+            managed_by: policy.managed_by,
             created_at: policy.created_at,
             updated_at: policy.updated_at,
         }
@@ -231,6 +243,9 @@ pub(super) async fn store(
     request_body = ActivateBody,
     responses(
         (status = 200, description = "The policy with its active version", body = PolicyBody),
+        (status = 403, description = "`four-eyes`: you stored this version yourself; `forbidden`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`policy-managed`, `replay-required`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`policy-tests-failed`, with every test that does", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Not done", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -239,9 +254,10 @@ pub(super) async fn activate(
     Path(name): Path<String>,
     call: Call,
 ) -> Result<Response, Failure> {
-    let ActivateBody { version } = call.json()?;
+    let ActivateBody { version, replay } = call.json()?;
     let precondition = precondition(&call)?;
-    let done = policies::activate(&services, &call.caller, &name, version, precondition.as_ref()).await?;
+    let wanted = Activation { version, replay };
+    let done = activation::activate(&services, &call.caller, &name, wanted, precondition.as_ref()).await?;
     answer(StatusCode::OK, done)
 }
 
@@ -264,7 +280,7 @@ pub(super) async fn deactivate(
 ) -> Result<Response, Failure> {
     call.no_body()?;
     let precondition = precondition(&call)?;
-    let done = policies::deactivate(&services, &call.caller, &name, precondition.as_ref()).await?;
+    let done = activation::deactivate(&services, &call.caller, &name, precondition.as_ref()).await?;
     answer(StatusCode::OK, done)
 }
 

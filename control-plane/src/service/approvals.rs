@@ -17,7 +17,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 pub use gate::{Gate, Passing, gate};
 pub use proposal::{Proposal, Subject};
 pub use standing::{Given, Standing};
-pub use view::{Group, View, is_asked, list, view};
+pub use view::{Group, View, is_asked, list, view, would_be_asked};
 
 use self::standing::Bound;
 use super::Services;
@@ -45,16 +45,17 @@ pub async fn approve(
     digest: Option<Digest>,
 ) -> Result<Action, Error> {
     services.safeguards.require_room()?;
-    let (tx, action) = within(ANSWER_WITHIN, async {
+    let answered = within(ANSWER_WITHIN, async {
         let (mut tx, asked) = Asked::lock(services, caller, id, digest).await?;
-        if !asked.standing.has_given(&caller.name) {
-            asked.record(&mut tx, caller, Kind::ApprovalGiven, None).await?;
+        let answer = (!asked.standing.has_given(&caller.name)).then_some(Kind::ApprovalGiven);
+        if let Some(kind) = answer {
+            asked.record(&mut tx, caller, kind, None).await?;
             asked.settle(&mut tx).await?;
         }
-        show(tx, id).await
+        show(tx, id, answer).await
     })
     .await?;
-    finish(services, tx, action).await
+    finish(services, answered).await
 }
 
 /// Takes back what the caller agreed to. Again is the same.
@@ -62,16 +63,17 @@ pub async fn approve(
 /// # Errors
 /// Those of [`approve`].
 pub async fn withdraw(services: &Services, caller: &Caller, id: ActionId) -> Result<Action, Error> {
-    let (tx, action) = within(ANSWER_WITHIN, async {
+    let answered = within(ANSWER_WITHIN, async {
         let (mut tx, asked) = Asked::lock(services, caller, id, None).await?;
-        if asked.standing.has_given(&caller.name) {
-            asked.record(&mut tx, caller, Kind::ApprovalWithdrawn, None).await?;
+        let answer = asked.standing.has_given(&caller.name).then_some(Kind::ApprovalWithdrawn);
+        if let Some(kind) = answer {
+            asked.record(&mut tx, caller, kind, None).await?;
             asked.settle(&mut tx).await?;
         }
-        show(tx, id).await
+        show(tx, id, answer).await
     })
     .await?;
-    finish(services, tx, action).await
+    finish(services, answered).await
 }
 
 /// Says no, which ends the action as `denied`.
@@ -89,7 +91,7 @@ pub async fn deny(
         let message = format!("must say why, in 1 to {REASON_BYTES_MAX} bytes without U+0000");
         return Err(Error::Parameter { name: "reason", message });
     }
-    let (tx, action) = within(ANSWER_WITHIN, async {
+    let answered = within(ANSWER_WITHIN, async {
         let (mut tx, asked) = Asked::lock(services, caller, id, digest).await?;
         let text = audit::store_text(&mut tx, &services.keyring, reason).await?;
         asked.record(&mut tx, caller, Kind::ApprovalDenied, Some(&text)).await?;
@@ -107,26 +109,29 @@ pub async fn deny(
             outcome: &outcome,
         };
         end_action(&mut tx, ending).await?;
-        show(tx, id).await
+        show(tx, id, Some(Kind::ApprovalDenied)).await
     })
     .await?;
-    finish(services, tx, action).await
+    finish(services, answered).await
 }
+
+/// A transaction to be committed, the action as it then is, and what was answered anew.
+type Answered = (Transaction<'static, Postgres>, Action, Option<Kind>);
 
 async fn show(
     mut tx: Transaction<'static, Postgres>,
     id: ActionId,
-) -> Result<(Transaction<'static, Postgres>, Action), Error> {
+    answer: Option<Kind>,
+) -> Result<Answered, Error> {
     let action = actions::find(&mut tx, id).await?.ok_or_else(not_found)?;
-    Ok((tx, action))
+    Ok((tx, action, answer))
 }
 
-async fn finish(
-    services: &Services,
-    tx: Transaction<'static, Postgres>,
-    action: Action,
-) -> Result<Action, Error> {
+async fn finish(services: &Services, (tx, action, answer): Answered) -> Result<Action, Error> {
     commit(tx, Some(action.id)).await?;
+    if let Some(kind) = answer {
+        services.metrics.count_approval_answer(standing::answer_of(kind));
+    }
     services.nudge.ring();
     Ok(action)
 }

@@ -2,7 +2,7 @@
 
 mod remedy;
 
-pub use remedy::{Remedy, denial_of};
+pub use remedy::{Denied, Remedy};
 
 use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
@@ -10,7 +10,7 @@ use aegis_contract::facts::Facts;
 use aegis_contract::ids::{ActionId, DecisionId, EntryId};
 use aegis_policy::{
     CompiledSet, Decision, Effect, Explanation, JudgedLimit, Obligations, Question, RawQuestion, Scratch,
-    Verdict, ZONE_DATA_VERSION, explain, obstacle, room_at,
+    ShadowDecision, Verdict, ZONE_DATA_VERSION, explain, obstacle, room_at,
 };
 use aegis_runtime::clock;
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ use sqlx::PgConnection;
 use crate::audit::{self, Kind, Record};
 use crate::client::executor::Observed;
 use crate::error::Error;
+use crate::service::divergence::{Divergence, divergences};
 use crate::service::limits;
 use crate::service::policy_set::{self, ActivePolicies};
 use crate::store::decisions::{self, NewDecision};
@@ -139,6 +140,8 @@ pub struct Decided {
     pub limits: Vec<JudgedLimit>,
     /// What would help, if it may not be done.
     pub remedy: Remedy,
+    /// What policies that do not count would have changed.
+    pub divergences: Vec<Divergence>,
 }
 
 /// Everything a decision was given and all it answered: enough to take it again years later.
@@ -162,6 +165,12 @@ struct Body<'a> {
     limits: &'a [JudgedLimit],
     #[serde(flatten)]
     remedy: &'a Remedy,
+    /// Rules that only warn, and would have changed the answer.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [aegis_policy::DecidingRule],
+    /// What the answer would be if the policies in mode `shadow` counted, where it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<&'a ShadowDecision>,
     decided_at: Timestamp,
     request: &'a Question,
     /// What the executor said of the target; absent when it was not asked.
@@ -180,6 +189,7 @@ struct Answer {
     decision: Decision,
     limits: Vec<JudgedLimit>,
     remedy: Remedy,
+    divergences: Vec<Divergence>,
 }
 
 /// Decides a question by the active policies, in the transaction of what follows from it. When an
@@ -258,6 +268,8 @@ async fn take<'a>(
         obligations: &answer.decision.obligations,
         limits: &answer.limits,
         remedy: &answer.remedy,
+        warnings: &answer.decision.warnings,
+        shadow: answer.decision.shadow.as_deref(),
         decided_at: now,
         request: question,
         observation: occasion.observed.map(observation),
@@ -296,7 +308,7 @@ async fn keep(conn: &mut PgConnection, taken: Vec<Taken<'_>>) -> Result<Vec<Deci
 
 impl Taken<'_> {
     fn decided(self, entry_id: EntryId) -> Decided {
-        let Answer { effect, reason, decision, limits, remedy } = self.answer;
+        let Answer { effect, reason, decision, limits, remedy, divergences } = self.answer;
         Decided {
             decision_id: self.id,
             effect,
@@ -307,6 +319,7 @@ impl Taken<'_> {
             decision,
             limits,
             remedy,
+            divergences,
         }
     }
 }
@@ -321,11 +334,12 @@ async fn answer(
     now: Timestamp,
 ) -> Result<Answer, Error> {
     let decision = set.decide(question, facts, now, &mut Scratch::new()).to_decision();
+    let divergences = divergences(set.set(), &decision);
     if decision.effect == Effect::Deny {
         let Explanation { opens_at, nearest_miss } = explain(set.set(), question, facts, now);
         let remedy = Remedy { retry_at: opens_at, nearest_miss };
         let (effect, reason) = (Effect::Deny, decision.reason.clone());
-        return Ok(Answer { effect, reason, decision, limits: Vec::new(), remedy });
+        return Ok(Answer { effect, reason, decision, limits: Vec::new(), remedy, divergences });
     }
     let limits = limits::judge(conn, &decision, question, facts, purpose.counted_for(), now).await?;
     Ok(match obstacle(&decision, purpose.dry_run(), &limits) {
@@ -334,11 +348,12 @@ async fn answer(
             let waits = decision.obligations.dry_run_only && purpose.dry_run() == Some(false);
             let retry_at = if waits { None } else { room_at(&limits) };
             let remedy = Remedy { retry_at, nearest_miss: None };
-            Answer { effect: Effect::Deny, reason, decision, limits, remedy }
+            Answer { effect: Effect::Deny, reason, decision, limits, remedy, divergences }
         }
         None => {
             let reason = decision.reason.clone();
-            Answer { effect: Effect::Allow, reason, decision, limits, remedy: Remedy::default() }
+            let remedy = Remedy::default();
+            Answer { effect: Effect::Allow, reason, decision, limits, remedy, divergences }
         }
     })
 }
@@ -371,6 +386,7 @@ fn record<'a>(taken: &Taken<'a>) -> Record<'a, Value> {
             "decision": answer.effect,
             "rules": rules,
             "limitsWithoutRoom": without_room,
+            "divergences": answer.divergences,
             "policySetDigest": taken.policy_digest,
             // Of the whole stored decision, with request, facts, clock and what was counted.
             "digest": Digest::of(&taken.body),

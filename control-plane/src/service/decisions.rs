@@ -2,12 +2,14 @@
 
 pub mod recorder;
 
+use aegis_contract::canonical;
 use aegis_contract::ids::DecisionId;
 use serde_json::Value;
 
 use super::decide::{Asked, Decided};
 use super::{Services, noting_replay};
 use crate::error::Error;
+use crate::metrics::Tally;
 use crate::permission::Permission;
 use crate::principal::Caller;
 use crate::store::{ANSWER_WITHIN, decisions, within};
@@ -56,7 +58,7 @@ pub async fn evaluate(
     };
     let result = services.recorder.decide(caller, asked).await;
     let decided = noting_replay(services, caller, result).await?;
-    services.metrics.count_decision(decided.effect);
+    services.metrics.count_decision(&Tally::of(&decided));
     Ok(decided)
 }
 
@@ -79,8 +81,18 @@ pub async fn find(services: &Services, caller: &Caller, id: DecisionId) -> Resul
     let found =
         within(ANSWER_WITHIN, async { decisions::find(&mut *services.store.acquire().await?, id).await })
             .await?;
-    found
-        .filter(|decision| caller.may(Permission::ReadActions) || decision.principal == caller.name)
-        .map(|decision| decision.body)
-        .ok_or(Error::NotFound { what: "decision" })
+    let not_found = || Error::NotFound { what: "decision" };
+    let sees_all = caller.may(Permission::ReadActions);
+    let found =
+        found.filter(|decision| sees_all || decision.principal == caller.name).ok_or_else(not_found)?;
+    if sees_all { Ok(found.body) } else { without_shadow(&found.body) }
+}
+
+/// P32: whoever asked is not told of policies in mode `shadow`.
+fn without_shadow(body: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut decision: Value = serde_json::from_slice(body).map_err(Error::internal)?;
+    if let Value::Object(members) = &mut decision {
+        members.remove("shadow");
+    }
+    canonical::to_bytes(&decision).map_err(Error::internal)
 }

@@ -2,6 +2,7 @@
 //! line says which permission it needs.
 
 pub mod actions;
+pub mod analysis;
 pub mod approvals;
 pub mod authenticate;
 pub mod clients;
@@ -9,13 +10,17 @@ pub mod clusters;
 pub mod decide;
 pub mod decisions;
 pub mod dispatch;
+pub mod divergence;
 pub mod entries;
 pub mod health;
+pub mod history;
 pub mod limits;
 pub mod passwords;
 pub mod policies;
 pub mod policy_set;
+pub mod proposals;
 pub mod retention;
+pub mod reviews;
 pub mod safeguards;
 pub mod sign_in;
 pub mod tokens;
@@ -35,9 +40,11 @@ use crate::principal::Caller;
 use crate::seal::Keyring;
 use crate::store::{Store, nonces};
 use actions::InFlight;
+use analysis::HeavyWork;
 use decisions::recorder::Recorder;
 use dispatch::Nudge;
 use passwords::Passwords;
+use policies::activation::ActivationRules;
 use policy_set::ActivePolicies;
 use safeguards::Safeguards;
 use tokens::Tokens;
@@ -70,6 +77,10 @@ pub struct Services {
     pub passwords: Passwords,
     /// Host and port as callers name this control plane.
     pub authorities: Vec<String>,
+    /// What activations need besides tests that pass.
+    pub activation_rules: ActivationRules,
+    /// What takes a processor for seconds, one after the other.
+    pub heavy_work: HeavyWork,
     /// Ends what waits.
     pub shutdown: Shutdown,
 }

@@ -1,10 +1,11 @@
-//! Storing, activating and looking at policies.
+//! Storing and looking at policies; what becomes of a stored version is in the modules below.
+
+pub mod activation;
+pub mod sync;
 
 use aegis_contract::digest::Digest;
 use aegis_contract::problem::FieldError;
-use aegis_policy::PolicySet;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::policy_set::{self, VersionStored};
@@ -24,6 +25,10 @@ pub struct Policy {
     pub latest_version: u32,
     /// The version that is active, if any.
     pub active_version: Option<u32>,
+    /// The version to go back to: the one that was active before the present state.
+    pub previous_version: Option<u32>,
+    /// The sync it belongs to, if any; then nothing else changes it.
+    pub managed_by: Option<String>,
     /// When it was first stored.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -101,26 +106,34 @@ pub async fn store_version(
         let mut tx = services.store.begin().await?;
         let at = dispatch::clock(&mut tx).await?;
         let version = next_version(&mut tx, name, precondition, at).await?;
-        let data = VersionStored {
-            name: name.to_owned(),
-            version: version.cast_unsigned(),
-            digest: policy.digest(),
-        };
-        let entry = append(&mut tx, caller, Kind::PolicyVersionStored, data).await?;
-        let document = String::from_utf8(policy.canonical().to_vec()).map_err(Error::internal)?;
-        let stored = policies::Version {
-            name: name.to_owned(),
-            version,
-            document,
-            digest: policy.digest().to_string(),
-            created_by: caller.name.clone(),
-            created_at: Stored::from(at),
-        };
-        policies::insert_version(&mut tx, &stored, entry).await?;
+        let stored = insert_version(&mut tx, caller, &policy, version, at).await?;
         Ok((tx, stored))
     })
     .await?;
     commit_and_show(tx, name, Some(stored)).await
+}
+
+/// Stores a version with its entry.
+async fn insert_version(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    policy: &aegis_policy::Policy,
+    version: i32,
+    at: Timestamp,
+) -> Result<policies::Version, Error> {
+    let (name, digest) = (policy.name().to_owned(), policy.digest());
+    let data = VersionStored { name: name.clone(), version: version.cast_unsigned(), digest };
+    let entry = append(conn, caller, Kind::PolicyVersionStored, data).await?;
+    let stored = policies::Version {
+        name,
+        version,
+        document: String::from_utf8(policy.canonical().to_vec()).map_err(Error::internal)?,
+        digest: digest.to_string(),
+        created_by: caller.name.clone(),
+        created_at: Stored::from(at),
+    };
+    policies::insert_version(conn, &stored, entry).await?;
+    Ok(stored)
 }
 
 /// The number of the version to store, taken.
@@ -130,7 +143,9 @@ async fn next_version(
     precondition: &Precondition,
     at: Timestamp,
 ) -> Result<i32, Error> {
-    let latest = policies::lock(conn, name).await?.map(|policy| policy.latest_version);
+    let policy = policies::lock(conn, name).await?;
+    require_unmanaged(policy.as_ref())?;
+    let latest = policy.map(|policy| policy.latest_version);
     match (precondition, latest) {
         (Precondition::New, None) => {
             if policies::insert(conn, name, at).await? {
@@ -153,95 +168,6 @@ async fn next_version(
             Err(Error::PreconditionFailed)
         }
     }
-}
-
-/// Makes a version the one that counts, in place of the one before.
-///
-/// # Errors
-/// `NotFound`; `PreconditionFailed` when a newer version was stored than the caller has seen.
-pub async fn activate(
-    services: &Services,
-    caller: &Caller,
-    name: &str,
-    version: u32,
-    precondition: Option<&Precondition>,
-) -> Result<(Policy, Version), Error> {
-    caller.require(Permission::WritePolicies)?;
-    set_active(services, caller, name, Some(version), precondition).await
-}
-
-/// Makes a policy count no more.
-///
-/// # Errors
-/// Those of [`activate`].
-pub async fn deactivate(
-    services: &Services,
-    caller: &Caller,
-    name: &str,
-    precondition: Option<&Precondition>,
-) -> Result<(Policy, Version), Error> {
-    caller.require(Permission::WritePolicies)?;
-    set_active(services, caller, name, None, precondition).await
-}
-
-async fn set_active(
-    services: &Services,
-    caller: &Caller,
-    name: &str,
-    version: Option<u32>,
-    precondition: Option<&Precondition>,
-) -> Result<(Policy, Version), Error> {
-    services.safeguards.require_room()?;
-    let version = version.map(|version| i32::try_from(version).map_err(|_| no_version())).transpose()?;
-    let tx = within(ANSWER_WITHIN, async {
-        let mut tx = services.store.begin().await?;
-        // First of all locks, so that two changes of the set come one after the other.
-        policies::active_digest_for_update(&mut tx).await?;
-        let policy = policies::lock(&mut tx, name).await?.ok_or_else(no_policy)?;
-        let latest = policy.latest_version.cast_unsigned();
-        let seen = match precondition {
-            None | Some(Precondition::Exists) => true,
-            Some(Precondition::New) => false,
-            Some(Precondition::Latest(seen)) => seen.contains(&latest),
-        };
-        if !seen {
-            return Err(Error::PreconditionFailed);
-        }
-        if let Some(version) = version {
-            policies::find_version(&mut tx, name, version).await?.ok_or_else(no_version)?;
-        }
-        if policy.active_version != version {
-            change_set(&mut tx, caller, &policy, version).await?;
-        }
-        Ok(tx)
-    })
-    .await?;
-    commit_and_show(tx, name, None).await
-}
-
-async fn change_set(
-    conn: &mut PgConnection,
-    caller: &Caller,
-    policy: &policies::Policy,
-    version: Option<i32>,
-) -> Result<(), Error> {
-    let at = dispatch::clock(conn).await?;
-    policies::set_active(conn, &policy.name, version, at).await?;
-    let set = policy_set::load(conn).await?;
-    policies::set_digest(conn, &set.digest().to_string(), &policy_set::members(&set), at).await?;
-    let kind = if version.is_some() { Kind::PolicyActivated } else { Kind::PolicyDeactivated };
-    append(conn, caller, kind, activation(policy, version, &set)).await?;
-    Ok(())
-}
-
-fn activation(policy: &policies::Policy, version: Option<i32>, set: &PolicySet) -> Value {
-    json!({
-        "name": policy.name,
-        "version": version,
-        "previousVersion": policy.active_version,
-        "policySetDigest": set.digest(),
-        "policySet": policy_set::members(set),
-    })
 }
 
 /// Policies by name, those after `after`.
@@ -322,9 +248,17 @@ async fn append(
 }
 
 /// Reads a document off the async threads: it may be large.
-async fn parse(document: Vec<u8>) -> Result<aegis_policy::Policy, Error> {
+pub(super) async fn parse(document: Vec<u8>) -> Result<aegis_policy::Policy, Error> {
     let parsed = tokio::task::spawn_blocking(move || policy_set::parse(&document));
     parsed.await.map_err(Error::internal)?.map_err(|problems| Error::PolicyInvalid(field_errors(&problems)))
+}
+
+/// What belongs to a sync is changed where the sync takes it from.
+fn require_unmanaged(policy: Option<&policies::Policy>) -> Result<(), Error> {
+    match policy.and_then(|policy| Some((&policy.name, policy.managed_by.as_ref()?))) {
+        Some((name, by)) => Err(Error::PolicyManaged { name: name.clone(), by: by.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn no_policy() -> Error {
@@ -341,6 +275,8 @@ impl From<policies::Policy> for Policy {
             name: stored.name,
             latest_version: stored.latest_version.cast_unsigned(),
             active_version: stored.active_version.map(i32::cast_unsigned),
+            previous_version: stored.previous_version.map(i32::cast_unsigned),
+            managed_by: stored.managed_by,
             created_at: stored.created_at.to_jiff(),
             updated_at: stored.updated_at.to_jiff(),
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
 use aegis_contract::intent::Entry;
 use aegis_policy::{CompiledSet, Part, Policy, PolicySet, Problem, document};
@@ -16,7 +17,15 @@ use crate::store::policies::{self, ActivePrint, ActiveVersion};
 
 /// The parts of the language that this release acts on. A document with any other is neither stored nor
 /// decided from.
-const ENFORCED: &[Part] = &[Part::Approvals, Part::DryRunOnly, Part::Limits];
+const ENFORCED: &[Part] = &[
+    Part::Approvals,
+    Part::BreakGlass,
+    Part::DryRunOnly,
+    Part::Limits,
+    Part::Shadow,
+    Part::Tests,
+    Part::Warn,
+];
 
 /// Reads a document of the language, as far as this release enforces it.
 ///
@@ -123,6 +132,45 @@ fn print(stored: &ActiveVersion) -> ActivePrint {
         document: sha256(stored.document.as_bytes()),
         entry: sha256(&stored.entry),
     }
+}
+
+/// Whether the versions marked as active are those that were activated.
+///
+/// # Errors
+/// `StateNotInLog` when one of them is not as its entry recorded it.
+pub async fn is_as_activated(conn: &mut PgConnection) -> Result<bool, Error> {
+    let (digest, _) = policies::active_digest_for_share(conn).await?;
+    Ok(load(conn).await?.digest().to_string() == digest)
+}
+
+/// The members of the set that was activated last, as they were recorded then.
+///
+/// # Errors
+/// `StateNotInLog` when they are not those that the digest names.
+pub async fn activated_members(conn: &mut PgConnection) -> Result<Value, Error> {
+    let (digest, members) = policies::activated(conn).await?;
+    let bytes = canonical::to_bytes(&members).map_err(Error::internal)?;
+    if Digest::of(&bytes).to_string() == digest {
+        Ok(members)
+    } else {
+        tracing::error!(digest, "the recorded members of the active set are not those its digest names");
+        Err(Error::StateNotInLog { what: "the policy set".to_owned() })
+    }
+}
+
+/// Holds two lists of members against each other, whatever they say of one policy.
+///
+/// # Errors
+/// `StateNotInLog` when they differ in any other.
+pub fn require_same_but(name: &str, recorded: &Value, found: &Value) -> Result<(), Error> {
+    fn others<'a>(members: &'a Value, name: &str) -> Vec<&'a Value> {
+        members.as_array().into_iter().flatten().filter(|member| member["name"] != name).collect()
+    }
+    if others(recorded, name) == others(found, name) {
+        return Ok(());
+    }
+    tracing::error!(%recorded, %found, "the active policies are not those activated");
+    Err(Error::StateNotInLog { what: "the policy set".to_owned() })
 }
 
 /// The members of a set as `policy_sets` keeps them.

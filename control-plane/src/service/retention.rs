@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::error::Error;
 use crate::metrics::ControlPlaneMetrics;
-use crate::store::{Store, actions, deliveries, idempotency, nonces, refusals};
+use crate::store::{Store, actions, deliveries, idempotency, nonces, refusals, reviews};
 
 /// How often. Nothing depends on it: expired rows have no effect while they are still there.
 const PERIOD: Duration = Duration::from_secs(15);
@@ -38,6 +38,8 @@ async fn sweep(store: &Store, metrics: &ControlPlaneMetrics) -> Result<(), Error
     let now = clock::now();
     let mut conn = store.acquire().await?;
     metrics.set_open_actions(&actions::count_open(&mut conn).await?);
+    let (waiting, overdue) = reviews::count_open(&mut conn).await?;
+    metrics.set_open_reviews(waiting, overdue);
     let undelivered = deliveries::count_undelivered(&mut conn).await?;
     metrics.set_webhook_deliveries(undelivered.waiting, undelivered.dead);
     deliveries::forget(&mut conn, now - DELIVERIES_KEPT).await?;

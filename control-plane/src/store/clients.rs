@@ -52,6 +52,11 @@ pub async fn insert(
     Ok(done.rows_affected() == 1)
 }
 
+/// The names of all clients, at most `limit` of them.
+pub async fn names(conn: &mut PgConnection, limit: i64) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar!("select name from clients order by name limit $1", limit).fetch_all(conn).await?)
+}
+
 /// The client of a name, locked so that its keys are counted one change at a time.
 pub async fn lock(conn: &mut PgConnection, name: &str) -> Result<Option<Uuid>, Error> {
     Ok(sqlx::query_scalar!("select id from clients where name = $1 for update", name)

@@ -1,6 +1,9 @@
 //! Decisions as they were taken.
 
+use std::time::Duration;
+
 use aegis_contract::ids::{ActionId, DecisionId, EntryId};
+use futures_util::{Stream, TryStreamExt as _};
 use jiff::Timestamp;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -64,6 +67,32 @@ pub async fn insert_all(conn: &mut PgConnection, new: &[NewDecision<'_>]) -> Res
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Lets the statements of this transaction take longer than others may.
+pub async fn take_time(conn: &mut PgConnection, time: Duration) -> Result<(), Error> {
+    let milliseconds = time.as_millis().to_string();
+    sqlx::query_scalar!("select set_config('statement_timeout', $1, true)", milliseconds)
+        .fetch_one(conn)
+        .await?;
+    Ok(())
+}
+
+/// The bodies of all decisions taken in a span of time, the first instant in it and the last not, in no
+/// order. They are read as they are taken from the stream: a span may hold more than fits in memory.
+pub fn bodies(
+    conn: &mut PgConnection,
+    since: Timestamp,
+    until: Timestamp,
+) -> impl Stream<Item = Result<Vec<u8>, Error>> + '_ {
+    let (since, until) = (Stored::from(since), Stored::from(until));
+    sqlx::query_scalar!(
+        "select body from decisions where decided_at >= $1 and decided_at < $2",
+        since as _,
+        until as _,
+    )
+    .fetch(conn)
+    .map_err(Error::from)
 }
 
 /// One decision.

@@ -18,6 +18,7 @@ pub mod nonces;
 pub mod policies;
 pub mod receipts;
 pub mod refusals;
+pub mod reviews;
 pub mod users;
 pub mod webhooks;
 

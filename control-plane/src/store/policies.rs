@@ -17,6 +17,10 @@ pub struct Policy {
     pub latest_version: i32,
     /// The version that is active, if any.
     pub active_version: Option<i32>,
+    /// The version that was active before the present state.
+    pub previous_version: Option<i32>,
+    /// The sync it belongs to, if any.
+    pub managed_by: Option<String>,
     /// When it was first stored.
     pub created_at: Stored,
     /// When a version was stored, or it was activated or deactivated.
@@ -74,7 +78,8 @@ pub struct ActivePrint {
 pub async fn list(conn: &mut PgConnection, after: Option<&str>, limit: i64) -> Result<Vec<Policy>, Error> {
     Ok(sqlx::query_as!(
         Policy,
-        "select name, latest_version, active_version, created_at, updated_at from policies \
+        "select name, latest_version, active_version, previous_version, managed_by, created_at, updated_at \
+         from policies \
          where $1::text is null or name > $1 order by name limit $2",
         after,
         limit,
@@ -87,7 +92,8 @@ pub async fn list(conn: &mut PgConnection, after: Option<&str>, limit: i64) -> R
 pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Option<Policy>, Error> {
     Ok(sqlx::query_as!(
         Policy,
-        "select name, latest_version, active_version, created_at, updated_at from policies where name = $1",
+        "select name, latest_version, active_version, previous_version, managed_by, created_at, updated_at \
+         from policies where name = $1",
         name
     )
     .fetch_optional(conn)
@@ -98,8 +104,8 @@ pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Option<Policy>,
 pub async fn lock(conn: &mut PgConnection, name: &str) -> Result<Option<Policy>, Error> {
     Ok(sqlx::query_as!(
         Policy,
-        "select name, latest_version, active_version, created_at, updated_at from policies where name = $1 \
-         for update",
+        "select name, latest_version, active_version, previous_version, managed_by, created_at, updated_at \
+         from policies where name = $1 for update",
         name
     )
     .fetch_optional(conn)
@@ -185,7 +191,8 @@ pub async fn set_active(
     at: Timestamp,
 ) -> Result<(), Error> {
     sqlx::query!(
-        "update policies set active_version = $2, updated_at = $3 where name = $1",
+        "update policies set previous_version = coalesce(active_version, previous_version), active_version = $2, \
+             updated_at = $3 where name = $1",
         name,
         version,
         Stored::from(at) as _,
@@ -193,6 +200,40 @@ pub async fn set_active(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Every policy, by name, locked until the end of the transaction.
+pub async fn lock_all(conn: &mut PgConnection) -> Result<Vec<Policy>, Error> {
+    Ok(sqlx::query_as!(
+        Policy,
+        "select name, latest_version, active_version, previous_version, managed_by, created_at, updated_at \
+         from policies order by name for update"
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Says which sync a policy belongs to from now on, if any.
+pub async fn set_managed_by(
+    conn: &mut PgConnection,
+    name: &str,
+    managed_by: Option<&str>,
+    at: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update policies set managed_by = $2, updated_at = $3 where name = $1",
+        name,
+        managed_by,
+        Stored::from(at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The digest of what is active, without waiting for anybody.
+pub async fn active_digest(conn: &mut PgConnection) -> Result<String, Error> {
+    Ok(sqlx::query_scalar!("select digest from policy_set").fetch_one(conn).await?)
 }
 
 /// The digest of what is active, and the database's time then. Activations wait until the transaction
@@ -209,6 +250,16 @@ pub async fn active_digest_for_share(conn: &mut PgConnection) -> Result<(String,
 /// ends.
 pub async fn active_digest_for_update(conn: &mut PgConnection) -> Result<String, Error> {
     Ok(sqlx::query_scalar!("select digest from policy_set for update").fetch_one(conn).await?)
+}
+
+/// The digest of the set that was activated last, with its members as they were kept then.
+pub async fn activated(conn: &mut PgConnection) -> Result<(String, Value), Error> {
+    let row = sqlx::query!(
+        "select s.digest, s.members from policy_set p join policy_sets s on s.digest = p.digest"
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((row.digest, row.members))
 }
 
 /// Every active version, by name.

@@ -90,6 +90,18 @@ pub async fn find_by_email(conn: &mut PgConnection, email: &str) -> Result<Optio
     Ok(row.map(|row| User { id: UserId(row.id), password_hash: row.password_hash, roles: row.roles }))
 }
 
+/// Everybody who may sign in, with their roles, at most `limit` of them.
+pub async fn all(conn: &mut PgConnection, limit: i64) -> Result<Vec<(UserId, Vec<String>)>, Error> {
+    let rows = sqlx::query!(
+        r#"select id, array(select role from user_roles where user_id = users.id order by role) as "roles!"
+           from users where disabled_at is null order by id limit $1"#,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (UserId(row.id), row.roles)).collect())
+}
+
 /// The present roles of a person, unless they may not sign in any more.
 pub async fn roles(conn: &mut PgConnection, id: UserId) -> Result<Option<Vec<String>>, Error> {
     Ok(sqlx::query_scalar!(

@@ -1,10 +1,11 @@
 //! What makes approvals void, what does not, and when limits take their room.
 
+use aegis_tests::paths::random_name;
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::people::{answer, approve, ask, demand, missing, scene};
-use crate::actions::scene::{Scene, expect, id_of};
+use crate::actions::scene::{Scene, answered, expect, id_of};
 use crate::limits::scene::expect_limited;
 
 async fn kinds(scene: &Scene, action: &Value) -> Result<Vec<String>> {
@@ -77,7 +78,21 @@ async fn limits_take_their_room_only_when_nobody_is_missing_any_more() -> Result
     expect(&denied, "denied", "policy-denied");
     let message = denied["outcome"]["message"].as_str().unwrap_or_default();
     assert!(message.starts_with("LIMIT_EXCEEDED (1 in 3600 s per namespace)"), "{denied}");
-    expect_limited(&scene.asked(&scene.restart("web"), 0).await?, "rate");
+    // Who is denied learns whom to ask when there is room: automation their roles, people their names.
+    let denied = scene.asked(&scene.restart("web"), 0).await?;
+    expect_limited(&denied, "rate");
+    assert_eq!(
+        denied.body["approvals"],
+        json!([{ "role": "sre", "min": 1, "missing": 1 }]),
+        "{}",
+        denied.text
+    );
+    let (key, again) = (random_name(32), scene.restart("api"));
+    for when in ["first", "repeated"] {
+        let denied = answered(|| scene.admin.ask_with_key(&key, &again, 0)).await?;
+        expect_limited(&denied, "rate");
+        assert_eq!(denied.body["approvals"][0]["people"], json!(["anna@example.com"]), "{when}");
+    }
     assert_eq!(answer(&anna, "approve", &first).await?.code(), "not-awaiting-approval");
     Ok(())
 }

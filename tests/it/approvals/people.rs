@@ -24,7 +24,7 @@ pub(super) async fn scene_with(options: StackOptions, groups: Value, names: &[&s
 }
 
 /// Activates a policy of that name with one REQUIRE.
-pub(super) async fn demand(scene: &Scene, name: &str, demands: Value) -> Result<()> {
+pub(crate) async fn demand(scene: &Scene, name: &str, demands: Value) -> Result<()> {
     let mut rule = json!({ "id": "care", "effect": "REQUIRE", "reason": "looked at by others" });
     if let (Some(rule), Value::Object(demands)) = (rule.as_object_mut(), demands) {
         rule.extend(demands);
@@ -35,14 +35,14 @@ pub(super) async fn demand(scene: &Scene, name: &str, demands: Value) -> Result<
 }
 
 /// Asks for a restart that people must agree to.
-pub(super) async fn ask(scene: &Scene, name: &str) -> Result<Value> {
+pub(crate) async fn ask(scene: &Scene, name: &str) -> Result<Value> {
     let action = scene.asked(&scene.restart(name), 0).await?.expect(202)?.body;
     assert_eq!(action["state"], "awaiting-approval", "{action}");
     Ok(action)
 }
 
 /// A person's answer to an action, given again while the audit log is busy.
-pub(super) async fn answer(person: &Caller, what: &str, action: &Value) -> Result<Answer> {
+pub(crate) async fn answer(person: &Caller, what: &str, action: &Value) -> Result<Answer> {
     let body = if what == "deny" { json!({ "reason": "not now" }) } else { json!({}) };
     let path = format!("/api/v1/actions/{}/{what}", id_of(action)?);
     let until = Instant::now() + WITHIN;
@@ -55,7 +55,7 @@ pub(super) async fn answer(person: &Caller, what: &str, action: &Value) -> Resul
     }
 }
 
-pub(super) async fn approve(person: &Caller, action: &Value) -> Result<Value> {
+pub(crate) async fn approve(person: &Caller, action: &Value) -> Result<Value> {
     Ok(answer(person, "approve", action).await?.expect(200)?.body)
 }
 

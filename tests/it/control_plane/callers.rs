@@ -21,6 +21,8 @@ POST /api/v1/actions                         401 400 400 403 400 403
 GET  /api/v1/actions/{id}                    401 404 404 404 404 403
 POST /api/v1/actions/{id}/cancel             401 404 404 403 404 403
 POST /api/v1/actions/{id}/close              401 403 403 403 404 403
+GET  /api/v1/reviews                         401 403 200 200 200 200
+POST /api/v1/actions/{id}/review             401 403 404 404 404 404
 GET  /api/v1/approvals                       401 403 200 200 200 200
 POST /api/v1/actions/{id}/approve            401 403 404 404 404 404
 POST /api/v1/actions/{id}/deny               401 403 404 404 404 404
@@ -28,6 +30,14 @@ POST /api/v1/actions/{id}/withdraw-approval  401 403 404 404 404 404
 GET  /api/v1/decisions/{id}                  401 404 404 404 404 403
 POST /api/v1/policy/evaluate                 401 400 400 403 400 403
 POST /api/v1/policy/validate                 401 403 422 422 422 403
+POST /api/v1/policy/check                    401 403 200 200 200 403
+POST /api/v1/policy/diff                     401 403 200 200 200 403
+POST /api/v1/policy/test                     401 403 200 200 200 403
+POST /api/v1/policy/who-can                  401 403 400 400 400 403
+POST /api/v1/policy/simulate                 401 403 400 400 400 403
+POST /api/v1/policy/replay                   401 403 200 200 200 403
+POST /api/v1/policy/sync                     401 403 403 403 400 403
+GET  /api/v1/policy/usage                    401 403 200 200 200 403
 GET  /api/v1/policy/schema                   200 200 200 200 200 200
 GET  /api/v1/policies                        401 403 200 200 200 403
 GET  /api/v1/policies/{name}                 401 403 404 404 404 403
@@ -35,6 +45,7 @@ PUT  /api/v1/policies/{name}                 401 403 403 403 422 403
 GET  /api/v1/policies/{name}/versions/{version} 401 403 404 404 404 403
 POST /api/v1/policies/{name}/activate        401 403 403 403 404 403
 POST /api/v1/policies/{name}/deactivate      401 403 403 403 404 403
+POST /api/v1/policies/{name}/release         401 403 403 403 404 403
 GET  /api/v1/audit/entries                   401 403 403 200 200 403
 GET  /api/v1/webhooks                        401 403 403 403 200 403
 GET  /api/v1/webhooks/{name}                 401 403 403 403 404 403
@@ -54,9 +65,14 @@ GET  /health/ready                           200 200 200 200 200 200
 fn body(method: &str, path: &str) -> Value {
     match path {
         "/api/v1/webhooks/{name}" if method == "PUT" => json!({ "url": "http://127.0.0.1" }),
+        "/api/v1/actions/{id}/review" => json!({ "comment": "seen" }),
         "/api/v1/actions/{id}/deny" => json!({ "reason": "not now" }),
         "/api/v1/policies/{name}/activate" => json!({ "version": 1 }),
         "/api/v1/policy/evaluate" => json!({ "action": "restart", "resource": "nothing" }),
+        "/api/v1/policy/who-can" => json!({ "action": "restart", "resource": "nothing" }),
+        "/api/v1/policy/simulate" => json!({ "principal": "x", "action": "restart", "resource": "nothing" }),
+        "/api/v1/policy/replay" => json!({ "since": "2020-01-01T00:00:00Z" }),
+        "/api/v1/policy/sync" => json!({ "managedBy": "", "documents": [] }),
         _ => json!({}),
     }
 }
@@ -65,6 +81,9 @@ async fn call(caller: &Caller, method: &str, path: &str) -> Result<u16> {
     let concrete = path.replace("{id}", NO_ID).replace("{name}", "absent").replace("{version}", "1");
     let draft = caller.request(method.parse()?, &concrete);
     let draft = match method {
+        "GET" if path == "/api/v1/policy/usage" => {
+            caller.request(method.parse()?, &format!("{concrete}?since=2020-01-01T00:00:00Z"))
+        }
         "GET" => draft,
         "PUT" => draft.json(&body(method, path)).header("if-none-match", "*"),
         _ if path == "/api/v1/actions" => draft.json(&body(method, path)).header("idempotency-key", "key"),

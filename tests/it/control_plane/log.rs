@@ -36,7 +36,7 @@ pub(super) async fn refusals(stack: &Stack, reason: &str) -> Result<usize> {
 }
 
 /// The value of a metric's line, 0 when there is none.
-pub(super) async fn metric(stack: &Stack, line: &str) -> Result<f64> {
+pub(crate) async fn metric(stack: &Stack, line: &str) -> Result<f64> {
     let page = stack.anonymous()?.get("/metrics").await?.expect(200)?.text;
     let value = page.lines().find_map(|found| found.strip_prefix(line)).map(str::trim);
     Ok(value.map(str::parse).transpose()?.unwrap_or_default())

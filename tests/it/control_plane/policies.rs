@@ -1,5 +1,12 @@
 //! Policies over the API: versions, what counts, and decisions taken from them.
 
+mod activation;
+mod modes;
+mod replay;
+mod scene;
+mod sync;
+mod tools;
+
 use aegis_tests::callers::{Answer, Caller};
 use aegis_tests::database::execute;
 use aegis_tests::stack::{Stack, StackOptions};
@@ -106,13 +113,13 @@ async fn what_is_wrong_with_a_policy_is_said_with_its_place_and_what_is_not_enfo
         }
         document
     };
-    let mut emergency = policy("x", &["restart"]);
-    emergency["rules"][0]["breakGlass"] = json!({ "reviewRole": "security", "reviewSeconds": 86400 });
+    let mut later = policy("x", &["restart"]);
+    later["rules"][0]["when"] = json!({ "path": "signal.name", "op": "eq", "value": "x" });
     for (document, code, pointer) in [
         (changed("/rules/0/effect", json!("PERHAPS")), "policy-invalid", "/rules/0/effect"),
         (changed("/rules/0/match/actions/0", json!("restrat")), "policy-invalid", "/rules/0/match/actions/0"),
         (changed("/name", json!("other")), "policy-invalid", "/name"),
-        (emergency, "unsupported", "/rules/0/breakGlass"),
+        (later, "unsupported", "/rules/0/when/path"),
     ] {
         let refused = admin.put(PATH, &document, None).await?;
         assert_eq!((refused.status, refused.code()), (422, code), "{}", refused.text);

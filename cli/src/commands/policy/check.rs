@@ -5,32 +5,37 @@ use std::path::PathBuf;
 
 use aegis_policy::analyse::{self, Checked, Circumstances, STEPS_DEFAULT, Undecided, Witness};
 use aegis_runtime::clock;
+use http::Method;
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::files;
+use super::proposal::ProposalOptions;
+use super::tool::{ask, print};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Format, printable, write};
+use crate::settings::Settings;
 
 /// What to check, and what is known about the place where it holds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {
-    /// Policies, or folders of them; all are one set
-    #[arg(required = true, value_name = "PATH")]
+    /// Policies, or folders of them, as one set; what is active on the control plane if absent
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Namespaces that the executor of a cluster allows; once for each cluster
-    #[arg(long = "allowlist", value_name = "CLUSTER=NAMESPACE,…", value_parser = parse_names)]
+    #[arg(long = "allowlist", value_name = "CLUSTER=NAMESPACE,…", value_parser = parse_names, requires = "paths")]
     allowlists: Vec<(String, BTreeSet<String>)>,
     /// People who hold a role; once for each role
-    #[arg(long = "holders", value_name = "ROLE=PRINCIPAL,…", value_parser = parse_names)]
+    #[arg(long = "holders", value_name = "ROLE=PRINCIPAL,…", value_parser = parse_names, requires = "paths")]
     holders: Vec<(String, BTreeSet<String>)>,
     /// Time from which on to look; now if absent
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", requires = "paths")]
     at: Option<Timestamp>,
     /// How long to look before saying "undecided"
     #[arg(long, value_name = "STEPS", default_value_t = STEPS_DEFAULT)]
     steps: u64,
+    #[command(flatten)]
+    proposal: ProposalOptions,
 }
 
 fn parse_names(text: &str) -> Result<(String, BTreeSet<String>), String> {
@@ -40,7 +45,20 @@ fn parse_names(text: &str) -> Result<(String, BTreeSet<String>), String> {
 }
 
 /// Runs the command.
-pub(super) fn run(command: &Check, output: Format) -> Result<Exit, Failure> {
+pub(super) async fn run(command: &Check, settings: &Settings<'_>) -> Result<Exit, Failure> {
+    let checked = if command.paths.is_empty() {
+        ask(&settings.client()?, Method::POST, "check", &command.proposal.body()?).await?
+    } else if command.proposal.is_empty() {
+        check_files(command)?
+    } else {
+        return Err(Failure::usage("files are checked alone: give either PATHs or a proposal"));
+    };
+    print(settings.output, &json!(checked), || lines(&checked))?;
+    let is_clean = checked.findings.is_empty() && checked.undecided.is_empty();
+    Ok(if is_clean { Exit::Done } else { Exit::Failed })
+}
+
+fn check_files(command: &Check) -> Result<Checked, Failure> {
     let files = files::read(&command.paths)?;
     let known = |pairs: &[(String, BTreeSet<String>)]| {
         (!pairs.is_empty()).then(|| pairs.iter().cloned().collect::<BTreeMap<_, _>>())
@@ -48,16 +66,10 @@ pub(super) fn run(command: &Check, output: Format) -> Result<Exit, Failure> {
     let circumstances =
         Circumstances { holders: known(&command.holders), allowlists: known(&command.allowlists) };
     let now = command.at.unwrap_or_else(clock::now);
-    let checked = analyse::check(&files.set, &circumstances, now, command.steps);
-    match output {
-        Format::Table => write(&text(&checked))?,
-        Format::Json | Format::Jsonl => output.document(&json!(checked), &[])?,
-    }
-    let is_clean = checked.findings.is_empty() && checked.undecided.is_empty();
-    Ok(if is_clean { Exit::Done } else { Exit::Failed })
+    Ok(analyse::check(&files.set, &circumstances, now, command.steps))
 }
 
-fn text(checked: &Checked) -> String {
+fn lines(checked: &Checked) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in &checked.findings {
         lines.push(format!("{}/{}: {}: {}", finding.policy, finding.rule, finding.kind, finding.message));
@@ -66,7 +78,7 @@ fn text(checked: &Checked) -> String {
     }
     lines.extend(checked.undecided.iter().map(undecided_text));
     lines.push(format!("{} findings, {} undecided", checked.findings.len(), checked.undecided.len()));
-    lines.iter().map(|line| format!("{}\n", printable(line))).collect()
+    lines
 }
 
 pub(super) fn undecided_text(undecided: &Undecided) -> String {

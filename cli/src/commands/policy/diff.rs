@@ -4,44 +4,60 @@ use std::path::PathBuf;
 
 use aegis_policy::analyse::{self, Change, STEPS_DEFAULT};
 use aegis_runtime::clock;
+use http::Method;
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::check::{question_text, undecided_text};
 use super::files;
+use super::proposal::ProposalOptions;
+use super::tool::{ask, print};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Format, printable, write};
+use crate::settings::Settings;
 
 /// What to compare.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
-    /// A policy or a folder of policies
-    before: PathBuf,
+    /// A policy or a folder of policies; what is active on the control plane if absent
+    #[arg(requires = "after")]
+    before: Option<PathBuf>,
     /// What takes its place
-    after: PathBuf,
+    after: Option<PathBuf>,
     /// Time from which on to look; now if absent
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", requires = "after")]
     at: Option<Timestamp>,
     /// How long to look before saying "undecided"
     #[arg(long, value_name = "STEPS", default_value_t = STEPS_DEFAULT)]
     steps: u64,
+    #[command(flatten)]
+    proposal: ProposalOptions,
 }
 
 /// Runs the command.
-pub(super) fn run(command: &Diff, output: Format) -> Result<Exit, Failure> {
-    let read = |path: &PathBuf| files::read(std::slice::from_ref(path));
-    let (before, after) = (read(&command.before)?.set, read(&command.after)?.set);
-    let diff = analyse::diff(&before, &after, command.at.unwrap_or_else(clock::now), command.steps);
-    match output {
-        Format::Table => write(&text(&diff))?,
-        Format::Json | Format::Jsonl => output.document(&json!(diff), &[])?,
-    }
+pub(super) async fn run(command: &Diff, settings: &Settings<'_>) -> Result<Exit, Failure> {
+    let diff: analyse::Diff = match (&command.before, &command.after, command.proposal.is_empty()) {
+        (Some(before), Some(after), true) => {
+            let read = |path: &PathBuf| files::read(std::slice::from_ref(path));
+            let (before, after) = (read(before)?.set, read(after)?.set);
+            analyse::diff(&before, &after, command.at.unwrap_or_else(clock::now), command.steps)
+        }
+        (None, None, false) => {
+            ask(&settings.client()?, Method::POST, "diff", &command.proposal.body()?).await?
+        }
+        _ => {
+            let message =
+                "give two PATHs, or say with --with, --with-version or --without what would be active";
+            return Err(Failure::usage(message));
+        }
+    };
+    print(settings.output, &json!(diff), || lines(&diff))?;
     let is_same = diff == analyse::Diff::default();
     Ok(if is_same { Exit::Done } else { Exit::Failed })
 }
 
-fn text(diff: &analyse::Diff) -> String {
+/// What people read of a difference.
+pub(super) fn lines(diff: &analyse::Diff) -> Vec<String> {
     let mut lines = Vec::new();
     for (word, changes) in
         [("newly allowed", &diff.gained), ("newly denied", &diff.lost), ("changed", &diff.changed)]
@@ -62,7 +78,7 @@ fn text(diff: &analyse::Diff) -> String {
         changed.len(),
         undecided.len()
     ));
-    lines.iter().map(|line| format!("{}\n", printable(line))).collect()
+    lines
 }
 
 fn cause(change: &Change) -> String {

@@ -12,9 +12,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::files::{self, Files};
+use super::tool::print;
 use crate::exit::Exit;
 use crate::failure::{Cause, Failure};
-use crate::output::{Format, printable, write};
+use crate::output::Format;
 
 /// What to test, and what to make of it.
 #[derive(Debug, clap::Args)]
@@ -47,10 +48,7 @@ pub(super) fn run(command: &Test, output: Format) -> Result<Exit, Failure> {
         .iter()
         .flat_map(|(name, report)| report.coverage.iter().flat_map(move |rule| gaps(name, rule)))
         .collect();
-    match output {
-        Format::Table => write(&text(&reports, &gaps))?,
-        Format::Json | Format::Jsonl => output.document(&document(&reports, &gaps), &[])?,
-    }
+    print(output, &document(&reports, &gaps), || lines(&reports, &gaps))?;
     if let Some(folder) = &command.write_drafts {
         write_drafts(folder, &files, &reports, command.at.unwrap_or_else(clock::now))?;
     }
@@ -103,7 +101,7 @@ fn document(reports: &[(String, Report)], gaps: &[String]) -> Value {
 }
 
 /// What people read: the tests that failed with what differs, what is not tested, and a last line.
-fn text(reports: &[(String, Report)], gaps: &[String]) -> String {
+fn lines(reports: &[(String, Report)], gaps: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, report) in reports {
         for result in &report.results {
@@ -116,7 +114,7 @@ fn text(reports: &[(String, Report)], gaps: &[String]) -> String {
     }
     let (failed, all) = count(reports);
     lines.push(format!("{all} tests of {} policies, {failed} failed, {} gaps", reports.len(), gaps.len()));
-    lines.iter().map(|line| format!("{}\n", printable(line))).collect()
+    lines
 }
 
 fn result_lines(policy: &str, result: &CaseResult) -> Vec<String> {

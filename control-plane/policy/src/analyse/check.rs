@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::answers::{Answers, Counting, enforced};
 use super::diagram::{NOTHING, OverBudget, Region};
@@ -28,7 +28,7 @@ pub struct Circumstances {
 }
 
 /// What came of a check.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Checked {
@@ -39,7 +39,7 @@ pub struct Checked {
 }
 
 /// One rule that does not do what it seems to, with a question that shows it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
@@ -52,7 +52,7 @@ pub struct Finding {
     /// One sentence for people.
     pub message: String,
     /// Other rules that it is about.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<RuleName>,
     /// A question that shows it.
     pub witness: Witness,
@@ -61,7 +61,7 @@ pub struct Finding {
 }
 
 /// What can be wrong with a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
@@ -103,12 +103,12 @@ impl fmt::Display for FindingKind {
 }
 
 /// Something of which nothing is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Undecided {
     /// The rule; absent where it is about all of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleName>,
     /// What was not decided, and why.
     pub reason: String,

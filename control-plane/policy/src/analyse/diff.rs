@@ -1,7 +1,7 @@
 //! What changes when one set takes the place of another.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::answers::{Answers, Obligation, enforced};
 use super::check::{TOO_LARGE, Undecided, tangled};
@@ -17,7 +17,7 @@ const CHANGES_MAX: usize = 100;
 
 /// How the answers of two sets differ. All lists are empty if, and only if, both give every question
 /// the same effect and the same obligations.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Diff {
@@ -32,15 +32,15 @@ pub struct Diff {
 }
 
 /// One change, with a question that shows it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
     /// The rules that make the difference: ALLOWs of the one set, DENYs of the other.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleName>,
     /// The obligation that is demanded on one side only.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obligation: Option<String>,
     /// A question that shows it.
     pub witness: Witness,

@@ -1,7 +1,7 @@
 //! Who may do one thing to one resource at one time, and under which conditions.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::answers::{Answers, Counting, enforced};
 use super::check::{TOO_LARGE, Undecided, tangled};
@@ -23,7 +23,7 @@ pub struct Subject {
 }
 
 /// Who may.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WhoCan {
@@ -36,7 +36,7 @@ pub struct WhoCan {
 }
 
 /// One ALLOW that lets somebody do it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
@@ -60,7 +60,7 @@ pub struct Grant {
 }
 
 /// What holds for one of those who were asked about.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SubjectVerdict {

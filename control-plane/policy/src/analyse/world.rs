@@ -8,7 +8,7 @@ use aegis_contract::digest::Digest;
 use aegis_contract::facts::Facts;
 use aegis_contract::target::Kind;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::instants;
@@ -60,7 +60,7 @@ pub(super) struct Axis {
 }
 
 /// One question with all that a decision about it depends on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Witness {
@@ -68,7 +68,7 @@ pub struct Witness {
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub question: Question,
     /// What the executor saw of the target; absent where it makes no difference.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<Facts>,
     /// The time of the decision.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]

@@ -22,10 +22,11 @@ use super::{ActionRequest, end, not_found};
 use crate::audit::{self, Kind, Record, TextRef};
 use crate::client::executor::Observed;
 use crate::error::{Denial, Error};
+use crate::metrics::Tally;
 use crate::permission::Permission;
 use crate::principal::Caller;
-use crate::service::approvals::{Gate, Passing, Subject, gate};
-use crate::service::decide::{Decided, Occasion, Purpose, decide, denial_of};
+use crate::service::approvals::{Gate, Passing, Subject, gate, would_be_asked};
+use crate::service::decide::{Decided, Denied, Occasion, Purpose, decide};
 use crate::service::dispatch::{NewIntent, Outcome, write_intent};
 use crate::service::{Services, noting_replay, spend_nonce};
 use crate::store::actions::{self, Action, NewAction};
@@ -91,14 +92,17 @@ async fn asked_once(services: &Services, caller: &Caller, request: Request) -> R
     let observed = observed?;
     let id = ActionId(clock::new_uuid());
     let recorded = within(ANSWER_WITHIN, record(services, caller, &request, &valid, &observed, id)).await?;
-    let Some((tx, answer)) = recorded else {
+    let Some((tx, answer, tally)) = recorded else {
         // A copy at another replica was first, and has committed.
         return replay(services, caller, &request).await?.ok_or(Error::InProgress)?.into_result();
     };
     commit(tx, Some(id)).await?;
     services.nudge.ring();
     services.metrics.count_action(valid.change.action_type());
-    services.metrics.count_decision(if answer.status == DENIED { Effect::Deny } else { Effect::Allow });
+    services.metrics.count_decision(&tally);
+    if tally.is_break_glass && !valid.dry_run {
+        services.metrics.count_break_glass();
+    }
     info!(actionId = %id, decisionId = %answer.decision_id, state = %answer.action.state, "action recorded");
     answer.into_result()
 }
@@ -162,7 +166,7 @@ async fn replay(services: &Services, caller: &Caller, request: &Request) -> Resu
     let answered = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         spend_nonce(&mut tx, caller).await?;
-        let answer = first_answer(&mut tx, known).await?;
+        let answer = first_answer(&mut tx, caller, known).await?;
         Ok((tx, answer))
     });
     let (tx, answer) = answered.await?;
@@ -170,11 +174,18 @@ async fn replay(services: &Services, caller: &Caller, request: &Request) -> Resu
     Ok(Some(answer))
 }
 
-async fn first_answer(conn: &mut PgConnection, known: Known) -> Result<Answer, Error> {
+async fn first_answer(conn: &mut PgConnection, caller: &Caller, known: Known) -> Result<Answer, Error> {
     let action = actions::find(conn, known.action_id).await?.ok_or_else(not_found)?;
     let decision = decisions::find(conn, known.decision_id).await?.ok_or_else(not_found)?;
-    let denial = denial_of(&decision.body, clock::now())?;
+    let denied = Denied::read(&decision.body)?;
+    let denial = denial(conn, caller, denied).await?;
     Ok(Answer { status: known.status, decision_id: known.decision_id, denial, action })
+}
+
+/// What the caller is told if it was denied.
+async fn denial(conn: &mut PgConnection, caller: &Caller, denied: Denied) -> Result<Denial, Error> {
+    let groups = would_be_asked(conn, caller, &denied.obligations.approvals).await?;
+    Ok(denied.told(groups, clock::now()))
 }
 
 /// Everything in one transaction, not yet committed; `None` when the key was taken meanwhile.
@@ -185,7 +196,7 @@ async fn record(
     valid: &Valid,
     observed: &Observed,
     id: ActionId,
-) -> Result<Option<(Transaction<'static, Postgres>, Answer)>, Error> {
+) -> Result<Option<(Transaction<'static, Postgres>, Answer, Tally)>, Error> {
     let mut tx = services.store.begin().await?;
     spend_nonce(&mut tx, caller).await?;
     if !claim_key(&mut tx, caller, request, id).await? {
@@ -203,14 +214,16 @@ async fn record(
         purpose: Purpose::Act { action_id: id, dry_run: valid.dry_run, reserved_at: None },
     };
     let decided = decide(&mut tx, &services.policies, &valid.asked, occasion).await?;
+    let tally = Tally::of(&decided);
     insert_action(&mut tx, caller, request, valid, observed, &decided, reason.map(|text| text.text_id), id)
         .await?;
     let status = follow(&mut tx, caller, valid, observed, &decided, id).await?;
     idempotency::complete(&mut tx, &caller.name, &request.key, status, decided.decision_id).await?;
     let action = actions::find(&mut tx, id).await?.ok_or_else(not_found)?;
-    let denial = decided.remedy.denial(decided.reason, decided.limits, clock::now());
-    let answer = Answer { status, decision_id: decided.decision_id, denial, action };
-    Ok(Some((tx, answer)))
+    let decision_id = decided.decision_id;
+    let denial = denial(&mut tx, caller, decided.into()).await?;
+    let answer = Answer { status, decision_id, denial, action };
+    Ok(Some((tx, answer, tally)))
 }
 
 /// Takes the idempotency key, waiting for a duplicate in flight.

@@ -3,7 +3,7 @@
 use aegis_contract::action::ActionState;
 use aegis_contract::digest::Digest;
 use aegis_contract::ids::ActionId;
-use aegis_policy::{Limit, RuleName};
+use aegis_policy::{Approval, Demanded, Limit, RuleName, Vacancy, vacancies};
 use jiff::Timestamp;
 use sqlx::PgConnection;
 
@@ -122,7 +122,8 @@ pub async fn list(
 async fn seen(conn: &mut PgConnection, caller: &Caller, action: &Action) -> Result<Option<View>, Error> {
     let Some(standing) = recorded(conn, action).await? else { return Ok(None) };
     let is_asked = asks(conn, caller, action, &standing).await?;
-    let groups = groups(conn, caller, action, &standing).await?;
+    let Standing { proposal, vacancies, .. } = &standing;
+    let groups = groups(conn, caller, &action.requested_by, &proposal.approvals, vacancies).await?;
     let Standing { proposal, digest, asked_at, given, .. } = standing;
     Ok(Some(View {
         digest,
@@ -154,31 +155,44 @@ async fn asks(
     Ok(standing.proposal.asks_one_of(&roles))
 }
 
+/// The groups that would be asked if the caller asked for something that demands them.
+///
+/// # Errors
+/// Those of the database.
+pub async fn would_be_asked(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    demanded: &[Demanded<Approval>],
+) -> Result<Vec<Group>, Error> {
+    if demanded.is_empty() {
+        return Ok(Vec::new());
+    }
+    let asked: Vec<Approval> = demanded.iter().map(|group| group.what.clone()).collect();
+    groups(conn, caller, &caller.name, &asked, &vacancies(&asked, &[])).await
+}
+
 async fn groups(
     conn: &mut PgConnection,
     caller: &Caller,
-    action: &Action,
-    standing: &Standing,
+    requested_by: &str,
+    asked: &[Approval],
+    vacancies: &[Vacancy],
 ) -> Result<Vec<Group>, Error> {
     let may_see_people = caller.is_user() && caller.may(Permission::ReadActions);
-    let owner = standing::owner_of(conn, &action.requested_by).await?;
+    let owner = standing::owner_of(conn, requested_by).await?;
     let mut groups = Vec::new();
-    for group in &standing.proposal.approvals {
-        let vacancy = standing.vacancies.iter().find(|vacancy| vacancy.role == group.role);
+    for group in asked {
+        let vacancy = vacancies.iter().find(|vacancy| vacancy.role == group.role);
         let people = if may_see_people {
             let holders = users::holders(conn, &group.role).await?;
-            let is_own = |id| standing::is_requesters_own(id, &action.requested_by, owner);
+            let is_own = |id| standing::is_requesters_own(id, requested_by, owner);
             let others = holders.into_iter().filter(|holder| !is_own(holder.id));
             Some(others.map(|holder| holder.email).collect())
         } else {
             None
         };
-        groups.push(Group {
-            role: group.role.clone(),
-            min: group.min,
-            missing: vacancy.map_or(0, |vacancy| vacancy.missing),
-            people,
-        });
+        let missing = vacancy.map_or(0, |vacancy| vacancy.missing);
+        groups.push(Group { role: group.role.clone(), min: group.min, missing, people });
     }
     Ok(groups)
 }

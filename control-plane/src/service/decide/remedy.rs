@@ -1,10 +1,12 @@
 //! What whoever was denied is told.
 
-use aegis_policy::{JudgedLimit, NearMiss, Verdict};
+use aegis_policy::{JudgedLimit, NearMiss, Obligations, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Decided;
 use crate::error::{Denial, Error};
+use crate::service::approvals::Group;
 
 /// What would help against a denial, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,34 +20,45 @@ pub struct Remedy {
     pub nearest_miss: Option<NearMiss>,
 }
 
-impl Remedy {
-    /// What whoever was denied is told at `now`.
-    pub fn denial(self, reason: String, limits: Vec<JudgedLimit>, now: Timestamp) -> Denial {
-        let without_room = limits.into_iter().filter(|limit| limit.verdict != Verdict::Room).collect();
-        let retry_after_seconds = self.retry_at.map(|at| {
-            let left = at.duration_since(now);
-            // Rounded up, and never "at once": it was just denied.
-            left.as_secs().saturating_add(i64::from(left.subsec_nanos() > 0)).max(1).unsigned_abs()
-        });
-        Denial { reason, retry_after_seconds, limits: without_room, nearest_miss: self.nearest_miss }
-    }
-}
-
 /// The part of a stored decision that whoever was denied is told.
 #[derive(Deserialize)]
-struct Denied {
+pub struct Denied {
     reason: String,
+    /// What it would have had to be kept to.
+    #[serde(default)]
+    pub obligations: Obligations,
     #[serde(default)]
     limits: Vec<JudgedLimit>,
     #[serde(flatten)]
     remedy: Remedy,
 }
 
-/// What whoever was denied by a stored decision is told at `now`.
-///
-/// # Errors
-/// When the stored bytes are no decision.
-pub fn denial_of(body: &[u8], now: Timestamp) -> Result<Denial, Error> {
-    let Denied { reason, limits, remedy } = serde_json::from_slice(body).map_err(Error::internal)?;
-    Ok(remedy.denial(reason, limits, now))
+impl Denied {
+    /// Reads it from the bytes of a stored decision.
+    ///
+    /// # Errors
+    /// When they are no decision.
+    pub fn read(body: &[u8]) -> Result<Self, Error> {
+        serde_json::from_slice(body).map_err(Error::internal)
+    }
+
+    /// What whoever was denied is told at `now`, with the groups they would have to ask.
+    #[must_use]
+    pub fn told(self, approvals: Vec<Group>, now: Timestamp) -> Denial {
+        let limits = self.limits.into_iter().filter(|limit| limit.verdict != Verdict::Room).collect();
+        let retry_after_seconds = self.remedy.retry_at.map(|at| {
+            let left = at.duration_since(now);
+            // Rounded up, and never "at once": it was just denied.
+            left.as_secs().saturating_add(i64::from(left.subsec_nanos() > 0)).max(1).unsigned_abs()
+        });
+        let nearest_miss = self.remedy.nearest_miss;
+        Denial { reason: self.reason, retry_after_seconds, limits, approvals, nearest_miss }
+    }
+}
+
+impl From<Decided> for Denied {
+    fn from(decided: Decided) -> Self {
+        let Decided { reason, decision, limits, remedy, .. } = decided;
+        Self { reason, obligations: decision.obligations, limits, remedy }
+    }
 }

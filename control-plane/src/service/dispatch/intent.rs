@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use crate::audit::{self, Kind, Record};
 use crate::error::Error;
 use crate::service::decide::Decided;
+use crate::service::reviews;
 use crate::store::intents;
 
 /// An intent to be written.
@@ -48,7 +49,7 @@ pub async fn write_intent(conn: &mut PgConnection, new: NewIntent<'_>) -> Result
         dry_run: new.dry_run,
         decision_id: new.decided.decision_id,
         policy_digest: new.decided.policy_digest,
-        approvals: new.approvals,
+        approvals: new.approvals.clone(),
     };
     let entry = audit::append(
         conn,
@@ -69,7 +70,8 @@ pub async fn write_intent(conn: &mut PgConnection, new: NewIntent<'_>) -> Result
         decided_at: new.decided.decided_at,
         preconditions,
     };
-    intents::insert(conn, new.action_id, &intent).await
+    intents::insert(conn, new.action_id, &intent).await?;
+    reviews::ask(conn, new).await
 }
 
 /// What must still hold of the target when it is changed, as it was seen.
