@@ -72,7 +72,7 @@ async fn a_draft_is_tried_on_questions_and_on_history_and_gates_tell_by_their_ex
     let target = format!("k8s/{}/{}/Deployment/absent", stack.cluster_name(), stack.namespace());
     let simulate = ["policy", "simulate", "restart", &target, "--principal", principal];
     assert_eq!(admin.run(&simulate).await?.expect(0)?["decision"]["effect"], "ALLOW");
-    let denied = admin.run(&[&simulate[..], &["--with", &draft]].concat()).await?.expect(3)?;
+    let denied = admin.run(&[&simulate[..], &["--with", &draft, "--all-rules"]].concat()).await?.expect(3)?;
     assert_eq!(denied["rules"][0]["mismatches"], json!(["principals"]), "{denied}");
     let can = |found: &Value| {
         let subjects = found["subjects"].as_array().cloned().unwrap_or_default();
