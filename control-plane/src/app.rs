@@ -54,6 +54,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let dispatcher = Dispatcher {
         store: store.clone(),
         policies: policies.clone(),
+        metrics: counters.clone(),
         client: executors.clone(),
         nudge: nudge.clone(),
         safeguards: safeguards.clone(),

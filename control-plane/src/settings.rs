@@ -40,8 +40,8 @@ pub struct ServeSettings {
     /// there without TLS. Whoever manages webhooks can then make this process call its surroundings.
     pub dangerous_allow_private_webhooks: bool,
     /// `POLICY_FOUR_EYES`: whether nobody may activate a policy version they stored themselves.
-    /// `POLICY_REPLAY_REQUIRED`: whether an activation must name a replay of what will be active.
-    /// Default false.
+    /// Default false. `POLICY_REPLAY_DAYS`: over how many days an activation must name a replay of what
+    /// will be active. Default 0: none is asked for.
     pub activation_rules: ActivationRules,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
@@ -75,7 +75,7 @@ impl ServeSettings {
         let dangerous_allow_private_webhooks = source.or("DANGEROUS_ALLOW_PRIVATE_WEBHOOKS", false);
         let activation_rules = ActivationRules {
             four_eyes: source.or("POLICY_FOUR_EYES", false),
-            replay_required: source.or("POLICY_REPLAY_REQUIRED", false),
+            replay: SignedDuration::from_hours(24 * i64::from(source.or("POLICY_REPLAY_DAYS", 0_u16))),
         };
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let settings = (|| {

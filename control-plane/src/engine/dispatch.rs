@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::client::executor::{Answer, DeliveryError, ExecutorClient, Link, SignedOrder};
 use crate::error::Error;
+use crate::metrics::ControlPlaneMetrics;
 use crate::service::dispatch::{
     Claim, Nudge, Recorded, Redecided, claim, expire_unapproved, mark_unknown, record_answer,
     record_not_accepted, redecide,
@@ -61,6 +62,8 @@ pub struct Dispatcher {
     pub nudge: Nudge,
     /// What must not be done now.
     pub safeguards: Safeguards,
+    /// Where decisions are counted.
+    pub metrics: ControlPlaneMetrics,
     /// How long an order lives.
     pub order_lifetime: SignedDuration,
 }
@@ -240,11 +243,11 @@ async fn step(dispatcher: &Dispatcher, drive: &mut Drive) -> Result<Next, Error>
 
 /// An action that enough people agreed to, or too few in time.
 async fn step_approved(dispatcher: &Dispatcher, action: &OpenAction) -> Result<Next, Error> {
-    let Dispatcher { store, policies, client, .. } = dispatcher;
+    let Dispatcher { store, policies, client, metrics, .. } = dispatcher;
     if expire_unapproved(store, action.id).await? {
         return Ok(Next::Over);
     }
-    Ok(match redecide(store, policies, client, action.id).await? {
+    Ok(match redecide(store, policies, client, metrics, action.id).await? {
         Redecided::Intended => Next::Again,
         Redecided::Asked | Redecided::Over => Next::Leave,
         Redecided::FactsUnavailable => Next::AfterPause,
@@ -252,13 +255,13 @@ async fn step_approved(dispatcher: &Dispatcher, action: &OpenAction) -> Result<N
 }
 
 async fn step_queued(dispatcher: &Dispatcher, drive: &mut Drive, link: &Link) -> Result<Next, Error> {
-    let Dispatcher { store, policies, client, safeguards, order_lifetime, .. } = dispatcher;
+    let Dispatcher { store, policies, client, safeguards, metrics, order_lifetime, .. } = dispatcher;
     match claim(store, safeguards, link, *order_lifetime, drive.id).await? {
         Claim::Ordered(action, attempt) => {
             step_ordered(dispatcher, drive, &action, &attempt, link, attempt.issued_at).await
         }
         Claim::TargetBusy | Claim::ClockSkewed | Claim::NotQueued => Ok(Next::Leave),
-        Claim::Stale => Ok(match redecide(store, policies, client, drive.id).await? {
+        Claim::Stale => Ok(match redecide(store, policies, client, metrics, drive.id).await? {
             Redecided::Intended => Next::Again,
             Redecided::Asked | Redecided::Over => Next::Leave,
             Redecided::FactsUnavailable => Next::AfterPause,

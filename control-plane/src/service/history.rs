@@ -182,11 +182,9 @@ async fn record(
     let mut counts = serde_json::to_value(report).map_err(Error::internal)?;
     if let Value::Object(members) = &mut counts {
         members.remove("samples");
-        members.insert("since".to_owned(), Value::String(span.since.to_string()));
-        members.insert("until".to_owned(), Value::String(span.until.to_string()));
-        members.insert("digest".to_owned(), Value::String(Digest::of(&whole).to_string()));
     }
-    let data = Replayed { policy_set, report: counts };
+    let Span { since, until } = span;
+    let data = Replayed { policy_set, since, until, digest: Digest::of(&whole), report: counts };
     let (tx, entry_id) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         spend_nonce(&mut tx, caller).await?;

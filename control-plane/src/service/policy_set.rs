@@ -182,6 +182,23 @@ pub fn members(set: &PolicySet) -> Value {
         .collect()
 }
 
+/// Who stored a version, by its entry: the row beside it can be changed by hand.
+///
+/// # Errors
+/// `StateNotInLog` when the entry is not that of this version.
+pub fn stored_by(entry: &[u8], name: &str, version: i32) -> Result<String, Error> {
+    let recorded = recorded(entry, name, version).map(|entry| entry.principal);
+    recorded.ok_or_else(|| Error::StateNotInLog { what: format!("policy {name}") })
+}
+
+fn recorded(entry: &[u8], name: &str, version: i32) -> Option<Entry<VersionStored>> {
+    let entry: Entry<VersionStored> = serde_json::from_slice(entry).ok()?;
+    let is_it = entry.kind == Kind::PolicyVersionStored.as_str()
+        && entry.data.name == name
+        && entry.data.version == version.cast_unsigned();
+    is_it.then_some(entry)
+}
+
 fn checked(stored: &ActiveVersion) -> Result<(u32, Policy), Error> {
     let not_in_log = || {
         tracing::error!(
@@ -191,14 +208,9 @@ fn checked(stored: &ActiveVersion) -> Result<(u32, Policy), Error> {
         );
         Error::StateNotInLog { what: format!("policy {}", stored.name) }
     };
-    let entry: Entry<VersionStored> = serde_json::from_slice(&stored.entry).map_err(|_| not_in_log())?;
+    let recorded = recorded(&stored.entry, &stored.name, stored.version).ok_or_else(not_in_log)?;
     let digest = Digest::of(stored.document.as_bytes());
-    let recorded = entry.kind == Kind::PolicyVersionStored.as_str()
-        && entry.data.name == stored.name
-        && entry.data.version == stored.version.cast_unsigned()
-        && entry.data.digest == digest
-        && stored.digest == digest.to_string();
-    if !recorded {
+    if recorded.data.digest != digest || stored.digest != digest.to_string() {
         return Err(not_in_log());
     }
     // It was accepted when it was stored; a release that cannot read it any more must not decide.

@@ -129,6 +129,22 @@ pub async fn find_version(
     .await?)
 }
 
+/// The body of the entry that a version was stored with.
+pub async fn find_version_entry(
+    conn: &mut PgConnection,
+    name: &str,
+    version: i32,
+) -> Result<Option<Vec<u8>>, Error> {
+    Ok(sqlx::query_scalar!(
+        "select e.body from policy_versions v join audit.entries e on e.id = v.entry_id \
+         where v.name = $1 and v.version = $2",
+        name,
+        version,
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Stores a version.
 pub async fn insert_version(
     conn: &mut PgConnection,

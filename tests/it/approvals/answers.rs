@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::people::{answer, approve, ask, asked_of, missing, scene, scene_with};
 use crate::actions::scene::{Scene, expect, id_of};
+use crate::control_plane::log::metric;
 use crate::limits::scene::asked;
 
 #[tokio::test]
@@ -61,6 +62,11 @@ async fn an_action_waits_for_its_people_and_is_then_ordered_on_their_word() -> R
         assert_eq!((&word["digest"], &given["data"]["digest"]), (digest, digest));
     }
     assert_eq!(words.len(), 3);
+    assert_eq!(
+        metric(&scene.stack, "aegis_decisions_total{effect=\"ALLOW\"}").await?,
+        2.0,
+        "both are counted"
+    );
     scene.only_write(&id)?;
     let late = answer(&ben, "approve", &action).await?.expect(409)?;
     assert_eq!((late.code(), &late.body["state"]), ("not-awaiting-approval", &json!("succeeded")));

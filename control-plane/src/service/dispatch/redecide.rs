@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 use super::{DISPATCHER, Ending, NewIntent, Outcome, end_action, expire, write_intent};
 use crate::client::executor::{ExecutorClient, Observed};
 use crate::error::Error;
+use crate::metrics::{ControlPlaneMetrics, Tally};
 use crate::service::approvals::{Gate, Passing, Subject, gate, start_by};
 use crate::service::decide::{Asked, Decided, Occasion, Purpose, decide};
 use crate::service::policy_set::ActivePolicies;
@@ -43,6 +44,7 @@ pub async fn redecide(
     store: &Store,
     policies: &ActivePolicies,
     client: &ExecutorClient,
+    metrics: &ControlPlaneMetrics,
     id: ActionId,
 ) -> Result<Redecided, Error> {
     let Some(seen) = dispatch::find(&mut *store.acquire().await?, id).await? else {
@@ -71,6 +73,7 @@ pub async fn redecide(
         (None, _) => return Err(Error::internal(anyhow::anyhow!("{id} was decided without a target"))),
     };
     commit(tx, Some(id)).await?;
+    metrics.count_decision(&Tally::of(&decided));
     Ok(redecided)
 }
 

@@ -1,9 +1,11 @@
 //! What counts: making a version active, going back, and letting a policy rest.
 
+use aegis_contract::digest::Digest;
 use aegis_contract::ids::EntryId;
 use aegis_contract::intent::Entry;
 use aegis_contract::problem::FieldError;
 use aegis_policy::{CaseResult, Mode, PolicySet, RuleEffect, failing_tests};
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -21,6 +23,9 @@ use crate::store::{ANSWER_WITHIN, dispatch, entries, policies, within};
 /// How often an activation is begun anew because another one came first.
 const ATTEMPTS: usize = 3;
 
+/// How long a replay says enough about the present.
+const REPLAY_GOOD_FOR: SignedDuration = SignedDuration::from_hours(24);
+
 /// What whoever wants to deactivate a policy that forbids is told to do instead.
 const REST_BY_ACTIVATION: &str =
     "this policy forbids or demands something; store a version with `\"mode\": \"off\"`, and activate that";
@@ -30,8 +35,14 @@ const REST_BY_ACTIVATION: &str =
 pub struct ActivationRules {
     /// Who stored a version cannot activate it.
     pub four_eyes: bool,
-    /// An activation names a replay of exactly what will be active.
-    pub replay_required: bool,
+    /// An activation names a replay of exactly what will be active, over at least so long; zero asks for none.
+    pub replay: SignedDuration,
+}
+
+impl ActivationRules {
+    fn is_replay_required(self) -> bool {
+        self.replay.is_positive()
+    }
 }
 
 /// What shall become active.
@@ -169,8 +180,8 @@ pub(super) async fn require_second_person(
     if !services.activation_rules.four_eyes {
         return Ok(());
     }
-    let version = policies::find_version(conn, name, version).await?.ok_or_else(no_version)?;
-    if version.created_by == caller.name {
+    let entry = policies::find_version_entry(conn, name, version).await?.ok_or_else(no_version)?;
+    if policy_set::stored_by(&entry, name, version)? == caller.name {
         Err(Error::FourEyes("you stored this version yourself; somebody else has to activate it"))
     } else {
         Ok(())
@@ -184,7 +195,8 @@ pub(super) async fn require_consent_to_rest(
     services: &Services,
     policy: &policies::Policy,
 ) -> Result<(), Error> {
-    let ActivationRules { four_eyes, replay_required } = services.activation_rules;
+    let four_eyes = services.activation_rules.four_eyes;
+    let replay_required = services.activation_rules.is_replay_required();
     let Some(version) = policy.active_version.filter(|_| four_eyes || replay_required) else {
         return Ok(());
     };
@@ -221,7 +233,7 @@ async fn change_set(
     policy_set::require_same_but(&policy.name, &recorded, &policy_set::members(&set))?;
     policies::set_digest(conn, &set.digest().to_string(), &policy_set::members(&set), at).await?;
     let replay = match change.version {
-        Some(_) => require_replay(conn, services, &set, change.replay).await?,
+        Some(_) => require_replay(conn, services, &set, change.replay, at).await?,
         // See `require_consent_to_rest`.
         None => None,
     };
@@ -257,6 +269,12 @@ pub(super) async fn append_activation(
 pub struct Replayed {
     /// The policies that decided again.
     pub policy_set: Vec<Member>,
+    /// The decisions since then were taken again.
+    pub since: Timestamp,
+    /// The decisions before then.
+    pub until: Timestamp,
+    /// Digest of the report with its samples.
+    pub digest: Digest,
     /// What came of it: the report without its samples.
     pub report: Value,
 }
@@ -279,33 +297,41 @@ pub fn replayed_set(set: &PolicySet) -> Vec<Member> {
     set.policies().map(member).collect()
 }
 
-/// What the activation's entry says of its replay; there must be one where that is asked for.
+/// What the activation's entry says of its replay at `now`; there must be one where that is asked for.
 pub(super) async fn require_replay(
     conn: &mut PgConnection,
     services: &Services,
     set: &PolicySet,
     replay: Option<EntryId>,
+    now: Timestamp,
 ) -> Result<Option<Value>, Error> {
-    match replay {
-        Some(entry) => replay_of(conn, entry, set).await.map(Some),
-        None if services.activation_rules.replay_required => {
-            Err(Error::ReplayRequired { reason: "name the entry of a replay of what will be active" })
-        }
-        None => Ok(None),
+    let rules = services.activation_rules;
+    let Some(entry) = replay else {
+        return match rules.is_replay_required() {
+            true => {
+                Err(Error::ReplayRequired { reason: "name the entry of a replay of what will be active" })
+            }
+            false => Ok(None),
+        };
+    };
+    let replayed = find_replay(conn, entry).await?;
+    if replayed.policy_set != replayed_set(set) {
+        let reason = "the replay was made with other policies than would be active now";
+        return Err(Error::ReplayRequired { reason });
     }
+    let is_recent = now.duration_since(replayed.until) <= REPLAY_GOOD_FOR;
+    if rules.is_replay_required() && !(is_recent && now.duration_since(replayed.since) >= rules.replay) {
+        let reason =
+            "the replay must reach as far back as POLICY_REPLAY_DAYS says, and up to less than a day ago";
+        return Err(Error::ReplayRequired { reason });
+    }
+    Ok(Some(json!({ "entryId": entry, "report": replayed.report })))
 }
 
-/// Finds a replay, and holds it against what becomes active.
-async fn replay_of(conn: &mut PgConnection, entry: EntryId, set: &PolicySet) -> Result<Value, Error> {
+async fn find_replay(conn: &mut PgConnection, entry: EntryId) -> Result<Replayed, Error> {
     let not_it = |reason| Error::ReplayRequired { reason };
     let body = entries::find(conn, entry).await?.ok_or_else(|| not_it("there is no such entry"))?;
-    let read: Entry<Replayed> =
-        serde_json::from_slice(&body).map_err(|_| not_it("the entry is not that of a replay"))?;
-    if read.kind != Kind::PolicyReplayed.as_str() {
-        return Err(not_it("the entry is not that of a replay"));
-    }
-    if read.data.policy_set != replayed_set(set) {
-        return Err(not_it("the replay was made with other policies than would be active now"));
-    }
-    Ok(json!({ "entryId": entry, "report": read.data.report }))
+    let read: Result<Entry<Replayed>, _> = serde_json::from_slice(&body);
+    let read = read.ok().filter(|entry| entry.kind == Kind::PolicyReplayed.as_str());
+    Ok(read.ok_or_else(|| not_it("the entry is not that of a replay"))?.data)
 }

@@ -269,7 +269,7 @@ async fn apply(
     let set = policy_set::load(conn).await?;
     let digest = set.digest().to_string();
     policies::set_digest(conn, &digest, &policy_set::members(&set), at).await?;
-    let replay = require_replay(conn, services, &set, sync.replay).await?;
+    let replay = require_replay(conn, services, &set, sync.replay, at).await?;
     append_all(conn, caller, sync, stored, steps, (&set, replay)).await?;
     Ok(digest)
 }

@@ -46,6 +46,11 @@ async fn nobody_activates_what_they_stored_where_four_eyes_are_asked_for() -> Re
     let refused = activate(&writer, &heal).await?;
     assert_eq!((refused.status, refused.code()), (403, "four-eyes"), "{}", refused.text);
     let address = format!("{}/activate", path(&heal)?);
+    // The entry says who it was, whatever somebody writes into the row beside it.
+    let blame =
+        "set session_replication_role = replica; update policy_versions set created_by = 'user:nobody'";
+    execute(&stack.control_plane_database().superuser_url, blame.to_owned()).await?;
+    assert_eq!(writer.post(&address, &json!({ "version": 1 })).await?.code(), "four-eyes");
     other.post(&address, &json!({ "version": 1 })).await?.expect(200)?;
     // What the other one stores is the first one's to activate.
     store(&other, &allowing("heal", "bot", &["scale"])).await?.expect(200)?;

@@ -2,10 +2,12 @@
 
 use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::Result;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::scene::{activate, allowing, ask, path, store};
 use crate::control_plane::log::entries;
+use crate::executor::bench::now;
 
 const LONG_AGO: &str = "2020-01-01T00:00:00Z";
 
@@ -59,26 +61,34 @@ async fn a_replay_tells_what_would_have_been_decided_otherwise_and_by_which_rule
 
 #[tokio::test]
 async fn where_a_replay_is_asked_for_only_one_of_exactly_what_becomes_active_will_do() -> Result<()> {
-    let settings = vec![("POLICY_REPLAY_REQUIRED".to_owned(), "true".to_owned())];
+    let settings = vec![("POLICY_REPLAY_DAYS".to_owned(), "30".to_owned())];
     let options = StackOptions { control_plane_settings: settings, ..StackOptions::default() };
     let stack = Stack::start(options).await?;
     let admin = stack.admin()?;
     let heal = allowing("heal", "a", &["restart"]);
     let refused = activate(&admin, &heal).await?;
     assert_eq!((refused.status, refused.code()), (409, "replay-required"), "{}", refused.text);
-    let replay = |document: Value| {
-        let (admin, request) =
-            (admin.clone(), json!({ "since": LONG_AGO, "proposal": { "documents": [document] } }));
+    let replay = |mut request: Value, document: Value| {
+        request["proposal"] = json!({ "documents": [document] });
+        let admin = admin.clone();
         async move {
             let done = admin.post("/api/v1/policy/replay", &request).await?.expect(200)?.body;
             anyhow::Ok(done["entryId"].clone())
         }
     };
     let address = format!("{}/activate", path(&heal)?);
-    let other = replay(allowing("heal", "b", &["restart"])).await?;
-    let refused = admin.post(&address, &json!({ "version": 1, "replay": other })).await?;
-    assert_eq!((refused.status, refused.code()), (409, "replay-required"), "{}", refused.text);
-    let this = replay(heal.clone()).await?;
+    let whole = json!({ "since": LONG_AGO });
+    let recently = json!({ "since": now() - SignedDuration::from_hours(29 * 24) });
+    let before = json!({ "since": LONG_AGO, "until": now() - SignedDuration::from_hours(25) });
+    for (what, replayed) in [
+        ("other policies", replay(whole.clone(), allowing("heal", "b", &["restart"])).await?),
+        ("too short a span", replay(recently, heal.clone()).await?),
+        ("too long ago", replay(before, heal.clone()).await?),
+    ] {
+        let refused = admin.post(&address, &json!({ "version": 1, "replay": replayed })).await?;
+        assert_eq!((refused.status, refused.code()), (409, "replay-required"), "{what}: {}", refused.text);
+    }
+    let this = replay(whole, heal.clone()).await?;
     let wrong = admin
         .post(&address, &json!({ "version": 1, "replay": "019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90" }))
         .await?;
