@@ -278,17 +278,39 @@ pub async fn note_ledger(
     row_before: u64,
     at: Timestamp,
 ) -> Result<(), Error> {
+    if position.row < row_before {
+        return note_regress(conn, cluster, position, at).await;
+    }
+    // One row for all receipts of a cluster: whoever waited for it would wait for the commit of another. A row
+    // that is not noted because somebody notes another one leaves a lower bound, which it is anyway.
     sqlx::query!(
-        "insert into ledgers (cluster, id, row_seen, first_seen_at) values ($1, $2, $3, $5) \
-         on conflict (cluster, id) do update set \
-             row_seen = greatest(ledgers.row_seen, excluded.row_seen), \
-             regressed_at = case when $3 < $4::bigint then coalesce(ledgers.regressed_at, $5) \
-                                 else ledgers.regressed_at end \
-         where ledgers.row_seen < $3 or $3 < $4",
+        "with raised as (update ledgers set row_seen = $3 where (cluster, id) = ( \
+             select cluster, id from ledgers where cluster = $1 and id = $2 and row_seen < $3 \
+             for update skip locked)) \
+         insert into ledgers (cluster, id, row_seen, first_seen_at) values ($1, $2, $3, $4) \
+         on conflict (cluster, id) do nothing",
         cluster,
         position.id.0,
         position.row.cast_signed(),
-        row_before.cast_signed(),
+        Stored::from(at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn note_regress(
+    conn: &mut PgConnection,
+    cluster: &str,
+    position: LedgerPosition,
+    at: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into ledgers (cluster, id, row_seen, first_seen_at, regressed_at) values ($1, $2, $3, $4, $4) \
+         on conflict (cluster, id) do update set regressed_at = coalesce(ledgers.regressed_at, $4)",
+        cluster,
+        position.id.0,
+        position.row.cast_signed(),
         Stored::from(at) as _,
     )
     .execute(conn)
