@@ -63,6 +63,8 @@ impl Rego {
         let program: Arc<_> = Compiler::compile_from_policy(&compiled, &[ENTRY])?;
         let mut machine = RegoVM::new_with_policy(compiled);
         machine.load_program(program);
+        // Walking through ten thousand rules takes more steps than it allows by default.
+        machine.set_max_instructions(usize::MAX);
         if let Some(data) = data {
             machine.set_data(data)?;
         }
