@@ -16,7 +16,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 
 pub use gate::{Gate, Passing, gate};
 pub use proposal::{Proposal, Subject};
-pub use standing::{Given, Standing};
+pub use standing::{Given, Standing, is_requesters_own, owner_of};
 pub use view::{Group, View, is_asked, list, view, would_be_asked};
 
 use self::standing::Bound;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::Services;
+use super::approvals::{is_requesters_own, owner_of};
 use super::decide::Decided;
 use super::dispatch::NewIntent;
 use crate::audit::{self, Kind, Record};
@@ -134,8 +135,8 @@ async fn roles_to_review(
     let asked = reviews::of_action(conn, action.id).await?;
     let of_caller: Vec<(String, bool)> =
         asked.iter().filter(|(role, _)| held.contains(role)).cloned().collect();
-    let is_own =
-        action.requested_by == caller.name || reviews::is_owner(conn, person, &action.requested_by).await?;
+    let owner = owner_of(conn, &action.requested_by).await?;
+    let is_own = is_requesters_own(person, &action.requested_by, owner);
     let sees = is_own || !of_caller.is_empty() || caller.may(Permission::ReadActions);
     match of_caller {
         _ if !sees => Err(not_found()),

@@ -1,7 +1,7 @@
 //! Actions that somebody must look at afterwards.
 
 use aegis_contract::action::ActionType;
-use aegis_contract::ids::{ActionId, EntryId, UserId};
+use aegis_contract::ids::{ActionId, EntryId};
 use aegis_contract::target::Target;
 use jiff::Timestamp;
 use sqlx::PgConnection;
@@ -139,15 +139,4 @@ pub async fn count_open(conn: &mut PgConnection) -> Result<(i64, i64), Error> {
     .fetch_one(conn)
     .await?;
     Ok((counts.waiting, counts.overdue))
-}
-
-/// Whether a person answers for the client that asked for something.
-pub async fn is_owner(conn: &mut PgConnection, person: UserId, requested_by: &str) -> Result<bool, Error> {
-    Ok(sqlx::query_scalar!(
-        r#"select exists (select from clients where 'client:' || name = $1 and owner_id = $2) as "is_owner!""#,
-        requested_by,
-        person.0,
-    )
-    .fetch_one(conn)
-    .await?)
 }

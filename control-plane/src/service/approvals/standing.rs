@@ -188,12 +188,15 @@ pub(super) async fn roles_to_count(
 }
 
 /// Whether a person asked for the action, or answers for the client that did: their word never counts.
-pub(super) fn is_requesters_own(id: UserId, requested_by: &str, owner: Option<UserId>) -> bool {
+pub fn is_requesters_own(id: UserId, requested_by: &str, owner: Option<UserId>) -> bool {
     owner == Some(id) || Principal::User(id).to_string() == requested_by
 }
 
 /// Who answers for the client that asked.
-pub(super) async fn owner_of(conn: &mut PgConnection, requested_by: &str) -> Result<Option<UserId>, Error> {
+///
+/// # Errors
+/// Those of the database.
+pub async fn owner_of(conn: &mut PgConnection, requested_by: &str) -> Result<Option<UserId>, Error> {
     match requested_by.strip_prefix("client:") {
         Some(name) => clients::owner(conn, name).await,
         None => Ok(None),
