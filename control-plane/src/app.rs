@@ -13,6 +13,7 @@ use crate::client::executor::ExecutorClient;
 use crate::client::webhooks::{AddressRules, WebhookClient};
 use crate::engine::dispatch::{self, Dispatcher};
 use crate::engine::safeguards as measuring;
+use crate::engine::sequencer::{self, Sequencer};
 use crate::engine::webhooks::{self as telling, Courier};
 use crate::http;
 use crate::metrics::ControlPlaneMetrics;
@@ -53,6 +54,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let policies = ActivePolicies::default();
     let dispatcher = Dispatcher {
         store: store.clone(),
+        keyring: settings.keyring.clone(),
         policies: policies.clone(),
         metrics: counters.clone(),
         client: executors.clone(),
@@ -69,6 +71,9 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         safeguards: safeguards.clone(),
         metrics: counters.clone(),
     };
+    let sequencer =
+        Sequencer { store: store.clone(), key: settings.log_key.clone(), metrics: counters.clone() };
+    let sequencing = tokio::spawn(sequencer::run(sequencer));
     let (recorder, questions) = recorder();
     let recording = tokio::spawn(recorder::run(store.clone(), policies.clone(), questions));
     let services = Services {
@@ -101,6 +106,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     telling.await.context("telling webhooks failed")?;
     measuring.await.context("comparing clocks failed")?;
     retaining.await.context("retention failed")?;
+    // Last, so that what the others recorded still gets its place; the rest gets it from another replica.
+    sequencing.abort();
     info!("ended");
     Ok(())
 }

@@ -29,6 +29,8 @@ pub struct ControlPlaneMetrics {
     reviews_open: Family<StateLabels, Gauge>,
     webhook_attempts: Family<ResultLabels, Counter>,
     webhook_deliveries: Family<StateLabels, Gauge>,
+    audit_log_entries: Gauge,
+    audit_log_sequencing: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,6 +106,8 @@ impl ControlPlaneMetrics {
             reviews_open,
             webhook_attempts,
             webhook_deliveries,
+            audit_log_entries,
+            audit_log_sequencing,
         } = self;
         metrics.register(
             "signature_refusals",
@@ -157,6 +161,16 @@ impl ControlPlaneMetrics {
             "webhook_deliveries",
             "What webhooks were not told: waiting to be sent, or given up (dead)",
             webhook_deliveries.clone(),
+        );
+        metrics.register(
+            "audit_log_entries",
+            "Entries of the audit log under its newest checkpoint, as the replica knows that sequences it",
+            audit_log_entries.clone(),
+        );
+        metrics.register(
+            "audit_log_sequencing",
+            "Whether this replica sequences the audit log: one must",
+            audit_log_sequencing.clone(),
         );
     }
 
@@ -221,6 +235,16 @@ impl ControlPlaneMetrics {
         for (state, count) in [("waiting", waiting), ("dead", dead)] {
             self.webhook_deliveries.get_or_create(&StateLabels { state }).set(count);
         }
+    }
+
+    /// How many entries the audit log has.
+    pub fn set_log_size(&self, size: u64) {
+        self.audit_log_entries.set(size.cast_signed());
+    }
+
+    /// Whether this process sequences the audit log.
+    pub fn set_sequencing(&self, is_sequencing: bool) {
+        self.audit_log_sequencing.set(is_sequencing.into());
     }
 
     /// How many actions are open now, by state; states that are not listed have none.

@@ -1,11 +1,13 @@
-//! What the master key protects: stored secrets (XChaCha20-Poly1305) and the hashes by which audit
-//! entries name free text. Each use has a key of its own, derived from the master key.
+//! What the master key protects: stored secrets (XChaCha20-Poly1305), the hashes by which audit
+//! entries name free text, and the audit log's own key. Each use has a key of its own, derived from the
+//! master key.
 
 use std::fmt;
 use std::sync::Arc;
 
 use aegis_contract::key::{SharedSecret, hmac_sha256};
 use aegis_contract::strict::base64_decode;
+use aegis_evidence::{KeyError, SignerKey};
 use aegis_runtime::clock;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
@@ -28,6 +30,8 @@ pub enum Purpose {
     OrderKey,
     /// What a webhook's deliveries are signed with.
     WebhookSecret,
+    /// The leaf of an intent's entry: no secret, but nobody else can write one.
+    IntentLeaf,
 }
 
 impl Purpose {
@@ -36,6 +40,7 @@ impl Purpose {
             Self::ClientKey => b"client-key",
             Self::OrderKey => b"order-key",
             Self::WebhookSecret => b"webhook-secret",
+            Self::IntentLeaf => b"intent-leaf",
         }
     }
 }
@@ -47,6 +52,7 @@ pub struct Keyring(Arc<Keys>);
 struct Keys {
     cipher: XChaCha20Poly1305,
     texts: Zeroizing<[u8; 32]>,
+    log: Zeroizing<[u8; 32]>,
 }
 
 /// The text is not standard base64 of 32 bytes.
@@ -65,6 +71,7 @@ impl Keyring {
         Ok(Self(Arc::new(Keys {
             cipher: XChaCha20Poly1305::new(&Key::from(*secrets)),
             texts: Zeroizing::new(hmac_sha256(&master, b"aegis text hashes v1")),
+            log: Zeroizing::new(hmac_sha256(&master, b"aegis log key v1")),
         })))
     }
 
@@ -105,6 +112,14 @@ impl Keyring {
     /// Those of [`Keyring::open`], and when the secret is too short to be one.
     pub fn open_shared_secret(&self, purpose: Purpose, sealed: &[u8]) -> Result<SharedSecret, Error> {
         SharedSecret::from_bytes(&self.open(purpose, sealed)?).map_err(Error::internal)
+    }
+
+    /// The key that signs the checkpoints of the log `origin`.
+    ///
+    /// # Errors
+    /// When the log cannot be called so.
+    pub fn log_key(&self, origin: &str) -> Result<SignerKey, KeyError> {
+        SignerKey::from_seed(origin, &self.0.log)
     }
 
     /// The keyed hash by which an audit entry names a text.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
 use aegis_contract::order::ORDER_LIFETIME_SECONDS_MAX;
+use aegis_evidence::SignerKey;
 use aegis_runtime::settings::{SettingsError, Source};
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
@@ -15,6 +16,7 @@ use crate::service::policies::activation::ActivationRules;
 /// Fewest bytes of `JWT_SECRET`: the output of its MAC.
 const JWT_SECRET_BYTES_MIN: usize = 32;
 const ORDER_LIFETIME_SECONDS: u32 = 30;
+const AUDIT_LOG_ORIGIN: &str = "aegis.local/audit";
 
 /// Settings of `serve`.
 pub struct ServeSettings {
@@ -29,6 +31,10 @@ pub struct ServeSettings {
     pub master_key: SecretString,
     /// The keys derived from it.
     pub keyring: Keyring,
+    /// `AUDIT_LOG_ORIGIN`: what the audit log is called in its checkpoints, best a name of yours without
+    /// scheme, such as `example.com/aegis`; it cannot change later. Default `aegis.local/audit`. Here it
+    /// names the key that signs them.
+    pub log_key: SignerKey,
     /// `JWT_SECRET`: at least 32 bytes; what access tokens are signed with.
     pub jwt_secret: SecretString,
     /// `PUBLIC_AUTHORITIES`: host and port as callers name them, separated by commas. Default: the
@@ -66,6 +72,7 @@ impl ServeSettings {
         let database_capacity_bytes = source.optional("DATABASE_CAPACITY_BYTES");
         let master_key = source.secret("MASTER_KEY");
         let keyring = keyring(&mut source, master_key.as_ref());
+        let log_key = log_key(&mut source, keyring.as_ref());
         let jwt_secret = jwt_secret(&mut source, master_key.as_ref());
         let public_authorities = match source.list("PUBLIC_AUTHORITIES") {
             listed if listed.is_empty() => default_authorities(listen_address),
@@ -85,6 +92,7 @@ impl ServeSettings {
                 database_capacity_bytes,
                 master_key: master_key?,
                 keyring: keyring?,
+                log_key: log_key?,
                 jwt_secret: jwt_secret?,
                 public_authorities,
                 order_lifetime: order_lifetime?,
@@ -120,6 +128,17 @@ pub fn read_database(mut source: Source) -> Result<PgConnectOptions, SettingsErr
     source.finish(database)
 }
 
+/// What signs the audit log's checkpoints, from `MASTER_KEY` and `AUDIT_LOG_ORIGIN`.
+///
+/// # Errors
+/// When one of them is missing or unusable.
+pub fn read_log_key(mut source: Source) -> Result<SignerKey, SettingsError> {
+    let master_key = source.secret("MASTER_KEY");
+    let keyring = keyring(&mut source, master_key.as_ref());
+    let log_key = log_key(&mut source, keyring.as_ref());
+    source.finish(log_key)
+}
+
 /// `DATABASE_OWNER_URL`: Postgres, as the owner of the database; only for migrations.
 ///
 /// # Errors
@@ -146,6 +165,17 @@ fn keyring(source: &mut Source, master_key: Option<&SecretString>) -> Option<Key
         Ok(keyring) => Some(keyring),
         Err(error) => {
             source.problem("MASTER_KEY", error);
+            None
+        }
+    }
+}
+
+fn log_key(source: &mut Source, keyring: Option<&Keyring>) -> Option<SignerKey> {
+    let origin = source.or("AUDIT_LOG_ORIGIN", AUDIT_LOG_ORIGIN.to_owned());
+    match keyring?.log_key(&origin) {
+        Ok(key) => Some(key),
+        Err(error) => {
+            source.problem("AUDIT_LOG_ORIGIN", error);
             None
         }
     }

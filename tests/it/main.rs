@@ -2,6 +2,7 @@
 
 mod actions;
 mod approvals;
+mod audit_log;
 mod cli;
 mod commands;
 mod control_plane;

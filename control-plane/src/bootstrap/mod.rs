@@ -41,6 +41,8 @@ enum What {
     /// Register clusters and change them.
     #[command(subcommand)]
     Cluster(Cluster),
+    /// Print the public key of the audit log, for those who verify it to compare.
+    LogKey,
 }
 
 #[derive(Debug, Subcommand)]
@@ -176,6 +178,11 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         What::User(command) => run_user(source, command).await?,
         What::Client(command) => run_client(source, command).await?,
         What::Cluster(command) => run_cluster(source, command).await?,
+        What::LogKey => {
+            let key = settings::read_log_key(source)?;
+            let key = key.verifier();
+            json!({ "origin": key.name(), "key": key.to_string(), "fingerprint": key.fingerprint() })
+        }
     };
     println!("{}", serde_json::to_string_pretty(&printed)?);
     Ok(())

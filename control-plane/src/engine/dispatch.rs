@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::client::executor::{Answer, DeliveryError, ExecutorClient, Link, SignedOrder};
 use crate::error::Error;
 use crate::metrics::ControlPlaneMetrics;
+use crate::seal::Keyring;
 use crate::service::dispatch::{
     Claim, Nudge, Recorded, Redecided, claim, expire_unapproved, mark_unknown, record_answer,
     record_not_accepted, redecide,
@@ -54,6 +55,8 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 pub struct Dispatcher {
     /// The database.
     pub store: Store,
+    /// What intents are sealed with.
+    pub keyring: Keyring,
     /// The policies that queued actions are decided by again.
     pub policies: ActivePolicies,
     /// The executors.
@@ -243,11 +246,11 @@ async fn step(dispatcher: &Dispatcher, drive: &mut Drive) -> Result<Next, Error>
 
 /// An action that enough people agreed to, or too few in time.
 async fn step_approved(dispatcher: &Dispatcher, action: &OpenAction) -> Result<Next, Error> {
-    let Dispatcher { store, policies, client, metrics, .. } = dispatcher;
+    let Dispatcher { store, keyring, policies, client, metrics, .. } = dispatcher;
     if expire_unapproved(store, action.id).await? {
         return Ok(Next::Over);
     }
-    Ok(match redecide(store, policies, client, metrics, action.id).await? {
+    Ok(match redecide(store, keyring, policies, client, metrics, action.id).await? {
         Redecided::Intended => Next::Again,
         Redecided::Asked | Redecided::Over => Next::Leave,
         Redecided::FactsUnavailable => Next::AfterPause,
@@ -255,13 +258,14 @@ async fn step_approved(dispatcher: &Dispatcher, action: &OpenAction) -> Result<N
 }
 
 async fn step_queued(dispatcher: &Dispatcher, drive: &mut Drive, link: &Link) -> Result<Next, Error> {
-    let Dispatcher { store, policies, client, safeguards, metrics, order_lifetime, .. } = dispatcher;
-    match claim(store, safeguards, link, *order_lifetime, drive.id).await? {
+    let Dispatcher { store, keyring, policies, client, safeguards, metrics, order_lifetime, .. } = dispatcher;
+    match claim(store, keyring, safeguards, link, *order_lifetime, drive.id).await? {
         Claim::Ordered(action, attempt) => {
             step_ordered(dispatcher, drive, &action, &attempt, link, attempt.issued_at).await
         }
+        Claim::NotInLog => Ok(Next::AfterPause),
         Claim::TargetBusy | Claim::ClockSkewed | Claim::NotQueued => Ok(Next::Leave),
-        Claim::Stale => Ok(match redecide(store, policies, client, metrics, drive.id).await? {
+        Claim::Stale => Ok(match redecide(store, keyring, policies, client, metrics, drive.id).await? {
             Redecided::Intended => Next::Again,
             Redecided::Asked | Redecided::Over => Next::Leave,
             Redecided::FactsUnavailable => Next::AfterPause,

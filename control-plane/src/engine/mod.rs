@@ -3,4 +3,5 @@
 
 pub mod dispatch;
 pub mod safeguards;
+pub mod sequencer;
 pub mod webhooks;

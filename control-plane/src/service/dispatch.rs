@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 pub use claim::{Claim, claim};
+use ending::expire_unlogged;
 pub use ending::{Ending, Outcome, end_action, expire};
 pub use intent::{NewIntent, preconditions_of, write_intent};
 pub use receipt::{Recorded, mark_unknown, record_answer, record_not_accepted};

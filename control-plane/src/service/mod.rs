@@ -15,6 +15,7 @@ pub mod entries;
 pub mod health;
 pub mod history;
 pub mod limits;
+pub mod log;
 pub mod passwords;
 pub mod policies;
 pub mod policy_set;

@@ -101,7 +101,7 @@ pub async fn requests(
     let rows = sqlx::query!(
         r#"select r.round as "round?", r.body as "body?", r.asked_at as "asked_at?: Stored", e.body as "entry?"
            from (select * from approval_requests where action_id = $1) r
-           full join (select id, body from audit.entries where action_id = $1 and kind = $2) e on e.id = r.entry_id
+           full join (select id, body from audit.recorded where action_id = $1 and kind = $2) e on e.id = r.entry_id
            order by r.round"#,
         action_id.0,
         kind,
@@ -143,7 +143,7 @@ pub async fn answers(
         r#"select a.round as "round?", a.principal as "principal?", a.answer as "answer?", a.at as "at?: Stored",
                   e.id as "entry_id?", e.body as "entry?"
            from (select * from approvals where action_id = $1) a
-           full join (select id, body from audit.entries where action_id = $1 and kind = any($2)) e
+           full join (select id, body from audit.recorded where action_id = $1 and kind = any($2)) e
                on e.id = a.entry_id
            order by a.number"#,
         action_id.0,

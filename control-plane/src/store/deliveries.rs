@@ -169,10 +169,10 @@ pub async fn take(
                   w.url, w.sealed_secret,
                   case when w.previous_secret_until > clock_timestamp() then w.sealed_previous_secret end
                       as sealed_previous_secret,
-                  e.body as entry, a.id as "action_id?", a.type as "action_type?", a.cluster as "cluster?",
+                  e.body as "entry!", a.id as "action_id?", a.type as "action_type?", a.cluster as "cluster?",
                   a.namespace as "namespace?", a.kind as "kind?", a.name as "name?", a.params as "params?",
                   a.dry_run as "dry_run?", a.requested_by as "requested_by?"
-           from taken join webhooks w on w.name = taken.webhook join audit.entries e on e.id = taken.entry_id
+           from taken join webhooks w on w.name = taken.webhook join audit.recorded e on e.id = taken.entry_id
                left join actions a on a.id = e.action_id
            order by taken.entry_id"#,
         webhook,
@@ -259,8 +259,8 @@ pub async fn list(
 ) -> Result<Vec<Delivery>, Error> {
     Ok(sqlx::query_as!(
         Delivery,
-        "select d.entry_id, e.kind as event, e.action_id, d.state, d.attempts, d.due_at, d.created_at, d.ended_at \
-         from webhook_deliveries d join audit.entries e on e.id = d.entry_id \
+        "select d.entry_id, e.kind as \"event!\", e.action_id, d.state, d.attempts, d.due_at, d.created_at, d.ended_at \
+         from webhook_deliveries d join audit.recorded e on e.id = d.entry_id \
          where d.webhook = $1 and ($2::text is null or d.state = $2) and ($3::uuid is null or d.entry_id < $3) \
          order by d.entry_id desc limit $4",
         webhook,
@@ -276,8 +276,8 @@ pub async fn list(
 pub async fn find(conn: &mut PgConnection, name: &DeliveryName) -> Result<Option<Delivery>, Error> {
     Ok(sqlx::query_as!(
         Delivery,
-        "select d.entry_id, e.kind as event, e.action_id, d.state, d.attempts, d.due_at, d.created_at, d.ended_at \
-         from webhook_deliveries d join audit.entries e on e.id = d.entry_id \
+        "select d.entry_id, e.kind as \"event!\", e.action_id, d.state, d.attempts, d.due_at, d.created_at, d.ended_at \
+         from webhook_deliveries d join audit.recorded e on e.id = d.entry_id \
          where d.webhook = $1 and d.entry_id = $2",
         name.webhook,
         name.entry_id.0,

@@ -30,7 +30,7 @@ pub struct NewEntry<'a> {
 /// Inserts one entry.
 pub async fn insert(conn: &mut PgConnection, entry: NewEntry<'_>) -> Result<(), Error> {
     sqlx::query!(
-        "insert into audit.entries (id, kind, at, principal, action_id, request_id, body) \
+        "insert into audit.pending (id, kind, at, principal, action_id, request_id, body) \
          values ($1, $2, $3, $4, $5, $6, $7)",
         entry.id.0,
         entry.kind,
@@ -55,7 +55,7 @@ pub async fn insert_all(conn: &mut PgConnection, new: &[NewEntry<'_>]) -> Result
     let request_ids: Vec<Option<&str>> = new.iter().map(|entry| entry.request_id).collect();
     let bodies: Vec<&[u8]> = new.iter().map(|entry| entry.body).collect();
     sqlx::query!(
-        "insert into audit.entries (id, kind, at, principal, action_id, request_id, body) \
+        "insert into audit.pending (id, kind, at, principal, action_id, request_id, body) \
          select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::uuid[], $6::text[], \
              $7::bytea[])",
         &ids,
@@ -116,7 +116,7 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<StoredEntry>, Error> {
     let rows = sqlx::query!(
-        "select id, body from audit.entries \
+        "select id as \"id!\", body as \"body!\" from audit.recorded \
          where ($1::uuid is null or action_id = $1) \
            and ($2::text is null or kind = $2) \
            and ($3::text is null or principal = $3) \
@@ -141,5 +141,7 @@ pub async fn list(
 
 /// One entry's bytes.
 pub async fn find(conn: &mut PgConnection, id: EntryId) -> Result<Option<Vec<u8>>, Error> {
-    Ok(sqlx::query_scalar!("select body from audit.entries where id = $1", id.0).fetch_optional(conn).await?)
+    Ok(sqlx::query_scalar!(r#"select body as "body!" from audit.recorded where id = $1"#, id.0)
+        .fetch_optional(conn)
+        .await?)
 }

@@ -23,13 +23,16 @@ pub struct Intent {
     pub decided_at: Timestamp,
     /// What the decision saw of the fields to be written.
     pub preconditions: Preconditions,
+    /// The leaf of its entry, sealed by whoever wrote it; absent where that was an earlier release.
+    pub sealed_leaf: Option<Vec<u8>>,
 }
 
 /// Adds an intent, which supersedes the earlier ones of its action.
 pub async fn insert(conn: &mut PgConnection, action_id: ActionId, intent: &Intent) -> Result<(), Error> {
     sqlx::query!(
-        "insert into intents (action_id, attempt, entry_id, decision_id, policy_digest, decided_at, preconditions) \
-         values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into intents (action_id, attempt, entry_id, decision_id, policy_digest, decided_at, preconditions, \
+             sealed_leaf) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
         action_id.0,
         intent.attempt.cast_signed(),
         intent.entry_id.0,
@@ -37,6 +40,7 @@ pub async fn insert(conn: &mut PgConnection, action_id: ActionId, intent: &Inten
         intent.policy_digest,
         Stored::from(intent.decided_at) as _,
         serde_json::to_value(&intent.preconditions).map_err(Error::internal)?,
+        intent.sealed_leaf,
     )
     .execute(conn)
     .await?;
@@ -50,6 +54,10 @@ pub struct Newest {
     pub intent: Intent,
     /// The bytes of its audit entry.
     pub entry: Vec<u8>,
+    /// When the intent was written, by the database's clock.
+    pub written_at: Timestamp,
+    /// Its place in the log, once it has one.
+    pub index: Option<u64>,
     /// The number of the newest attempt; 0 before the first one.
     pub attempts_before: u32,
 }
@@ -58,9 +66,10 @@ pub struct Newest {
 pub async fn newest(conn: &mut PgConnection, action_id: ActionId) -> Result<Option<Newest>, Error> {
     let row = sqlx::query!(
         r#"select i.attempt, i.entry_id, i.decision_id, i.policy_digest, i.decided_at as "decided_at: Stored",
-                  i.preconditions, e.body,
+                  i.preconditions, i.sealed_leaf, i.written_at as "written_at: Stored", e.body as "body!",
+                  e.index,
                   coalesce((select max(attempt) from attempts where action_id = $1), 0) as "attempts_before!"
-           from intents i join audit.entries e on e.id = i.entry_id
+           from intents i join audit.recorded e on e.id = i.entry_id
            where i.action_id = $1 order by i.number desc limit 1"#,
         action_id.0
     )
@@ -74,8 +83,26 @@ pub async fn newest(conn: &mut PgConnection, action_id: ActionId) -> Result<Opti
             policy_digest: row.policy_digest,
             decided_at: row.decided_at.to_jiff(),
             preconditions: serde_json::from_value(row.preconditions).map_err(Error::internal)?,
+            sealed_leaf: row.sealed_leaf,
         };
-        Ok(Newest { intent, entry: row.body, attempts_before: row.attempts_before.cast_unsigned() })
+        let index = row.index.map(i64::cast_unsigned);
+        Ok(Newest {
+            intent,
+            entry: row.body,
+            written_at: row.written_at.to_jiff(),
+            index,
+            attempts_before: row.attempts_before.cast_unsigned(),
+        })
     })
     .transpose()
+}
+
+/// Whether the newest intent of an action waits for its place in the log.
+pub async fn is_newest_pending(conn: &mut PgConnection, action_id: ActionId) -> Result<bool, Error> {
+    let pending = sqlx::query_scalar!(
+        r#"select e.index is null as "pending!" from intents i join audit.recorded e on e.id = i.entry_id
+           where i.action_id = $1 order by i.number desc limit 1"#,
+        action_id.0
+    );
+    Ok(pending.fetch_optional(conn).await?.unwrap_or(false))
 }

@@ -14,6 +14,7 @@ pub mod entries;
 pub mod idempotency;
 pub mod intents;
 pub mod limits;
+pub mod log;
 pub mod nonces;
 pub mod policies;
 pub mod receipts;
@@ -29,6 +30,7 @@ use aegis_contract::ids::ActionId;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
+use tokio::sync::Notify;
 
 use crate::error::Error;
 
@@ -107,6 +109,14 @@ impl Store {
         self.pool.acquire().await.map_err(no_connection)
     }
 
+    /// A connection outside the pool, for whoever needs a session of its own.
+    ///
+    /// # Errors
+    /// Those of [`Store::acquire`].
+    pub async fn connect(&self) -> Result<PgConnection, Error> {
+        PgConnection::connect_with(&self.pool.connect_options()).await.map_err(no_connection)
+    }
+
     /// A new transaction; rolled back unless it is given to [`commit`].
     ///
     /// # Errors
@@ -137,8 +147,9 @@ impl Store {
     pub async fn may_change_entries(&self) -> Result<bool, Error> {
         let mut conn = self.acquire().await?;
         Ok(sqlx::query_scalar!(
-            "select has_table_privilege('audit.entries', 'update') or has_table_privilege('audit.entries', 'delete') \
-                 or has_table_privilege('audit.entries', 'truncate') as \"may!\""
+            "select bool_or(has_table_privilege(format('audit.%I', name), privilege)) as \"may!\" \
+             from unnest(array['pending', 'entries', 'tiles', 'checkpoints']) name, \
+                 unnest(array['update', 'delete', 'truncate']) privilege"
         )
         .fetch_one(&mut *conn)
         .await?)
@@ -171,6 +182,15 @@ pub async fn within<T>(time: Duration, work: impl Future<Output = Result<T, Erro
     }
 }
 
+/// Rung by each commit of this process.
+static COMMITTED: Notify = Notify::const_new();
+
+/// Returns when this process has committed something since the last call: there may be entries that
+/// wait for their place in the log.
+pub async fn committed() {
+    COMMITTED.notified().await;
+}
+
 /// Commits. `action_id` is what the caller is told when the outcome of the commit is in doubt.
 ///
 /// # Errors
@@ -181,7 +201,10 @@ pub async fn commit(
     action_id: Option<ActionId>,
 ) -> Result<(), Error> {
     match tokio::time::timeout(COMMIT_WITHIN, transaction.commit()).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => {
+            COMMITTED.notify_one();
+            Ok(())
+        }
         // An answer of Postgres to the commit itself: it was rolled back. A server that is being shut
         // down may say so after it committed.
         Ok(Err(sqlx::Error::Database(error)))

@@ -282,9 +282,9 @@ pub async fn activated(conn: &mut PgConnection) -> Result<(String, Value), Error
 pub async fn active_versions(conn: &mut PgConnection) -> Result<Vec<ActiveVersion>, Error> {
     Ok(sqlx::query_as!(
         ActiveVersion,
-        "select v.name, v.version, v.document, v.digest, e.body as entry from policies p \
+        "select v.name, v.version, v.document, v.digest, e.body as \"entry!\" from policies p \
          join policy_versions v on v.name = p.name and v.version = p.active_version \
-         join audit.entries e on e.id = v.entry_id order by v.name"
+         join audit.recorded e on e.id = v.entry_id order by v.name"
     )
     .fetch_all(conn)
     .await?)
@@ -298,7 +298,7 @@ pub async fn active_prints(conn: &mut PgConnection) -> Result<Vec<ActivePrint>, 
                 sha256(convert_to(v.document, 'UTF8')) as \"document!\", sha256(e.body) as \"entry!\" \
          from policies p \
          join policy_versions v on v.name = p.name and v.version = p.active_version \
-         join audit.entries e on e.id = v.entry_id order by v.name"
+         join audit.recorded e on e.id = v.entry_id order by v.name"
     )
     .fetch_all(conn)
     .await?)

@@ -112,6 +112,8 @@ codes! {
         ClusterUnavailable = "cluster-unavailable",
         /// The time to start ran out, and nothing was written.
         DeadlinePassed = "deadline-passed",
+        /// The intent did not come into the audit log in time; nothing was ordered.
+        IntentNotInLog = "intent-not-in-log",
         /// Whether the write happened cannot be known.
         WriteInDoubt = "write-in-doubt",
         /// Two people closed the action without knowing what happened.

@@ -24,7 +24,7 @@ async fn an_approval_slipped_into_the_database_is_not_counted_and_stops_its_acti
     let slipped = format!(
         "insert into approvals (action_id, round, principal, answer, at, entry_id) \
          select '{id}', 1, (select 'user:' || id from users where email = 'carla@example.com'), 'given', at, \
-                (select id from audit.entries where kind = 'user.signed-in' limit 1) \
+                (select id from audit.recorded where kind = 'user.signed-in' limit 1) \
          from approvals where action_id = '{id}'"
     );
     execute(owner, slipped).await?;

@@ -132,7 +132,7 @@ async fn questions_that_come_together_share_commits_and_each_has_its_entry() -> 
     let recorded = entries.iter().filter_map(|entry| entry["data"]["decisionId"].as_str().map(str::to_owned));
     let recorded: BTreeSet<String> = recorded.collect();
     assert!(asked.is_subset(&recorded), "an answer was given without its entry");
-    let unproven = "select count(*) from decisions d where not exists (select from audit.entries e \
+    let unproven = "select count(*) from decisions d where not exists (select from audit.recorded e \
         where e.id = d.entry_id and position(encode(sha256(d.body), 'hex') in convert_from(e.body, 'UTF8')) > 0)";
     assert_eq!(count(&stack, unproven).await?, 0, "an entry that does not hold its decision's digest");
     Ok(())

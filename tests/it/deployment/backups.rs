@@ -15,9 +15,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, raw_sql};
 /// A process ends in a moment when it is asked to; a busy machine is given more before it is killed.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
-/// Every audit entry, byte for byte, and every ledger row, in order.
+/// Every audit entry, byte for byte, whether it has its place already or not, and every ledger row, in order.
 const HISTORIES: [(Service, &str); 2] = [
-    (Service::ControlPlane, "select row_to_json(e)::text from audit.entries e order by id"),
+    (Service::ControlPlane, "select (to_jsonb(e) - 'index')::text from audit.recorded e order by id"),
     (Service::Executor, "select row_to_json(r)::text from ledger.rows r order by row_number"),
 ];
 

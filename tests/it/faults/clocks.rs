@@ -107,7 +107,7 @@ async fn a_replica_with_a_wrong_clock_signs_no_order_until_its_clock_is_right() 
     let unsigned = format!(
         "do $$ begin
             if not exists (select from actions where id = '{queued}' and state = 'queued')
-                or exists (select from audit.entries where action_id = '{queued}' and kind = 'order.signed')
+                or exists (select from audit.recorded where action_id = '{queued}' and kind = 'order.signed')
             then raise exception 'the wrong clock signed'; end if;
         end $$"
     );

@@ -178,8 +178,8 @@ async fn nothing_else(
     let exactly = format!(
         "do $$ begin
             if (select count(*) from actions) <> {count}
-                or (select count(*) from audit.entries where kind = 'action.requested') <> {count}
-                or (select count(*) from audit.entries where kind = 'action.ended') <> {count}
+                or (select count(*) from audit.recorded where kind = 'action.requested') <> {count}
+                or (select count(*) from audit.recorded where kind = 'action.ended') <> {count}
             then raise exception 'the database holds other actions than {count}'; end if;
         end $$"
     );

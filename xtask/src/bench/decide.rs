@@ -92,7 +92,7 @@ impl Bench {
         let superuser = &stack.control_plane_database().superuser_url;
         let mut connection = PgConnection::connect(superuser).await?;
         let row = raw_sql(
-            "select encode(d.body || e.body, 'hex') from decisions d join audit.entries e on e.id = d.entry_id limit 1",
+            "select encode(d.body || e.body, 'hex') from decisions d join audit.recorded e on e.id = d.entry_id limit 1",
         );
         let row = row.fetch_one(&mut connection).await?.try_get(0)?;
         connection.close().await?;

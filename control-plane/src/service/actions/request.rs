@@ -217,7 +217,7 @@ async fn record(
     let tally = Tally::of(&decided);
     insert_action(&mut tx, caller, request, valid, observed, &decided, reason.map(|text| text.text_id), id)
         .await?;
-    let status = follow(&mut tx, caller, valid, observed, &decided, id).await?;
+    let status = follow(&mut tx, services, caller, valid, observed, &decided, id).await?;
     idempotency::complete(&mut tx, &caller.name, &request.key, status, decided.decision_id).await?;
     let action = actions::find(&mut tx, id).await?.ok_or_else(not_found)?;
     let decision_id = decided.decision_id;
@@ -320,6 +320,7 @@ async fn insert_action(
 /// What follows from the decision: an intent, or the end. Answers with the status.
 async fn follow(
     conn: &mut PgConnection,
+    services: &Services,
     caller: &Caller,
     valid: &Valid,
     observed: &Observed,
@@ -367,7 +368,7 @@ async fn follow(
                 facts,
                 approvals,
             };
-            write_intent(conn, new).await?;
+            write_intent(conn, &services.keyring, new).await?;
             return Ok(ACCEPTED);
         }
     };

@@ -10,10 +10,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::{DISPATCHER, expire};
+use super::{DISPATCHER, expire, expire_unlogged};
 use crate::audit::{self, Kind, Record};
 use crate::client::executor::{Link, SignedOrder};
 use crate::error::Error;
+use crate::seal::Keyring;
+use crate::service::log::{self, Standing};
 use crate::service::safeguards::{ClockReading, Safeguards};
 use crate::store::attempts::Attempt;
 use crate::store::clusters::SeenLedger;
@@ -31,6 +33,8 @@ pub enum Claim {
     Ordered(Box<OpenAction>, Box<Attempt>),
     /// It must be decided again first.
     Stale,
+    /// Its intent has no place in the log yet.
+    NotInLog,
     /// Another action is at work on the target.
     TargetBusy,
     /// This machine's clock is wrong: another replica has to claim it.
@@ -40,15 +44,20 @@ pub enum Claim {
 }
 
 /// Signs the order of the next attempt, for the ledger last seen in the cluster, if the newest intent
-/// still stands on the active policy set and on a fresh decision, no other action has changed the
-/// target since, and none is at work on it.
+/// still stands on the active policy set and on a fresh decision, came into the log in time and as it was
+/// written, no other action has changed the target since, and none is at work on it.
+///
+/// # Errors
+/// `StateNotInLog` when the log has another intent than was written; those of the database.
 pub async fn claim(
     store: &Store,
+    keyring: &Keyring,
     safeguards: &Safeguards,
     link: &Link,
     lifetime: SignedDuration,
     id: ActionId,
 ) -> Result<Claim, Error> {
+    log::await_intent(store, id).await?;
     let mut tx = store.begin().await?;
     let Some(action) = dispatch::lock(&mut tx, id).await? else { return Ok(Claim::NotQueued) };
     if action.state != ActionState::Queued {
@@ -68,7 +77,17 @@ pub async fn claim(
         return Ok(Claim::NotQueued);
     }
     let newest = newest.filter(|newest| is_valid(newest, &policy_digest, now));
-    let Some(Newest { intent, entry, .. }) = newest else { return Ok(Claim::Stale) };
+    let Some(newest) = newest else { return Ok(Claim::Stale) };
+    match log::standing(&mut tx, keyring, &newest, now).await? {
+        Standing::InLog => {}
+        Standing::Pending => return Ok(Claim::NotInLog),
+        Standing::Late => {
+            expire_unlogged(&mut tx, &action).await?;
+            commit(tx, Some(id)).await?;
+            return Ok(Claim::NotQueued);
+        }
+    }
+    let Newest { intent, entry, .. } = newest;
     let Some(ledger) = link.ledger else { return Ok(Claim::Stale) };
     let signed = SignedAttempt::new(link, ledger, &action, &intent, &entry, now, lifetime)?;
     let attempt = signed.attempt(&intent);
@@ -85,12 +104,14 @@ pub async fn claim(
     Ok(Claim::Ordered(Box::new(running), Box::new(attempt)))
 }
 
-/// Whether an intent is for the next attempt, of the active policy set, and decided not too long ago.
+/// Whether an intent is for the next attempt, of the active policy set, and decided not too long ago, by a
+/// release that seals what it writes.
 fn is_valid(newest: &Newest, policy_digest: &str, now: Timestamp) -> bool {
     let Newest { intent, attempts_before, .. } = newest;
     intent.attempt == attempts_before + 1
         && intent.policy_digest == policy_digest
         && now.duration_since(intent.decided_at) <= DECISION_AGE_MAX
+        && intent.sealed_leaf.is_some()
 }
 
 struct SignedAttempt {

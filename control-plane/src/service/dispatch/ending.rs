@@ -87,6 +87,21 @@ pub async fn expire(conn: &mut PgConnection, action: &OpenAction) -> Result<bool
         let message = "the action could not be started before its deadline; nothing was written";
         (OutcomeCode::DeadlinePassed, message)
     };
+    end_expired(conn, action, code, message).await
+}
+
+/// Ends an action whose intent did not come into the audit log in time: it was not ordered, and will not be.
+pub(super) async fn expire_unlogged(conn: &mut PgConnection, action: &OpenAction) -> Result<bool, Error> {
+    let message = "the intent did not come into the audit log in time; nothing was written";
+    end_expired(conn, action, OutcomeCode::IntentNotInLog, message).await
+}
+
+async fn end_expired(
+    conn: &mut PgConnection,
+    action: &OpenAction,
+    code: OutcomeCode,
+    message: &str,
+) -> Result<bool, Error> {
     let ending = Ending {
         action_id: action.id,
         from: &[action.state],

@@ -6,10 +6,12 @@ use aegis_contract::ids::ActionId;
 use aegis_contract::intent::{Approval, Intent};
 use aegis_contract::order::Preconditions;
 use aegis_contract::target::Target;
+use aegis_evidence::Hash;
 use sqlx::PgConnection;
 
 use crate::audit::{self, Kind, Record};
 use crate::error::Error;
+use crate::seal::{Keyring, Purpose};
 use crate::service::decide::Decided;
 use crate::service::reviews;
 use crate::store::intents;
@@ -40,7 +42,11 @@ pub struct NewIntent<'a> {
 }
 
 /// Appends the `action.intent` entry, whose bytes the order will carry, and supersedes earlier ones.
-pub async fn write_intent(conn: &mut PgConnection, new: NewIntent<'_>) -> Result<(), Error> {
+pub async fn write_intent(
+    conn: &mut PgConnection,
+    keyring: &Keyring,
+    new: NewIntent<'_>,
+) -> Result<(), Error> {
     let preconditions = preconditions_of(new.target, new.change, new.facts)?;
     let data = Intent {
         attempt: new.attempt,
@@ -69,6 +75,7 @@ pub async fn write_intent(conn: &mut PgConnection, new: NewIntent<'_>) -> Result
         policy_digest: new.decided.policy_digest.to_string(),
         decided_at: new.decided.decided_at,
         preconditions,
+        sealed_leaf: Some(keyring.seal(Purpose::IntentLeaf, Hash::leaf(&entry.body).as_bytes())),
     };
     intents::insert(conn, new.action_id, &intent).await?;
     reviews::ask(conn, new).await

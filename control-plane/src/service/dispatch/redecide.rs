@@ -16,6 +16,7 @@ use super::{DISPATCHER, Ending, NewIntent, Outcome, end_action, expire, write_in
 use crate::client::executor::{ExecutorClient, Observed};
 use crate::error::Error;
 use crate::metrics::{ControlPlaneMetrics, Tally};
+use crate::seal::Keyring;
 use crate::service::approvals::{Gate, Passing, Subject, gate, start_by};
 use crate::service::decide::{Asked, Decided, Occasion, Purpose, decide};
 use crate::service::policy_set::ActivePolicies;
@@ -42,6 +43,7 @@ pub enum Redecided {
 /// object the first decision saw.
 pub async fn redecide(
     store: &Store,
+    keyring: &Keyring,
     policies: &ActivePolicies,
     client: &ExecutorClient,
     metrics: &ControlPlaneMetrics,
@@ -65,7 +67,7 @@ pub async fn redecide(
     }
     let decided = decide_again(&mut tx, policies, &action, &observed).await?;
     let redecided = match (obstacle(&action, &decided, &observed), &observed) {
-        (None, Observed::Present(facts)) => go_on(&mut tx, &action, &decided, facts).await?,
+        (None, Observed::Present(facts)) => go_on(&mut tx, keyring, &action, &decided, facts).await?,
         (Some((to, outcome)), _) => {
             end_waiting(&mut tx, &action, to, &outcome).await?;
             Redecided::Over
@@ -80,6 +82,7 @@ pub async fn redecide(
 /// Queues an action with its intent, or lets it wait for people.
 async fn go_on(
     conn: &mut PgConnection,
+    keyring: &Keyring,
     action: &OpenAction,
     decided: &Decided,
     facts: &Facts,
@@ -105,7 +108,7 @@ async fn go_on(
                 action.deadline_at
             };
             dispatch::let_ahead(conn, action.id, reserved_at, deadline_at).await?;
-            intend(conn, action, decided, facts, approvals).await?;
+            intend(conn, keyring, action, decided, facts, approvals).await?;
             Ok(Redecided::Intended)
         }
     }
@@ -197,6 +200,7 @@ async fn end_waiting(
 
 async fn intend(
     conn: &mut PgConnection,
+    keyring: &Keyring,
     action: &OpenAction,
     decided: &Decided,
     facts: &Facts,
@@ -215,5 +219,5 @@ async fn intend(
         facts,
         approvals,
     };
-    write_intent(conn, new).await
+    write_intent(conn, keyring, new).await
 }

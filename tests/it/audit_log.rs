@@ -1,0 +1,48 @@
+//! The audit log in its order: one history, whoever is killed or frozen; and nobody changes it unnoticed.
+
+mod ordering;
+mod stored;
+mod tampering;
+mod turns;
+
+use std::time::Duration;
+
+use aegis_tests::callers::Caller;
+use aegis_tests::eventually::eventually;
+use aegis_tests::stack::{Part, Stack};
+use anyhow::Result;
+
+use self::stored::StoredLog;
+
+/// All of this takes milliseconds; a busy machine is given much more before the test fails.
+const WITHIN: Duration = Duration::from_secs(90);
+
+/// Whether a control plane says that it gives the entries their places.
+async fn is_sequencing(part: &Part) -> Result<bool> {
+    let page = Caller::anonymous(part.url())?.get("/metrics").await?.expect(200)?.text;
+    Ok(page.lines().any(|line| line == "aegis_audit_log_sequencing 1"))
+}
+
+/// The one control plane that does, and one of the others.
+async fn sequencer_and_other(stack: &Stack) -> Result<(&Part, &Part)> {
+    eventually("one control plane sequencing", WITHIN, async || {
+        let (mut sequencing, mut others) = (Vec::new(), Vec::new());
+        for part in stack.control_planes() {
+            if is_sequencing(part).await? { sequencing.push(part) } else { others.push(part) }
+        }
+        Ok(match (&*sequencing, &*others) {
+            ([sequencer], [other, ..]) => Some((*sequencer, *other)),
+            _ => None,
+        })
+    })
+    .await
+}
+
+/// The log when nothing waits for its place any more.
+async fn settled(stack: &Stack) -> Result<StoredLog> {
+    eventually("every entry having its place", WITHIN, async || {
+        let log = StoredLog::of(stack).await?;
+        Ok((log.pending == 0).then_some(log))
+    })
+    .await
+}
