@@ -79,6 +79,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let services = Services {
         store: store.clone(),
         keyring: settings.keyring.clone(),
+        log_key: settings.log_key.clone(),
         policies,
         recorder,
         executors,

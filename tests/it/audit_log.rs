@@ -1,6 +1,7 @@
 //! The audit log in its order: one history, whoever is killed or frozen; and nobody changes it unnoticed.
 
 mod ordering;
+mod proofs;
 mod queries;
 mod stored;
 mod tampering;

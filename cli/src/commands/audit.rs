@@ -1,4 +1,4 @@
-//! `aegisctl audit`: searches the audit log.
+//! `aegisctl audit`: searches the audit log, and shows the keys it is verified with.
 
 use clap::Subcommand;
 use http::Method;
@@ -19,6 +19,10 @@ pub(crate) enum Audit {
         aegisctl audit search --kind decision.made --principal client:alert-bot --from 24h --all -o jsonl"
     )]
     Search(EntryFilter),
+    /// Show the keys that sign the log: compare their fingerprints with what its operator told you
+    #[command(after_help = "Example:\n  aegisctl audit keys\n\nThe operator gets them from \
+        `aegis-control-plane log-key`, without this server.")]
+    Keys,
 }
 
 /// Which entries.
@@ -54,10 +58,20 @@ const COLUMNS: [Column; 5] = [
     column("id", "/id"),
 ];
 
+const KEY_COLUMNS: [Column; 2] = [column("fingerprint", "/fingerprint"), column("key", "/key")];
+
 /// Runs the command.
 pub(crate) async fn run(command: &Audit, settings: &Settings<'_>) -> Result<Exit, Failure> {
-    let Audit::Search(filter) = command;
     let client = settings.client()?;
+    let filter = match command {
+        Audit::Search(filter) => filter,
+        Audit::Keys => {
+            let keys = client.get(&["audit", "log", "keys"]).await?;
+            let listed = keys["keys"].as_array().cloned().unwrap_or_default();
+            settings.output.list(&listed, None, &KEY_COLUMNS)?;
+            return Ok(Exit::Done);
+        }
+    };
     write_list(&client, settings.output, &COLUMNS, &filter.page, || {
         client
             .api(Method::GET, &["audit", "entries"])

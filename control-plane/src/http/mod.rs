@@ -3,6 +3,7 @@
 mod actions;
 mod approvals;
 mod audit_entries;
+mod audit_log;
 mod auth;
 mod call;
 mod decisions;
@@ -52,6 +53,8 @@ type Shared = Arc<Services>;
         (name = "sign-in", description = "Who is calling"),
         (name = "health", description = "Whether it works"),
     ),
+    // Its path has slashes, which a description cannot say of a parameter: `routes` adds the route itself.
+    paths(audit_log::tile),
     security(("token" = []), ("signature" = [])),
     modifiers(&Security),
 )]
@@ -95,6 +98,11 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(decisions::evaluate))
         .routes(routes!(decisions::find))
         .routes(routes!(audit_entries::list))
+        .routes(routes!(audit_log::evidence))
+        .routes(routes!(audit_log::keys))
+        .routes(routes!(audit_log::checkpoint))
+        .route("/api/v1/audit/log/tile/{*path}", get(audit_log::tile))
+        .routes(routes!(audit_log::consistency))
         .routes(routes!(webhooks::list))
         .routes(routes!(webhooks::find, webhooks::store, webhooks::delete))
         .routes(routes!(webhooks::rotate_secret))

@@ -19,6 +19,7 @@ pub mod log;
 pub mod passwords;
 pub mod policies;
 pub mod policy_set;
+pub mod proofs;
 pub mod proposals;
 pub mod retention;
 pub mod reviews;
@@ -29,6 +30,7 @@ pub mod users;
 pub mod webhooks;
 
 use aegis_contract::problem::FieldError;
+use aegis_evidence::SignerKey;
 use aegis_policy::Problem;
 use aegis_runtime::shutdown::Shutdown;
 use sqlx::PgConnection;
@@ -56,6 +58,8 @@ pub struct Services {
     pub store: Store,
     /// The keys derived from the master key.
     pub keyring: Keyring,
+    /// What signs the audit log's checkpoints.
+    pub log_key: SignerKey,
     /// The policies that decide.
     pub policies: ActivePolicies,
     /// Where bare questions wait to be answered together.

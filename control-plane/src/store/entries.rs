@@ -145,3 +145,9 @@ pub async fn find(conn: &mut PgConnection, id: EntryId) -> Result<Option<Vec<u8>
         .fetch_optional(conn)
         .await?)
 }
+
+/// An entry's place in the log; within, nothing while it waits for it.
+pub async fn place(conn: &mut PgConnection, id: EntryId) -> Result<Option<Option<u64>>, Error> {
+    let index = sqlx::query_scalar!("select index from audit.recorded where id = $1", id.0);
+    Ok(index.fetch_optional(conn).await?.map(|index| index.map(i64::cast_unsigned)))
+}

@@ -47,6 +47,11 @@ POST /api/v1/policies/{name}/activate        401 403 403 403 404 403
 POST /api/v1/policies/{name}/deactivate      401 403 403 403 404 403
 POST /api/v1/policies/{name}/release         401 403 403 403 404 403
 GET  /api/v1/audit/entries                   401 403 403 200 200 403
+GET  /api/v1/audit/entries/{id}/evidence     401 403 403 404 404 403
+GET  /api/v1/audit/log/keys                  401 403 403 200 200 403
+GET  /api/v1/audit/log/checkpoint            401 403 403 200 200 403
+GET  /api/v1/audit/log/tile/{path}           401 403 403 404 404 403
+GET  /api/v1/audit/log/consistency           401 403 403 200 200 403
 GET  /api/v1/webhooks                        401 403 403 403 200 403
 GET  /api/v1/webhooks/{name}                 401 403 403 403 404 403
 PUT  /api/v1/webhooks/{name}                 401 403 403 403 400 403
@@ -79,10 +84,14 @@ fn body(method: &str, path: &str) -> Value {
 
 async fn call(caller: &Caller, method: &str, path: &str) -> Result<u16> {
     let concrete = path.replace("{id}", NO_ID).replace("{name}", "absent").replace("{version}", "1");
+    let concrete = concrete.replace("{path}", "9/x001/000.p/7");
     let draft = caller.request(method.parse()?, &concrete);
     let draft = match method {
         "GET" if path == "/api/v1/policy/usage" => {
             caller.request(method.parse()?, &format!("{concrete}?since=2020-01-01T00:00:00Z"))
+        }
+        "GET" if path == "/api/v1/audit/log/consistency" => {
+            caller.request(method.parse()?, &format!("{concrete}?from=1&to=1"))
         }
         "GET" => draft,
         "PUT" => draft.json(&body(method, path)).header("if-none-match", "*"),
