@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: figures, measured side by side in one run with what a user would take
 //! instead. Release builds of everything, etcd and PostgreSQL writing through to the disk.
 
+mod audit;
 mod build;
 mod decide;
 mod heal;
 mod memory;
+mod pgbench;
 mod policy;
 mod replay;
 mod resident;
@@ -41,6 +43,8 @@ enum Subject {
     Memory,
     /// Durable decisions, against rows that pgbench inserts
     Decide,
+    /// From an entry's commit to the checkpoint over it, and rows of a chain that pgbench inserts
+    Audit,
     /// Policy decisions, against Cedar, regorus and casbin
     Policy,
     /// One million stored decisions, taken again under a draft
@@ -145,6 +149,7 @@ pub(crate) async fn run(arguments: BenchArguments) -> Result<()> {
         Subject::Heal => heal::run(arguments.quick).await?,
         Subject::Memory => memory::run(arguments.quick).await?,
         Subject::Decide => decide::run(arguments.quick).await?,
+        Subject::Audit => audit::run(arguments.quick).await?,
         Subject::Policy => policy::run(arguments.quick)?,
         Subject::Replay => replay::run(arguments.quick).await?,
         Subject::Build { cold } => build::run(cold)?,

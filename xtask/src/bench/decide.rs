@@ -2,23 +2,21 @@
 //! committed, against `pgbench` inserting one row of the same size per transaction into the same server.
 //! Both run in turns, so that both meet the machine in the same mood.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aegis_tests::callers::Caller;
 use aegis_tests::cluster::{Cluster, ClusterOptions};
-use aegis_tests::database::{Server, execute, programs};
+use aegis_tests::database::{Server, execute};
 use aegis_tests::progress;
 use aegis_tests::stack::{Stack, StackOptions};
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 use tokio::task::JoinSet;
 
-use super::{Case, Goal};
+use super::{Case, Goal, pgbench};
 
 const CONNECTIONS: usize = 64;
 /// Each arm's time, cut in two.
@@ -128,19 +126,9 @@ impl Bench {
 
     /// Transactions a second of pgbench, each of which inserts one row.
     async fn insert_for(&self, seconds: u64) -> Result<f64> {
-        let script = tempfile::NamedTempFile::new()?;
         let insert = format!("insert into inserted values (gen_random_uuid(), '\\x{}');\n", self.row);
-        std::fs::write(script.path(), insert)?;
-        let mut pgbench = Command::new(pgbench()?);
-        pgbench
-            .args(["--no-vacuum", "--protocol=prepared", "--jobs=2"])
-            .args([format!("--client={CONNECTIONS}"), format!("--time={seconds}"), "--file".to_owned()])
-            .arg(script.path())
-            .arg(&self.stack.control_plane_database().superuser_url);
-        let output = tokio::task::spawn_blocking(move || pgbench.output()).await??;
-        let text = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "pgbench failed: {}", String::from_utf8_lossy(&output.stderr));
-        tps(&text).with_context(|| format!("pgbench says no rate: {text}"))
+        pgbench::per_second(&self.stack.control_plane_database().superuser_url, CONNECTIONS, seconds, &insert)
+            .await
     }
 
     /// Decisions, and the transactions that stored them.
@@ -151,32 +139,5 @@ impl Bench {
         let told = told.fetch_one(&mut connection).await?;
         connection.close().await?;
         Ok((told.try_get(0)?, told.try_get(1)?))
-    }
-}
-
-fn pgbench() -> Result<PathBuf> {
-    let path = programs().context("PostgreSQL is not installed")?.join("pgbench");
-    ensure!(
-        Path::new(&path).exists(),
-        "there is no {}: install PostgreSQL's client programs",
-        path.display()
-    );
-    Ok(path)
-}
-
-fn tps(text: &str) -> Option<f64> {
-    let line = text.lines().find(|line| line.starts_with("tps = "))?;
-    line.split_whitespace().nth(2)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_is_read_from_what_pgbench_says() {
-        let text = "number of failed transactions: 0 (0.000%)\ntps = 4321.098765 (without initial connection time)\n";
-        assert_eq!(tps(text), Some(4321.098765));
-        assert_eq!(tps("tps: many"), None);
     }
 }
