@@ -136,7 +136,7 @@ pub async fn find_version_entry(
     version: i32,
 ) -> Result<Option<Vec<u8>>, Error> {
     Ok(sqlx::query_scalar!(
-        "select e.body from policy_versions v join audit.entries e on e.id = v.entry_id \
+        "select e.body as \"body!\" from policy_versions v join audit.recorded e on e.id = v.entry_id \
          where v.name = $1 and v.version = $2",
         name,
         version,
