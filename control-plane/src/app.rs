@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::client::executor::ExecutorClient;
 use crate::client::webhooks::{AddressRules, WebhookClient};
 use crate::engine::dispatch::{self, Dispatcher};
+use crate::engine::follow::{self, Follower};
 use crate::engine::safeguards as measuring;
 use crate::engine::sequencer::{self, Sequencer};
 use crate::engine::webhooks::{self as telling, Courier};
@@ -47,7 +48,10 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let store = Store::serving(settings.database.clone());
     let safeguards = Safeguards::new(settings.database_capacity_bytes, counters.clone());
     check_database(&store, &settings).await?;
-    measuring::measure(&store, &safeguards).await.context("cannot compare the clock with the database's")?;
+    let origin = settings.log_key.verifier().name().to_owned();
+    measuring::measure(&store, &safeguards, &origin)
+        .await
+        .context("cannot compare the clock with the database's")?;
 
     let nudge = Nudge::default();
     let executors = ExecutorClient::new(store.clone(), settings.keyring.clone(), settings.order_lifetime)?;
@@ -76,6 +80,13 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let sequencing = tokio::spawn(sequencer::run(sequencer));
     let (recorder, questions) = recorder();
     let recording = tokio::spawn(recorder::run(store.clone(), policies.clone(), questions));
+    let follower = Follower {
+        store: store.clone(),
+        client: executors.clone(),
+        safeguards: safeguards.clone(),
+        origin: origin.clone(),
+    };
+    let following = tokio::spawn(follow::run(follower, shutdown.clone()));
     let services = Services {
         store: store.clone(),
         keyring: settings.keyring.clone(),
@@ -97,7 +108,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     };
     let telling = tokio::spawn(telling::run(courier, shutdown.clone()));
     let dispatching = tokio::spawn(dispatch::run(dispatcher, shutdown.clone()));
-    let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, shutdown.clone()));
+    let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, origin, shutdown.clone()));
     let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
     let router = edge::with_edge(http::router(Arc::new(services)), metrics);
     edge::serve(settings.listen_address, router, shutdown).await?;
@@ -106,6 +117,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     dispatching.await.context("the dispatcher failed")?;
     telling.await.context("telling webhooks failed")?;
     measuring.await.context("comparing clocks failed")?;
+    following.abort();
     retaining.await.context("retention failed")?;
     // Last, so that what the others recorded still gets its place; the rest gets it from another replica.
     sequencing.abort();

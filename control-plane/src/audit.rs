@@ -89,6 +89,8 @@ pub enum Kind {
     ActionCloseRequested,
     /// An action has its outcome.
     ActionEnded,
+    /// The log has another name from here on: its history and the one that executors held were not the same.
+    LogRenewed,
     /// Somebody read the log: the first of its reader, filter and minute.
     AuditRead,
     /// A webhook was added or changed.
@@ -105,7 +107,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -139,6 +141,7 @@ impl Kind {
         Self::ActionUnknown,
         Self::ActionCloseRequested,
         Self::ActionEnded,
+        Self::LogRenewed,
         Self::AuditRead,
         Self::WebhookStored,
         Self::WebhookSecretRotated,
@@ -183,6 +186,7 @@ impl Kind {
             Self::ActionUnknown => "action.unknown",
             Self::ActionCloseRequested => "action.close-requested",
             Self::ActionEnded => "action.ended",
+            Self::LogRenewed => "log.renewed",
             Self::AuditRead => "audit.read",
             Self::WebhookStored => "webhook.stored",
             Self::WebhookSecretRotated => "webhook.secret-rotated",

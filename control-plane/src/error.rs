@@ -162,6 +162,11 @@ pub enum Error {
     /// The database has reached its share of its capacity. Certainly nothing was recorded.
     #[error("the database is nearly full; nothing new is recorded until there is room")]
     DatabaseFull,
+    /// An executor holds a head that the audit log never had: it was put back or rewritten.
+    #[error(
+        "the audit log has two histories; nothing is changed until a person has acted (docs/operations.md)"
+    )]
+    LogForked,
     /// A row does not agree with its audit entry; nothing is done because of it.
     #[error("{what} is not as the audit log has it")]
     StateNotInLog {
@@ -263,6 +268,7 @@ impl Error {
             Self::Busy => "too-many-requests",
             Self::ClockSkewed => "clock-skewed",
             Self::DatabaseFull => "database-full",
+            Self::LogForked => "log-forked",
             Self::StateNotInLog { .. } => "state-not-in-log",
             Self::AuditUnavailable(_) => "audit-unavailable",
             Self::OutcomeUnknown { .. } => "outcome-unknown",

@@ -31,6 +31,7 @@ pub struct ControlPlaneMetrics {
     webhook_deliveries: Family<StateLabels, Gauge>,
     audit_log_entries: Gauge,
     audit_log_sequencing: Gauge,
+    audit_log_forked: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -108,6 +109,7 @@ impl ControlPlaneMetrics {
             webhook_deliveries,
             audit_log_entries,
             audit_log_sequencing,
+            audit_log_forked,
         } = self;
         metrics.register(
             "signature_refusals",
@@ -171,6 +173,11 @@ impl ControlPlaneMetrics {
             "audit_log_sequencing",
             "Whether this replica sequences the audit log: one must",
             audit_log_sequencing.clone(),
+        );
+        metrics.register(
+            "audit_log_forked",
+            "1 once an executor was found to hold a head that the log never had: nothing is changed any more",
+            audit_log_forked.clone(),
         );
     }
 
@@ -245,6 +252,11 @@ impl ControlPlaneMetrics {
     /// Whether this process sequences the audit log.
     pub fn set_sequencing(&self, is_sequencing: bool) {
         self.audit_log_sequencing.set(is_sequencing.into());
+    }
+
+    /// The audit log has two histories.
+    pub fn set_log_forked(&self) {
+        self.audit_log_forked.set(1);
     }
 
     /// How many actions are open now, by state; states that are not listed have none.

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 
 use crate::cluster::Cluster;
-use crate::execute::{Executor, ExecutorMetrics, ReceiptSigner, Workers, resume_actions};
+use crate::execute::{Executor, ExecutorMetrics, Held, History, ReceiptSigner, Workers, resume_actions};
 use crate::http;
 use crate::ledger::Ledger;
 use crate::rights;
@@ -69,6 +69,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         cluster,
         order_keys,
         receipt_key,
+        log_keys,
+        log_first_head,
         allowlist,
         dangerous_allow_excess_rights,
         kubeconfig,
@@ -81,15 +83,21 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     tracing::info!(cluster, namespaces = namespaces.join(","), receiptKey = receipt_key.id(), "starting");
     let kubernetes = Cluster::connect(kubeconfig.as_deref()).await?;
     let (review, reviewed) = Review::new(kubernetes.clone(), namespaces, dangerous_allow_excess_rights);
+    let ledger = Ledger::open(&database_url).await.context("cannot use the ledger (DATABASE_URL)")?;
+    let counters = ExecutorMetrics::registered(&metrics);
+    let held = Held::nothing();
+    let history =
+        History::begin(ledger.clone(), log_keys, log_first_head, held.clone(), counters.clone()).await?;
     let executor = Arc::new(Executor {
-        receipts: ReceiptSigner::new(cluster.clone(), receipt_key),
+        receipts: ReceiptSigner::new(cluster.clone(), receipt_key, held),
         cluster_name: cluster,
         order_keys,
         allowlist,
-        ledger: Ledger::open(&database_url).await.context("cannot use the ledger (DATABASE_URL)")?,
+        history,
+        ledger,
         cluster: kubernetes,
         workers: Workers::new(),
-        metrics: ExecutorMetrics::registered(&metrics),
+        metrics: counters,
         shutdown: shutdown.clone(),
     });
     executor.name_ledger().await.context("cannot name the ledger")?;

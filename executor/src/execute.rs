@@ -9,6 +9,7 @@
 //! ledger and the live object alone.
 
 mod first_look;
+mod history;
 mod lease;
 mod metrics;
 mod naming;
@@ -22,6 +23,7 @@ mod writing;
 use aegis_contract::dsse::OrderKeys;
 use aegis_runtime::shutdown::Shutdown;
 
+pub(crate) use self::history::{Held, History};
 pub(crate) use self::metrics::ExecutorMetrics;
 pub(crate) use self::orders::AnswerError;
 pub(crate) use self::receipts::ReceiptSigner;
@@ -40,6 +42,8 @@ pub(crate) struct Executor {
     pub(crate) receipts: ReceiptSigner,
     /// The executor's own ceiling.
     pub(crate) allowlist: Allowlist,
+    /// The audit log as far as it was verified.
+    pub(crate) history: History,
     /// What was accepted, begun, ended and closed.
     pub(crate) ledger: Ledger,
     /// Where targets live.

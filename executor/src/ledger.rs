@@ -7,6 +7,7 @@
 //! receipt is read together with it: a restored ledger is another one, also under a running process.
 
 pub(crate) mod attempts;
+pub(crate) mod heads;
 pub(crate) mod identity;
 pub(crate) mod leases;
 pub(crate) mod stories;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use aegis_contract::dsse::{OrderKey, OrderKeys, ReceiptKey};
 use aegis_contract::key::{KeyError, SharedSecret};
 use aegis_contract::target::is_dns_label;
+use aegis_evidence::{Head, LogKeys, VerifierKey};
 use aegis_runtime::settings::{SettingsError, Source};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -26,6 +27,10 @@ pub(crate) struct Settings {
     pub(crate) order_keys: OrderKeys,
     /// `RECEIPT_KEY`: Ed25519 in PKCS#8 PEM.
     pub(crate) receipt_key: ReceiptKey,
+    /// `LOG_KEYS`: the keys of the audit log, as `aegis-control-plane log-key` prints them.
+    pub(crate) log_keys: LogKeys,
+    /// `LOG_FIRST_HEAD`: where to begin with a log that the ledger holds no head of.
+    pub(crate) log_first_head: Option<Head>,
     /// `ALLOWED_NAMESPACES` and `DANGEROUS_ALLOW_SYSTEM_NAMESPACES`.
     pub(crate) allowlist: Allowlist,
     /// `DANGEROUS_ALLOW_EXCESS_RIGHTS`: run even with more rights in the cluster than are needed.
@@ -52,6 +57,8 @@ impl Settings {
         let cluster = read_cluster(&mut source);
         let order_keys = read_order_keys(&mut source);
         let receipt_key = read_receipt_key(&mut source);
+        let log_keys = read_log_keys(&mut source);
+        let log_first_head = log_keys.as_ref().map(|keys| read_first_head(&mut source, keys));
         let allowlist = read_allowlist(&mut source);
         let dangerous_allow_excess_rights = source.or("DANGEROUS_ALLOW_EXCESS_RIGHTS", false);
         let kubeconfig = read_kubeconfig(&mut source);
@@ -63,6 +70,8 @@ impl Settings {
                 cluster: cluster?,
                 order_keys: order_keys?,
                 receipt_key: receipt_key?,
+                log_keys: log_keys?,
+                log_first_head: log_first_head?,
                 allowlist,
                 dangerous_allow_excess_rights,
                 kubeconfig,
@@ -118,6 +127,35 @@ fn read_receipt_key(source: &mut Source) -> Option<ReceiptKey> {
     or_problem(source, "RECEIPT_KEY", ReceiptKey::from_pkcs8_pem(pem.expose_secret()))
 }
 
+fn read_log_keys(source: &mut Source) -> Option<LogKeys> {
+    let texts = source.list("LOG_KEYS");
+    let keys: Result<Vec<VerifierKey>, _> = texts.iter().map(|text| text.parse()).collect();
+    let keys = keys.map_err(|error| error.to_string());
+    match keys.and_then(|keys| LogKeys::new(keys).map_err(|error| error.to_string())) {
+        Ok(keys) => Some(keys),
+        Err(error) => {
+            let remedy = "set what `aegis-control-plane log-key` prints";
+            source.problem("LOG_KEYS", format!("is not usable: {error}; {remedy}"));
+            None
+        }
+    }
+}
+
+fn read_first_head(source: &mut Source, keys: &LogKeys) -> Option<Head> {
+    let text = source.optional::<String>("LOG_FIRST_HEAD")?;
+    if text.trim() == "empty" {
+        return Some(Head::EMPTY);
+    }
+    // Settings lose the line break they end with, and a note needs its own.
+    match keys.open(format!("{}\n", text.trim_end()).as_bytes()) {
+        Ok(checkpoint) => Some(checkpoint.head),
+        Err(error) => {
+            source.problem("LOG_FIRST_HEAD", format!("is neither `empty` nor a checkpoint: {error}"));
+            None
+        }
+    }
+}
+
 fn or_problem<T>(source: &mut Source, name: &str, result: Result<T, KeyError>) -> Option<T> {
     result.map_err(|error| source.problem(name, format!("is not usable: {error}"))).ok()
 }
@@ -141,6 +179,7 @@ fn read_kubeconfig(source: &mut Source) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use aegis_contract::strict::base64_encode;
+    use aegis_evidence::{SignerKey, sign_checkpoint};
 
     use super::*;
 
@@ -152,8 +191,13 @@ mod tests {
             ("ORDER_KEY", base64_encode(&[1; 32])),
             ("RECEIPT_KEY", ReceiptKey::from_seed(&[3; 32]).to_pkcs8_pem()),
             ("ALLOWED_NAMESPACES", "shop, bank".to_owned()),
+            ("LOG_KEYS", log_signer().verifier().to_string()),
             ("KUBECONFIG_FILE", "/some/where/kubeconfig".to_owned()),
         ]
+    }
+
+    fn log_signer() -> SignerKey {
+        SignerKey::from_seed("example.com/audit", &[4; 32]).unwrap()
     }
 
     fn read(pairs: Vec<(&'static str, String)>) -> Result<Settings, SettingsError> {
@@ -184,6 +228,30 @@ mod tests {
             assert!(text.contains(name), "{name}: {text}");
         }
         assert!(!text.contains("s3cret") && !text.contains("c2hvcnQ"), "{text}");
+    }
+
+    #[test]
+    fn the_first_head_is_empty_or_a_checkpoint_of_the_log() {
+        let with = |text: &str| {
+            let mut pairs = sound();
+            pairs.push(("LOG_FIRST_HEAD", text.to_owned()));
+            pairs
+        };
+        let head = Head { size: 7, root: aegis_evidence::Hash::leaf(b"x") };
+        let note = sign_checkpoint(&head, &[&log_signer()]).unwrap();
+        assert_eq!(read(sound()).unwrap().log_first_head, None);
+        assert_eq!(read(with("empty")).unwrap().log_first_head, Some(Head::EMPTY));
+        for note in [note.as_str(), note.trim_end()] {
+            assert_eq!(read(with(note)).unwrap().log_first_head, Some(head));
+        }
+        let other = SignerKey::from_seed("example.com/audit", &[5; 32]).unwrap();
+        let foreign = sign_checkpoint(&head, &[&other]).unwrap();
+        for text in ["7", foreign.as_str(), &note.replace("\n7\n", "\n8\n")] {
+            assert!(problem(with(text)).contains("LOG_FIRST_HEAD"), "{text}");
+        }
+        let mut pairs = sound();
+        pairs.retain(|(name, _)| *name != "LOG_KEYS");
+        assert!(problem(pairs).contains("aegis-control-plane log-key"));
     }
 
     #[test]

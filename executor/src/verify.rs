@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  body ─► size ─► envelope, key, signature ─► contract ─► order ─► audience      [opening]
-//!       ─► (attempt already known?) ─► time ─► nonce ─► namespace ─► change ─► evidence  [admission]
+//!       ─► (attempt already known?) ─► time ─► nonce ─► namespace ─► change ─► intent ─► evidence  [admission]
 //! ```
 //! Everything here is a pure function of bytes, settings and the time; the cluster is never asked.
 
@@ -29,11 +29,13 @@ pub(crate) struct Refusal {
     pub(crate) code: RefusalCode,
     /// For people; holds nothing secret.
     pub(crate) message: String,
+    /// How many entries the head has that a proof is needed from.
+    pub(crate) needs: Option<u64>,
 }
 
 impl Refusal {
     pub(crate) fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), needs: None }
     }
 }
 
@@ -43,11 +45,12 @@ pub(crate) fn check_freshness(order: &Order, now: Timestamp) -> Result<(), Refus
     check_nonce(&order.nonce)
 }
 
-/// The checks of an acting order after the nonce was looked up: namespace, change, evidence.
-pub(crate) fn check_act(act: &Act, allowlist: &Allowlist) -> Result<(), Refusal> {
+/// The checks of an acting order after the nonce was looked up: namespace, change, intent. Returns the
+/// bytes of the intent's entry, of which the evidence has to show that they are in the log.
+pub(crate) fn check_act(act: &Act, allowlist: &Allowlist) -> Result<Vec<u8>, Refusal> {
     allowlist.check(&act.target.namespace)?;
     change::check_change(act)?;
-    evidence::check_evidence(act)
+    evidence::check_intent(act)
 }
 
 fn check_nonce(nonce: &str) -> Result<(), Refusal> {
@@ -166,7 +169,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_namespace_is_judged_before_the_change_and_the_change_before_the_evidence() {
+    fn the_namespace_is_judged_before_the_change_and_the_change_before_the_intent() {
         let mut act = sound_act();
         act.change = Change::Scale(ScaleParams { replicas: 5_000 });
         act.intent = "?".to_owned();

@@ -27,7 +27,7 @@ use crate::progress;
 use self::launcher::{Launcher, prepare_namespaces};
 pub use self::part::Part;
 pub use self::register::sign_in;
-use self::register::{create_client, create_user, register};
+use self::register::{create_client, create_user, log_key, register};
 use self::secrets::Secrets;
 
 /// The namespace and service account of the executor, as `k8s/base/executor/account` names them.
@@ -155,7 +155,9 @@ impl Stack {
 
         let namespaces = prepare_namespaces(&kubernetes, &options).await?;
         let launcher = Launcher { folder: folder.path(), secrets: &secrets, options: &options };
-        let executors = launcher.start_executors(&kubernetes, &namespaces).await?;
+        let control_planes = launcher.control_planes()?;
+        let log_key = log_key(&control_planes[0]).await?;
+        let executors = launcher.start_executors(&kubernetes, &namespaces, &log_key).await?;
         let executor_urls: Vec<_> = executors.iter().map(|part| part.url().to_owned()).collect();
         let orders = if options.order_proxy || options.executors > 1 {
             Some(FaultProxy::start(executor_urls.clone(), None).await?)
@@ -163,7 +165,6 @@ impl Stack {
             None
         };
         let executor_url = orders.as_ref().map_or(&*executor_urls[0], FaultProxy::url);
-        let control_planes = launcher.control_planes()?;
         let (admin, client) = register(&control_planes[0], &secrets, &options.cluster, executor_url).await?;
         for part in control_planes.iter() {
             part.process().start_again()?;

@@ -1,5 +1,6 @@
 //! The audit log in its order: one history, whoever is killed or frozen; and nobody changes it unnoticed.
 
+mod forks;
 mod ordering;
 mod proofs;
 mod queries;
@@ -26,7 +27,7 @@ async fn is_sequencing(part: &Part) -> Result<bool> {
 }
 
 /// The one control plane that does, and one of the others.
-async fn sequencer_and_other(stack: &Stack) -> Result<(&Part, &Part)> {
+pub(crate) async fn sequencer_and_other(stack: &Stack) -> Result<(&Part, &Part)> {
     eventually("one control plane sequencing", WITHIN, async || {
         let (mut sequencing, mut others) = (Vec::new(), Vec::new());
         for part in stack.control_planes() {
@@ -38,6 +39,11 @@ async fn sequencer_and_other(stack: &Stack) -> Result<(&Part, &Part)> {
         })
     })
     .await
+}
+
+/// Waits until nothing waits for its place any more.
+pub(crate) async fn until_sequenced(stack: &Stack) -> Result<()> {
+    settled(stack).await.map(drop)
 }
 
 /// The log when nothing waits for its place any more.

@@ -3,6 +3,8 @@
 mod actions;
 pub(crate) mod bench;
 mod crashes;
+mod evidence;
+pub(crate) mod log;
 mod outages;
 mod refusals;
 mod resolving;

@@ -250,7 +250,10 @@ async fn nothing_outlives_an_owner_that_is_killed_and_an_ambient_kubeconfig_is_i
     let pids = owner.pids()?;
     assert!(pids.len() > COMPONENTS.len(), "only {pids:?}");
     for pid in &pids {
-        let environment = std::fs::read(format!("/proc/{pid}/environ"))?;
+        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else {
+            assert!(!is_alive(*pid), "what is there can be read; Postgres' helpers come and go");
+            continue;
+        };
         let environment = String::from_utf8_lossy(&environment).into_owned();
         assert!(!environment.contains("KUBECONFIG"), "process {pid} sees the ambient KUBECONFIG");
     }

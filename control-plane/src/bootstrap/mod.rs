@@ -3,15 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
+use aegis_evidence::VerifierKey;
 use aegis_runtime::settings::Source;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use crate::error::Error;
 use crate::service::clients::{self, CreatedKey};
 use crate::service::clusters::{self, NewCluster};
-use crate::service::{passwords, users};
+use crate::service::{log, passwords, users};
 use crate::settings::{self, CommandSettings, ServeSettings};
 use crate::store::{self, Store};
 use crate::{app, http};
@@ -43,6 +45,16 @@ enum What {
     Cluster(Cluster),
     /// Print the public key of the audit log, for those who verify it to compare.
     LogKey,
+    /// Go on under another name with an audit log that was put back or rewritten, while no control plane runs. Prints
+    /// key and checkpoint, which executors are to be told; control planes are told the name (AUDIT_LOG_ORIGIN).
+    RenewLog {
+        /// The name that it had.
+        #[arg(long)]
+        from: String,
+        /// The name that it gets.
+        #[arg(long)]
+        to: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -178,14 +190,31 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         What::User(command) => run_user(source, command).await?,
         What::Client(command) => run_client(source, command).await?,
         What::Cluster(command) => run_cluster(source, command).await?,
-        What::LogKey => {
-            let key = settings::read_log_key(source)?;
-            let key = key.verifier();
-            json!({ "origin": key.name(), "key": key.to_string(), "fingerprint": key.fingerprint() })
-        }
+        What::LogKey => print_log_key(settings::read_log_key(source)?.verifier(), None),
+        What::RenewLog { from, to } => renew_log(source, &from, &to).await?,
     };
     println!("{}", serde_json::to_string_pretty(&printed)?);
     Ok(())
+}
+
+async fn renew_log(source: Source, from: &str, to: &str) -> anyhow::Result<Value> {
+    let CommandSettings { database, keyring } = CommandSettings::read(source)?;
+    let old = keyring.log_key(from).context("--from cannot be the name of a log")?;
+    let new = keyring.log_key(to).context("--to cannot be the name of a log")?;
+    let checkpoint = match log::renew(&Store::new(database), &old, &new).await {
+        Err(Error::Busy) => anyhow::bail!("a control plane runs; stop them all first"),
+        renewed => renewed?,
+    };
+    Ok(print_log_key(new.verifier(), Some(checkpoint)))
+}
+
+fn print_log_key(key: &VerifierKey, checkpoint: Option<String>) -> Value {
+    let mut printed =
+        json!({ "origin": key.name(), "key": key.to_string(), "fingerprint": key.fingerprint() });
+    if let Some(checkpoint) = checkpoint {
+        printed["checkpoint"] = checkpoint.into();
+    }
+    printed
 }
 
 async fn run_user(source: Source, command: User) -> anyhow::Result<Value> {

@@ -1,6 +1,8 @@
 //! The executors: signs orders, sends them, and believes only receipts signed by the cluster's own
 //! executor about the very order that was sent.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aegis_contract::canonical;
@@ -8,14 +10,18 @@ use aegis_contract::code::RefusalCode;
 use aegis_contract::digest::Digest;
 use aegis_contract::dsse::{Envelope, OrderKey, ReceiptVerifier};
 use aegis_contract::facts::{Facts, Observation};
-use aegis_contract::order::{CONTRACT_VERSION, Instruction, Observe, Order, OrderRequest, Resolve};
+use aegis_contract::order::{
+    CONTRACT_VERSION, Follow, Instruction, NEEDS, Observe, Order, OrderRequest, Resolve,
+};
 use aegis_contract::problem::Problem;
 use aegis_contract::receipt::{AttemptName, Receipt, Stage};
 use aegis_contract::strict::{self, Limits};
 use aegis_contract::target::Target;
+use aegis_evidence::{Evidence, Head};
 use aegis_runtime::clock;
 use aegis_runtime::trace_context::{TRACEPARENT, TraceContext};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use sqlx::PgConnection;
 use tracing::warn;
 
@@ -37,7 +43,11 @@ pub struct ExecutorClient {
     store: Store,
     keyring: Keyring,
     order_lifetime: SignedDuration,
+    held: HeldHeads,
 }
+
+/// How many entries the head has that each cluster's executor holds, as far as this process knows.
+type HeldHeads = Arc<Mutex<HashMap<String, u64>>>;
 
 /// What an executor saw of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +89,12 @@ pub enum DeliveryError {
         status: u16,
         /// The problem's code.
         code: String,
+    },
+    /// Needs a proof that the log has grown from the head it holds.
+    #[error("the executor needs a proof from its head of {needs} entries")]
+    HeadUnknown {
+        /// Entries of that head.
+        needs: u64,
     },
     /// Answered with something that is not its receipt for this order.
     #[error("the executor's answer is not believable: {0}")]
@@ -146,7 +162,7 @@ impl ExecutorClient {
             .no_proxy()
             .build()
             .map_err(Error::internal)?;
-        Ok(Self { http, store, keyring, order_lifetime })
+        Ok(Self { http, store, keyring, order_lifetime, held: HeldHeads::default() })
     }
 
     /// Whether the executor at `url` says that it can take orders.
@@ -200,7 +216,7 @@ impl ExecutorClient {
             let now = clock::now();
             let instruction = Instruction::Observe(Observe { target: target.clone() });
             let order = link.sign(instruction, now, now + self.order_lifetime)?;
-            let (receipt, _) = self.post(&link, &order, Duration::ZERO, trace).await?;
+            let (receipt, _) = self.post(&link, &order, None, Duration::ZERO, trace).await?;
             let ledger = receipt.ledger;
             let (observed, allowed_namespaces) = observed(receipt)?;
             note(&self.store, &link, Report { ledger, allowed_namespaces }).await?;
@@ -217,16 +233,39 @@ impl ExecutorClient {
         }
     }
 
+    /// How many entries the head has that a cluster's executor holds, if it has said so.
+    pub fn held(&self, cluster: &str) -> Option<u64> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied()
+    }
+
+    fn note_held(&self, cluster: &str, size: u64) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster.to_owned(), size);
+    }
+
+    /// Has an executor follow the log; the newest head it holds then.
+    pub async fn follow(&self, link: &Link, follow: Follow) -> Result<Head, DeliveryError> {
+        let now = clock::now();
+        let order = link.sign(Instruction::Follow(follow), now, now + self.order_lifetime)?;
+        let (receipt, _) = self.post(link, &order, None, Duration::ZERO, TraceContext::start()).await?;
+        match receipt.stage {
+            Stage::Followed if receipt.order_digest == order.digest => Ok(receipt.head),
+            _ => Err(DeliveryError::NotBelieved(
+                "a following order was answered with another stage".to_owned(),
+            )),
+        }
+    }
+
     /// Sends an attempt's stored bytes, the first time or again, and waits up to `wait` for its end.
     pub async fn send(
         &self,
         link: &Link,
         attempt: AttemptName,
         order: &SignedOrder,
+        evidence: Evidence,
         wait: Duration,
         trace: TraceContext,
     ) -> Result<Answer, DeliveryError> {
-        let (receipt, envelope) = self.post(link, order, wait, trace).await?;
+        let (receipt, envelope) = self.post(link, order, Some(evidence), wait, trace).await?;
         if receipt.order_digest != order.digest || receipt.attempt != Some(attempt) {
             return Err(DeliveryError::NotBelieved("the receipt is for another order".to_owned()));
         }
@@ -247,7 +286,7 @@ impl ExecutorClient {
         let AttemptName { action_id, attempt: number } = attempt;
         let instruction = Instruction::Resolve(Resolve { action_id, attempt: number });
         let order = link.sign(instruction, now, now + self.order_lifetime)?;
-        let (receipt, envelope) = self.post(link, &order, wait, trace).await?;
+        let (receipt, envelope) = self.post(link, &order, None, wait, trace).await?;
         // A stored final receipt names the acting order; a fresh one names the resolving order.
         let ours = receipt.order_digest == order.digest || receipt.order_digest == sent;
         if !ours || receipt.attempt.map(|named| named.action_id) != Some(action_id) {
@@ -260,6 +299,7 @@ impl ExecutorClient {
         &self,
         link: &Link,
         order: &SignedOrder,
+        evidence: Option<Evidence>,
         wait: Duration,
         trace: TraceContext,
     ) -> Result<(Receipt, Vec<u8>), DeliveryError> {
@@ -270,7 +310,7 @@ impl ExecutorClient {
             .post(format!("{}/v1/orders", link.cluster.executor_url.trim_end_matches('/')))
             .header(TRACEPARENT, trace.child().to_string())
             .timeout(wait + ANSWER_GRACE)
-            .json(&OrderRequest { order: envelope });
+            .json(&OrderRequest { order: envelope, evidence });
         if !wait.is_zero() {
             request = request.query(&[("wait", wait.as_secs())]);
         }
@@ -278,9 +318,15 @@ impl ExecutorClient {
         let status = response.status();
         let body = read_bounded(response).await?;
         if !status.is_success() {
-            let code = serde_json::from_slice::<Problem>(&body)
-                .map_or_else(|_| "no-problem-body".to_owned(), |problem| problem.code);
-            return Err(DeliveryError::Refused { status: status.as_u16(), code });
+            let Ok(problem) = serde_json::from_slice::<Problem>(&body) else {
+                let code = "no-problem-body".to_owned();
+                return Err(DeliveryError::Refused { status: status.as_u16(), code });
+            };
+            if let Some(needs) = problem.extensions.get(NEEDS).and_then(Value::as_u64) {
+                self.note_held(&link.cluster.name, needs);
+                return Err(DeliveryError::HeadUnknown { needs });
+            }
+            return Err(DeliveryError::Refused { status: status.as_u16(), code: problem.code });
         }
         let payload = link
             .verifier
@@ -293,6 +339,7 @@ impl ExecutorClient {
                 "the receipt is of another cluster or contract version".to_owned(),
             ));
         }
+        self.note_held(&link.cluster.name, receipt.head.size);
         Ok((receipt, body))
     }
 }
@@ -309,7 +356,11 @@ fn observed(receipt: Receipt) -> Result<(Observed, Vec<String>), DeliveryError> 
         Stage::ObservationRefused { code, message, allowed_namespaces } => {
             Ok((Observed::Refused { code, message }, allowed_namespaces))
         }
-        Stage::Running { .. } | Stage::Closed | Stage::Refused { .. } | Stage::Finished { .. } => {
+        Stage::Running { .. }
+        | Stage::Closed
+        | Stage::Refused { .. }
+        | Stage::Finished { .. }
+        | Stage::Followed => {
             Err(DeliveryError::NotBelieved("an observing order was answered with another stage".to_owned()))
         }
     }

@@ -27,11 +27,12 @@ use crate::service::dispatch::{
     Claim, Nudge, Recorded, Redecided, claim, expire_unapproved, mark_unknown, record_answer,
     record_not_accepted, redecide,
 };
+use crate::service::log;
 use crate::service::policy_set::ActivePolicies;
 use crate::service::safeguards::Safeguards;
-use crate::store::Store;
 use crate::store::attempts::{self, Attempt};
 use crate::store::dispatch::{self as store, Leased, OpenAction};
+use crate::store::{ANSWER_WITHIN, Store, within};
 
 /// How long a replica drives an action without renewing: after a crash another takes over then.
 const LEASE_SECONDS: f64 = 10.0;
@@ -47,6 +48,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const DOUBT_PAUSE_SECONDS: f64 = 30.0;
 /// Actions driven at once by one replica: each holds at most one connection to Postgres at a time.
 const DRIVEN_MAX: usize = 256;
+/// How often an executor may ask for another proof before it is left alone for a moment.
+const RACES_MAX: u32 = 8;
 /// How long open work may take to reach a safe point when the process ends.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
@@ -263,7 +266,7 @@ async fn step_queued(dispatcher: &Dispatcher, drive: &mut Drive, link: &Link) ->
         Claim::Ordered(action, attempt) => {
             step_ordered(dispatcher, drive, &action, &attempt, link, attempt.issued_at).await
         }
-        Claim::NotInLog => Ok(Next::AfterPause),
+        Claim::NotInLog | Claim::LogForked => Ok(Next::AfterPause),
         Claim::TargetBusy | Claim::ClockSkewed | Claim::NotQueued => Ok(Next::Leave),
         Claim::Stale => Ok(match redecide(store, keyring, policies, client, metrics, drive.id).await? {
             Redecided::Intended => Next::Again,
@@ -335,7 +338,19 @@ async fn send(
     let trace = TraceContext::from_text(&action.traceparent);
     // Whole seconds, at least one: less would turn waiting into asking without pause.
     let wait = left.clamp(Duration::from_secs(1), WAIT);
-    dispatcher.client.send(link, name, &order, wait, trace).await
+    let Dispatcher { store, client, .. } = dispatcher;
+    for _ in 0..RACES_MAX {
+        let held = client.held(&action.target.cluster);
+        let evidence = within(ANSWER_WITHIN, async {
+            log::evidence(&mut *store.acquire().await?, attempt.intent_entry_id, held).await
+        });
+        match client.send(link, name, &order, evidence.await?, wait, trace).await {
+            // Another order has shown it a newer head meanwhile.
+            Err(DeliveryError::HeadUnknown { .. }) => {}
+            answer => return answer,
+        }
+    }
+    Err(DeliveryError::Refused { status: 409, code: "head-unknown".to_owned() })
 }
 
 async fn resolve(

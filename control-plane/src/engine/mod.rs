@@ -2,6 +2,7 @@
 //! what it takes on it leases through Postgres, so that replicas share the work and take over.
 
 pub mod dispatch;
+pub mod follow;
 pub mod safeguards;
 pub mod sequencer;
 pub mod webhooks;

@@ -86,6 +86,7 @@ fn status(error: &Error) -> StatusCode {
         Error::ExecutorUnavailable { .. }
         | Error::ClockSkewed
         | Error::DatabaseFull
+        | Error::LogForked
         | Error::StateNotInLog { .. }
         | Error::AuditUnavailable(_)
         | Error::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -221,6 +222,7 @@ mod tests {
             Error::Busy,
             Error::ClockSkewed,
             Error::DatabaseFull,
+            Error::LogForked,
             Error::StateNotInLog { what: text() },
             Error::AuditUnavailable(None),
             Error::OutcomeUnknown { action_id: Some(ActionId(Uuid::nil())) },
@@ -265,6 +267,7 @@ mod tests {
 429 too-many-requests
 503 clock-skewed
 503 database-full
+503 log-forked
 503 state-not-in-log
 503 audit-unavailable
 503 outcome-unknown actionId

@@ -44,7 +44,7 @@ pub async fn approve(
     id: ActionId,
     digest: Option<Digest>,
 ) -> Result<Action, Error> {
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let answered = within(ANSWER_WITHIN, async {
         let (mut tx, asked) = Asked::lock(services, caller, id, digest).await?;
         let answer = (!asked.standing.has_given(&caller.name)).then_some(Kind::ApprovalGiven);

@@ -41,7 +41,7 @@ pub async fn evaluate(
     question: BareQuestion,
 ) -> Result<Decided, Error> {
     caller.require(Permission::EvaluatePolicy)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let principal = question.principal.unwrap_or_else(|| caller.name.clone());
     let is_self = principal == caller.name;
     let roles = question.roles.unwrap_or_else(|| if is_self { caller.roles.clone() } else { Vec::new() });

@@ -61,7 +61,7 @@ pub async fn replay(
 ) -> Result<ReplayDone, Error> {
     caller.require(Permission::ReadPolicies)?;
     caller.require(Permission::ReadActions)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let turn = services.heavy_work.turn().await?;
     let proposed = within(ANSWER_WITHIN, async {
         Ok(proposal.of_active(&mut *services.store.acquire().await?).await?.1)

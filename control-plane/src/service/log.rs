@@ -3,10 +3,14 @@
 //! Two replicas never add to it at once: the turn is a lock of one session, and each turn has a number that the
 //! database compares in the transaction of every batch. So a replica that lost its turn unnoticed adds nothing.
 
+mod renewal;
+
 use std::time::Duration;
 
-use aegis_contract::ids::ActionId;
-use aegis_evidence::{Hash, Head, LogKeys, Plan, RightEdge, SignerKey, Tile, sign_checkpoint};
+use aegis_contract::ids::{ActionId, EntryId};
+use aegis_evidence::{
+    Consistency, Evidence, Hash, Head, LogKeys, Plan, RightEdge, SignerKey, Tile, sign_checkpoint,
+};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
@@ -16,7 +20,9 @@ use crate::error::Error;
 use crate::seal::{Keyring, Purpose};
 use crate::store::intents::{self, Newest};
 use crate::store::log::{self, Batch};
-use crate::store::{ANSWER_WITHIN, Store, within};
+use crate::store::{ANSWER_WITHIN, Store, entries, within};
+
+pub use renewal::renew;
 
 /// Most entries of a batch: stored well within the time of one statement.
 const BATCH_MAX: u16 = 1024;
@@ -153,6 +159,59 @@ pub(super) async fn carry_out(conn: &mut PgConnection, plan: &Plan) -> Result<Ve
         tracing::error!(%error, "the audit log's hashes are incomplete");
         Error::StateNotInLog { what: "the audit log".to_owned() }
     })
+}
+
+/// A checkpoint, and the proof that the log has grown to it.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    /// Entries of the log.
+    pub size: u64,
+    /// The signed note.
+    pub checkpoint: String,
+    /// The proof, unless none was asked for or needed.
+    pub consistency: Vec<Consistency>,
+}
+
+/// The newest checkpoint, with the proof that the log has grown to it from one of `from` entries; none while the
+/// log is empty.
+///
+/// # Errors
+/// `LogForked` when the log is shorter than that.
+pub async fn growth(conn: &mut PgConnection, from: Option<u64>) -> Result<Option<Growth>, Error> {
+    let Some(newest) = log::newest_checkpoint(conn).await? else {
+        return if from.unwrap_or_default() == 0 { Ok(None) } else { Err(Error::LogForked) };
+    };
+    let size = newest.size;
+    let consistency = match from {
+        Some(from) if from > size => return Err(Error::LogForked),
+        Some(from) if (1..size).contains(&from) => vec![prove_growth(conn, from, size).await?],
+        _ => Vec::new(),
+    };
+    Ok(Some(Growth { size, checkpoint: newest.note, consistency }))
+}
+
+/// The proof that the log of `to` entries has grown from the one of `from`.
+pub(super) async fn prove_growth(conn: &mut PgConnection, from: u64, to: u64) -> Result<Consistency, Error> {
+    let plan = Plan::consistency(from, to).map_err(Error::internal)?;
+    Ok(Consistency { from, to, hashes: carry_out(conn, &plan).await? })
+}
+
+/// Shows that an entry is in the log, for whoever holds its head of `held` entries.
+///
+/// # Errors
+/// `LogForked` when the log is shorter than that.
+pub async fn evidence(conn: &mut PgConnection, id: EntryId, held: Option<u64>) -> Result<Evidence, Error> {
+    let without_place = || Error::StateNotInLog { what: "the intent".to_owned() };
+    let index = entries::place(conn, id).await?.flatten().ok_or_else(without_place)?;
+    let Growth { size, checkpoint, consistency } = growth(conn, held).await?.ok_or_else(without_place)?;
+    let plan = Plan::inclusion(index, size).map_err(Error::internal)?;
+    Ok(Evidence { index, inclusion: carry_out(conn, &plan).await?, checkpoint, consistency })
+}
+
+/// The head that the log had at `size` entries; none when it is shorter.
+pub async fn head_at(conn: &mut PgConnection, size: u64) -> Result<Option<Head>, Error> {
+    let newest = log::newest_checkpoint(conn).await?.map_or(0, |newest| newest.size);
+    if size > newest { Ok(None) } else { Ok(Some(read_edge(conn, size).await?.head())) }
 }
 
 /// How an intent stands to the log.

@@ -95,7 +95,7 @@ pub async fn store_version(
     precondition: &Precondition,
 ) -> Result<(Policy, Version), Error> {
     caller.require(Permission::WritePolicies)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let policy = parse(document).await?;
     if policy.name() != name {
         let message = format!("the document is named `{}`, the address `{name}`", policy.name());

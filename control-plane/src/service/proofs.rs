@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
 use super::Services;
-use super::log::carry_out;
+use super::log::{carry_out, prove_growth};
 use crate::error::Error;
 use crate::permission::Permission;
 use crate::principal::Caller;
@@ -75,7 +75,7 @@ pub async fn evidence(
         let inclusion = carry_out(&mut conn, &plan).await?;
         let consistency = match from {
             None => Vec::new(),
-            Some(from) => vec![prove_growth(&mut conn, from, newest.size).await?],
+            Some(from) => vec![asked_growth(&mut conn, from, newest.size).await?],
         };
         Ok(Evidence { index, inclusion, checkpoint: newest.note, consistency })
     })
@@ -99,7 +99,7 @@ pub async fn consistency(
         if to > size {
             return Err(out_of_range("to", &PlanError { place: to, size }));
         }
-        prove_growth(&mut conn, from, to).await
+        asked_growth(&mut conn, from, to).await
     })
     .await
 }
@@ -123,9 +123,9 @@ async fn newest(conn: &mut PgConnection) -> Result<StoredCheckpoint, Error> {
     log::newest_checkpoint(conn).await?.ok_or(Error::NotFound { what: "checkpoint" })
 }
 
-async fn prove_growth(conn: &mut PgConnection, from: u64, to: u64) -> Result<Consistency, Error> {
-    let plan = Plan::consistency(from, to).map_err(|error| out_of_range("from", &error))?;
-    Ok(Consistency { from, to, hashes: carry_out(conn, &plan).await? })
+async fn asked_growth(conn: &mut PgConnection, from: u64, to: u64) -> Result<Consistency, Error> {
+    Plan::consistency(from, to).map_err(|error| out_of_range("from", &error))?;
+    prove_growth(conn, from, to).await
 }
 
 fn out_of_range(name: &'static str, error: &PlanError) -> Error {

@@ -106,7 +106,7 @@ pub async fn review(
     comment: &str,
 ) -> Result<Reviewed, Error> {
     caller.require(Permission::ReviewActions)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     if comment.is_empty() || comment.len() > COMMENT_BYTES_MAX || comment.contains('\0') {
         let message = format!("must say what was found, in 1 to {COMMENT_BYTES_MAX} bytes without U+0000");
         return Err(Error::Parameter { name: "comment", message });

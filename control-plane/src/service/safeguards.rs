@@ -1,5 +1,5 @@
-//! What this process must not do now: judge by a clock that is wrong, or fill a database that is
-//! nearly full. Holds what was last measured; `engine::safeguards` measures, and so does every claim.
+//! What this process must not do now: judge by a clock that is wrong, fill a database that is nearly full,
+//! or change anything while the audit log has two histories. Holds what was last measured; `engine::safeguards` measures, and so does every claim.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ struct Measured {
     is_clock_true: AtomicBool,
     clock_offset_microseconds: AtomicI64,
     is_database_full: AtomicBool,
+    is_log_forked: AtomicBool,
     capacity_bytes: Option<NonZeroU64>,
     metrics: ControlPlaneMetrics,
 }
@@ -69,6 +70,7 @@ impl Safeguards {
             is_clock_true: AtomicBool::new(false),
             clock_offset_microseconds: AtomicI64::new(0),
             is_database_full: AtomicBool::new(false),
+            is_log_forked: AtomicBool::new(false),
             capacity_bytes,
             metrics,
         }))
@@ -82,12 +84,28 @@ impl Safeguards {
         if self.is_clock_true() { Ok(()) } else { Err(Error::ClockSkewed) }
     }
 
-    /// Refuses what would fill the database further.
+    /// Refuses what would fill the database further, or change something on the word of a log that has two
+    /// histories.
     ///
     /// # Errors
-    /// `DatabaseFull`.
-    pub fn require_room(&self) -> Result<(), Error> {
+    /// `LogForked`, `DatabaseFull`.
+    pub fn require_recordable(&self) -> Result<(), Error> {
+        if self.is_log_forked() {
+            return Err(Error::LogForked);
+        }
         if self.is_database_full() { Err(Error::DatabaseFull) } else { Ok(()) }
+    }
+
+    /// Whether the audit log was found to have two histories.
+    pub fn is_log_forked(&self) -> bool {
+        self.0.is_log_forked.load(Ordering::Acquire)
+    }
+
+    /// Takes note of whether it was. Once it was, this process does not take it back.
+    pub fn note_fork(&self, is_forked: bool) {
+        if self.0.is_log_forked.fetch_or(is_forked, Ordering::AcqRel) || is_forked {
+            self.0.metrics.set_log_forked();
+        }
     }
 
     /// Whether the clock agreed with the database's when both were last compared.
@@ -204,10 +222,10 @@ mod tests {
         let limited = safeguards(Some(1_000));
         for (bytes, is_full) in [(899, false), (900, true), (u64::MAX, true), (0, false)] {
             limited.note_size(bytes);
-            assert_eq!(limited.require_room().is_err(), is_full, "{bytes}");
+            assert_eq!(limited.require_recordable().is_err(), is_full, "{bytes}");
         }
         let unlimited = safeguards(None);
         unlimited.note_size(u64::MAX);
-        assert!(unlimited.require_room().is_ok());
+        assert!(unlimited.require_recordable().is_ok());
     }
 }

@@ -63,7 +63,7 @@ pub async fn store(
     request: &WebhookRequest,
 ) -> Result<(Webhook, Option<SecretString>), Error> {
     caller.require(Permission::ManageWebhooks)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     validate(services, name, request)?;
     let content = Content { url: &request.url, events: &request.events, requested_by: &request.requested_by };
     let (tx, webhook, secret) = within(ANSWER_WITHIN, async {
@@ -161,7 +161,7 @@ pub async fn rotate_secret(
     name: &str,
 ) -> Result<(Webhook, SecretString), Error> {
     caller.require(Permission::ManageWebhooks)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let (secret, sealed) = new_secret(services);
     let (tx, webhook) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
@@ -204,7 +204,7 @@ pub async fn delete(services: &Services, caller: &Caller, name: &str) -> Result<
 /// `NotFound`.
 pub async fn test(services: &Services, caller: &Caller, name: &str) -> Result<Delivery, Error> {
     caller.require(Permission::ManageWebhooks)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let (tx, delivery) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         webhooks::find(&mut tx, name).await?.ok_or_else(no_webhook)?;
@@ -229,7 +229,7 @@ pub async fn redeliver(
     entry_id: EntryId,
 ) -> Result<Delivery, Error> {
     caller.require(Permission::ManageWebhooks)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let name = DeliveryName { webhook: name.to_owned(), entry_id };
     let (tx, delivery) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aegis_contract::ids::EntryId;
-use aegis_evidence::{Hash, Tile, TileGrowth};
+use aegis_evidence::{Hash, Head, Tile, TileGrowth};
 use jiff::Timestamp;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -166,6 +166,33 @@ pub async fn tiles(
     .await?;
     let place = |place: i64| usize::try_from(place - 1).ok().and_then(|place| wanted.get(place).copied());
     Ok(rows.into_iter().filter_map(|row| Some((place(row.place)?, row.hashes))).collect())
+}
+
+/// Notes that a cluster's executor holds a head that the log `origin` never had.
+pub async fn insert_fork(
+    conn: &mut PgConnection,
+    origin: &str,
+    cluster: &str,
+    held: Option<Head>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "insert into audit.forks (origin, cluster, held_size, held_root, note) \
+         values ($1, $2, $3, $4, (select note from audit.checkpoints order by size desc limit 1))",
+        origin,
+        cluster,
+        held.map(|head| head.size.cast_signed()),
+        held.map(|head| head.root.as_bytes().to_vec()),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whether an executor was found to hold a head that the log `origin` never had.
+pub async fn is_forked(conn: &mut PgConnection, origin: &str) -> Result<bool, Error> {
+    let found =
+        sqlx::query_scalar!(r#"select exists (select from audit.forks where origin = $1) as "is!""#, origin);
+    Ok(found.fetch_one(conn).await?)
 }
 
 fn bytes(hashes: &[Hash]) -> Vec<u8> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aegis_contract::code::RefusalCode;
 use aegis_contract::facts::Observation;
 use aegis_contract::ids::LedgerId;
-use aegis_contract::order::{Act, Instruction, Observe, Resolve};
+use aegis_contract::order::{Act, Follow, Instruction, Observe, Resolve};
 use aegis_contract::receipt::{AttemptName, LedgerPosition, Stage, Step};
 use aegis_runtime::clock;
 use tokio::time::Instant;
@@ -55,6 +55,7 @@ impl Executor {
             Instruction::Act(act) => self.act(&opened, act, wait).await,
             Instruction::Observe(observe) => self.observe(&opened, observe).await,
             Instruction::Resolve(resolve) => self.resolve(&opened, resolve, wait).await,
+            Instruction::Follow(follow) => self.follow(&opened, follow).await,
         }
     }
 
@@ -74,7 +75,9 @@ impl Executor {
             check_ledger(act, ledger)?;
             let refusal = match self.admit(opened, act, nonce_used) {
                 Err(refusal) => refusal,
-                Ok(()) => {
+                Ok(entry) => {
+                    // Another proof may come with the same order: nothing is written of a refusal.
+                    self.history.require_entry(&entry, opened.evidence.as_ref()).await?;
                     let first_look = FirstLook::begin(self, act);
                     match self.accept(opened, act).await? {
                         Accepted::Now { fence, story } => {
@@ -103,7 +106,8 @@ impl Executor {
         Err(LedgerError::Unreadable("an attempt is known and unknown".to_owned()).into())
     }
 
-    fn admit(&self, opened: &OpenedOrder, act: &Act, nonce_used: bool) -> Result<(), Refusal> {
+    /// The bytes of the intent's entry, when all but the evidence is as it should be.
+    fn admit(&self, opened: &OpenedOrder, act: &Act, nonce_used: bool) -> Result<Vec<u8>, Refusal> {
         check_freshness(&opened.order, clock::now())?;
         if nonce_used {
             return Err(used_nonce());
@@ -129,7 +133,7 @@ impl Executor {
         act: &Act,
         refusal: Refusal,
     ) -> Result<Option<Vec<u8>>, LedgerError> {
-        let Refusal { code, message } = refusal;
+        let Refusal { code, message, .. } = refusal;
         let name = AttemptName { action_id: act.action_id, attempt: act.attempt };
         let stage = Stage::Refused { code, message: message.clone() };
         let position = LedgerPosition { id: act.ledger, ..self.ledger.position().await? };
@@ -230,10 +234,17 @@ impl Executor {
         Stage::Observed { observation, allowed_namespaces: self.allowlist.allowed() }
     }
 
-    fn observation_refused(&self, Refusal { code, message }: Refusal) -> Stage {
+    fn observation_refused(&self, Refusal { code, message, .. }: Refusal) -> Stage {
         self.metrics.count_refused(code);
         tracing::warn!(%code, message, "observation refused");
         Stage::ObservationRefused { code, message, allowed_namespaces: self.allowlist.allowed() }
+    }
+
+    async fn follow(&self, opened: &OpenedOrder, follow: &Follow) -> Result<Vec<u8>, AnswerError> {
+        check_freshness(&opened.order, clock::now())?;
+        self.history.follow(follow).await?;
+        let position = self.ledger.position().await?;
+        Ok(self.receipts.sign(opened.digest, None, position, Stage::Followed))
     }
 
     async fn resolve(

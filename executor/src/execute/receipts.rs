@@ -7,17 +7,20 @@ use aegis_contract::order::CONTRACT_VERSION;
 use aegis_contract::receipt::{AttemptName, LedgerPosition, Receipt, Stage};
 use aegis_runtime::clock;
 
+use super::history::Held;
+
 /// Signs in the name of one cluster's executor.
 #[derive(Clone)]
 pub(crate) struct ReceiptSigner {
     cluster: String,
     key: ReceiptKey,
+    held: Held,
 }
 
 impl ReceiptSigner {
     /// A signer for the executor of `cluster`.
-    pub(crate) fn new(cluster: String, key: ReceiptKey) -> Self {
-        Self { cluster, key }
+    pub(crate) fn new(cluster: String, key: ReceiptKey, held: Held) -> Self {
+        Self { cluster, key, held }
     }
 
     /// The bytes of a signed receipt, as they are answered and stored.
@@ -34,6 +37,7 @@ impl ReceiptSigner {
             order_digest,
             attempt,
             ledger,
+            head: self.held.head(),
             issued_at: clock::now(),
             stage,
         };

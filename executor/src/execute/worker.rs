@@ -110,7 +110,7 @@ pub(super) fn read_act(order_bytes: &[u8]) -> Result<(Act, Timestamp), LedgerErr
         .map_err(|error| LedgerError::Unreadable(error.to_string()))?;
     match order.instruction {
         Instruction::Act(act) => Ok((*act, order.not_after)),
-        Instruction::Observe(_) | Instruction::Resolve(_) => {
+        Instruction::Observe(_) | Instruction::Resolve(_) | Instruction::Follow(_) => {
             Err(LedgerError::Unreadable("an accepted order does not act".to_owned()))
         }
     }

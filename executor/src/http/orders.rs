@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_contract::code::RefusalCode;
-use aegis_contract::order::WAIT_SECONDS_MAX;
+use aegis_contract::order::{NEEDS, WAIT_SECONDS_MAX};
 use aegis_contract::problem::Problem;
 use aegis_runtime::http::ProblemResponse;
 use axum::body::Bytes;
@@ -77,7 +77,12 @@ pub(super) fn problem_of(error: &AnswerError) -> ProblemResponse {
     ProblemResponse(match error {
         AnswerError::Refused(refusal) => {
             tracing::warn!(code = %refusal.code, message = refusal.message, "order refused");
-            Problem::new(status_of(refusal.code), refusal.code.as_str()).with_detail(refusal.message.clone())
+            let problem = Problem::new(status_of(refusal.code), refusal.code.as_str());
+            let mut problem = problem.with_detail(refusal.message.clone());
+            if let Some(needs) = refusal.needs {
+                problem.extensions.insert(NEEDS.to_owned(), needs.into());
+            }
+            problem
         }
         AnswerError::Ledger(_) => {
             unavailable("ledger-unavailable", "the ledger cannot be used now; send the same bytes again")
@@ -98,7 +103,9 @@ fn status_of(code: RefusalCode) -> StatusCode {
         RefusalCode::AttemptMismatch
         | RefusalCode::LedgerChanged
         | RefusalCode::ActionAccepted
-        | RefusalCode::NonceReplayed => StatusCode::CONFLICT,
+        | RefusalCode::NonceReplayed
+        | RefusalCode::LogForked
+        | RefusalCode::HeadUnknown => StatusCode::CONFLICT,
         RefusalCode::AudienceMismatch
         | RefusalCode::OrderExpired
         | RefusalCode::OrderFromFuture
@@ -106,6 +113,8 @@ fn status_of(code: RefusalCode) -> StatusCode {
         | RefusalCode::NamespaceNotAllowed
         | RefusalCode::ActionNotAllowed
         | RefusalCode::EvidenceMismatch
+        | RefusalCode::CheckpointInvalid
+        | RefusalCode::EntryNotInLog
         | RefusalCode::TargetAbsent => StatusCode::FORBIDDEN,
     }
 }

@@ -1,22 +1,39 @@
-//! Whether an acting order is the one that the audit log says will be given.
+//! Whether an acting order is the one that the audit log says will be given, and whether that log is the one
+//! that was verified before.
 
 use aegis_contract::code::RefusalCode;
 use aegis_contract::intent::{ENTRY_SCHEMA, Entry, INTENT_KIND, Intent};
-use aegis_contract::order::Act;
+use aegis_contract::order::{Act, Follow};
 use aegis_contract::strict::{self, Limits};
+use aegis_evidence::{Evidence, EvidenceError, HeadError, Kept, LogKeys, Verified};
 
 use super::Refusal;
 
-/// Refuses an order that differs in any field from the intent it carries.
-pub(crate) fn check_evidence(act: &Act) -> Result<(), Refusal> {
-    let entry = read_entry(&act.intent)?;
-    check_fields(act, &entry)
+/// Refuses an order that differs in any field from the intent it carries. Returns the bytes of its entry.
+pub(crate) fn check_intent(act: &Act) -> Result<Vec<u8>, Refusal> {
+    let unreadable = |message: String| mismatch(format!("the intent cannot be read: {message}"));
+    let bytes = strict::base64_decode(&act.intent).map_err(|error| unreadable(error.to_string()))?;
+    let entry = strict::from_slice(&bytes, Limits::WIRE).map_err(|error| unreadable(error.to_string()))?;
+    check_fields(act, &entry)?;
+    Ok(bytes)
 }
 
-fn read_entry(text: &str) -> Result<Entry<Intent>, Refusal> {
-    let unreadable = |message: String| mismatch(format!("the intent cannot be read: {message}"));
-    let bytes = strict::base64_decode(text).map_err(|error| unreadable(error.to_string()))?;
-    strict::from_slice(&bytes, Limits::WIRE).map_err(|error| unreadable(error.to_string()))
+/// Verifies that an entry of exactly these bytes is in the log that `kept` belongs to.
+pub(crate) fn verify_evidence(
+    entry: &[u8],
+    evidence: Option<&Evidence>,
+    keys: &LogKeys,
+    kept: &Kept,
+) -> Result<Verified, EvidenceError> {
+    let missing = HeadError::Unknown { needs: kept.newest().size };
+    evidence.ok_or(missing)?.verify(entry, keys, kept)
+}
+
+/// Verifies that a checkpoint belongs to the log that `kept` belongs to.
+pub(crate) fn verify_follow(follow: &Follow, keys: &LogKeys, kept: &Kept) -> Result<Verified, EvidenceError> {
+    let checkpoint = keys.open(follow.checkpoint.as_bytes())?;
+    let relation = kept.judge(&checkpoint.head, &follow.consistency)?;
+    Ok(Verified { checkpoint, relation })
 }
 
 fn check_fields(act: &Act, entry: &Entry<Intent>) -> Result<(), Refusal> {
@@ -74,7 +91,7 @@ mod tests {
             let mut entry = entry_of(&act);
             change(&mut entry);
             act.intent = intent_text(&entry);
-            let refusal = check_evidence(&act).unwrap_err();
+            let refusal = check_intent(&act).unwrap_err();
             assert_eq!(refusal.code, RefusalCode::EvidenceMismatch);
             assert!(refusal.message.contains(name), "{name}: {}", refusal.message);
         }
@@ -85,12 +102,12 @@ mod tests {
         for text in ["", "e30=", "e30", "?", &strict::base64_encode(b"{\"schema\":1}")] {
             let mut act = sound_act();
             act.intent = text.to_owned();
-            assert_eq!(check_evidence(&act).unwrap_err().code, RefusalCode::EvidenceMismatch, "{text}");
+            assert_eq!(check_intent(&act).unwrap_err().code, RefusalCode::EvidenceMismatch, "{text}");
         }
     }
 
     #[test]
     fn the_intent_that_belongs_to_the_order_passes() {
-        check_evidence(&sound_act()).unwrap();
+        check_intent(&sound_act()).unwrap();
     }
 }

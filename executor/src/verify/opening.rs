@@ -7,6 +7,7 @@ use aegis_contract::dsse::{EnvelopeError, OrderKeys};
 use aegis_contract::order::{Act, CONTRACT_VERSION, Instruction, Order, OrderRequest};
 use aegis_contract::strict::{self, Limits};
 use aegis_contract::target::Target;
+use aegis_evidence::Evidence;
 
 use super::Refusal;
 use super::change::fits;
@@ -23,6 +24,8 @@ pub(crate) struct OpenedOrder {
     pub(crate) payload: Vec<u8>,
     /// Digest of `payload`.
     pub(crate) digest: Digest,
+    /// What came beside it; not verified yet.
+    pub(crate) evidence: Option<Evidence>,
 }
 
 /// Opens the body of `POST /v1/orders`.
@@ -34,7 +37,7 @@ pub(crate) fn open(body: &[u8], keys: &OrderKeys, cluster: &str) -> Result<Opene
     let order = read_order(&payload)?;
     check_audience(&order, cluster)?;
     let digest = Digest::of(&payload);
-    Ok(OpenedOrder { order, payload, digest })
+    Ok(OpenedOrder { order, payload, digest, evidence: request.evidence })
 }
 
 fn check_size(body: &[u8]) -> Result<(), Refusal> {
@@ -87,6 +90,7 @@ fn read_order(payload: &[u8]) -> Result<Order, Refusal> {
         }
         Instruction::Observe(observe) => check_target(&observe.target)?,
         Instruction::Resolve(resolve) => check_attempt(resolve.attempt)?,
+        Instruction::Follow(_) => {}
     }
     Ok(order)
 }
@@ -114,7 +118,7 @@ fn check_audience(order: &Order, cluster: &str) -> Result<(), Refusal> {
     let target_cluster = match &order.instruction {
         Instruction::Act(act) => Some(&act.target.cluster),
         Instruction::Observe(observe) => Some(&observe.target.cluster),
-        Instruction::Resolve(_) => None,
+        Instruction::Resolve(_) | Instruction::Follow(_) => None,
     };
     if order.audience == cluster && target_cluster.is_none_or(|target| target == cluster) {
         return Ok(());
@@ -143,7 +147,7 @@ mod tests {
 
     fn body_of(payload: &[u8], key: &OrderKey) -> Vec<u8> {
         let order = Envelope::from_slice(&key.seal(payload)).unwrap();
-        serde_json::to_vec(&OrderRequest { order }).unwrap()
+        serde_json::to_vec(&OrderRequest { order, evidence: None }).unwrap()
     }
 
     fn act_order() -> Order {

@@ -70,6 +70,14 @@ codes! {
         ActionNotAllowed = "action-not-allowed",
         /// The intent in the order is not the intent of this order.
         EvidenceMismatch = "evidence-mismatch",
+        /// The audit log was found to have two histories; nothing is begun until a person has acted.
+        LogForked = "log-forked",
+        /// The checkpoint beside the order is not one that a believed key of the log signed; nothing was written.
+        CheckpointInvalid = "checkpoint-invalid",
+        /// Nothing shows how the checkpoint, if there is one, belongs to the head held here; nothing was written.
+        HeadUnknown = "head-unknown",
+        /// The intent is not where the evidence says; nothing was written.
+        EntryNotInLog = "entry-not-in-log",
         /// There is no such object.
         TargetAbsent = "target-absent",
     }

@@ -1,6 +1,7 @@
 //! Orders: everything an executor is ever told. The canonical bytes of an [`Order`] are the payload
 //! of a DSSE envelope ([`crate::dsse`]).
 
+use aegis_evidence::{Consistency, Evidence};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ use crate::target::Target;
 
 /// Version of everything in this module and in [`crate::receipt`]. It rises with each change of
 /// them; another version is refused as `contract-unsupported`, never read half-way.
-pub const CONTRACT_VERSION: u32 = 3;
+pub const CONTRACT_VERSION: u32 = 4;
 /// Longest span between `issued_at` and `not_after` an executor accepts, in seconds.
 pub const ORDER_LIFETIME_SECONDS_MAX: u32 = 60;
 /// How far an order's `issued_at` may lie ahead of the executor's clock, in seconds.
@@ -22,12 +23,19 @@ pub const CLOCK_AHEAD_SECONDS_MAX: u32 = 5;
 /// Longest an executor holds the answer to an order open for its `wait` parameter, in seconds.
 pub const WAIT_SECONDS_MAX: u32 = 30;
 
+/// The member of a problem `head-unknown` that says how many entries the head has that a proof is needed from.
+pub const NEEDS: &str = "needs";
+
 /// Body of `POST /v1/orders`. The answer is a receipt's [`Envelope`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderRequest {
     /// The signed order.
     pub order: Envelope,
+    /// Shows that the intent of an acting order is in the audit log. It proves itself and stands outside the
+    /// signature, so that it can be renewed when the same order is sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
 }
 
 /// One signed instruction to one executor.
@@ -58,6 +66,8 @@ pub enum Instruction {
     Observe(Observe),
     /// Say what became of an attempt, and never begin it from now on.
     Resolve(Resolve),
+    /// Keep the newest head of the audit log.
+    Follow(Follow),
 }
 
 /// Carry out one attempt of one action.
@@ -159,4 +169,14 @@ pub struct Resolve {
     pub action_id: ActionId,
     /// The newest attempt to close.
     pub attempt: u32,
+}
+
+/// Follow the audit log to a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Follow {
+    /// The signed head (C2SP tlog-checkpoint).
+    pub checkpoint: String,
+    /// Proofs that it has grown from heads that the executor may keep.
+    pub consistency: Vec<Consistency>,
 }

@@ -1,6 +1,7 @@
 //! Receipts: every signed answer of an executor. The canonical bytes of a [`Receipt`] are the
 //! payload of a DSSE envelope ([`crate::dsse`]).
 
+use aegis_evidence::Head;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub struct Receipt {
     pub attempt: Option<AttemptName>,
     /// Where the ledger stood when this was signed; of a closed attempt, before it was closed.
     pub ledger: LedgerPosition,
+    /// The newest head of the audit log that the executor had verified then.
+    pub head: Head,
     /// When it was signed.
     pub issued_at: Timestamp,
     /// The stage reached.
@@ -73,6 +76,8 @@ pub enum Stage {
         /// The namespaces the executor may touch, sorted.
         allowed_namespaces: Vec<String>,
     },
+    /// The receipt's head is that of the checkpoint, or one that has grown from it.
+    Followed,
     /// The ledger holds the attempt; it is, or will be, carried out.
     Running {
         /// What has been done so far.

@@ -76,11 +76,12 @@ impl Launcher<'_> {
         &self,
         kubernetes: &Kubernetes,
         namespaces: &[String],
+        log_key: &str,
     ) -> Result<Vec<Part>> {
         let mut executors = Vec::new();
         let endpoint = kubernetes.endpoint().await?;
         for index in 0..self.options.executors {
-            executors.push(self.start_executor(index, kubernetes, &endpoint, namespaces).await?);
+            executors.push(self.start_executor(index, kubernetes, &endpoint, namespaces, log_key).await?);
         }
         Ok(executors)
     }
@@ -91,6 +92,7 @@ impl Launcher<'_> {
         kubernetes: &Kubernetes,
         endpoint: &Endpoint,
         namespaces: &[String],
+        log_key: &str,
     ) -> Result<Part> {
         let name = numbered("executor", index);
         let proxy = if self.options.api_server_proxies {
@@ -115,7 +117,9 @@ impl Launcher<'_> {
             .env("DATABASE_URL_FILE", self.secrets.path("executor-url"))
             .env("ORDER_KEY_ID", ORDER_KEY_ID)
             .env("ORDER_KEY_FILE", self.secrets.path("order-key"))
-            .env("RECEIPT_KEY_FILE", self.secrets.path("receipt-key.pem"));
+            .env("RECEIPT_KEY_FILE", self.secrets.path("receipt-key.pem"))
+            .env("LOG_KEYS", log_key)
+            .env("LOG_FIRST_HEAD", "empty");
         for (setting, value) in &self.options.executor_settings {
             settings = settings.env(setting, value);
         }

@@ -36,6 +36,12 @@ pub(super) async fn register(
     Ok((admin, client))
 }
 
+/// The key of the audit log, as executors are told it.
+pub(super) async fn log_key(control_plane: &Part) -> Result<String> {
+    let printed: Value = serde_json::from_str(&control_plane.command(["log-key"]).await?)?;
+    Ok(printed["key"].as_str().context("the control plane prints no key")?.to_owned())
+}
+
 /// Creates a person with a generated password.
 pub(super) async fn create_user(
     part: &Part,

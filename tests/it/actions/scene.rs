@@ -58,6 +58,12 @@ impl Scene {
         Ok(scene)
     }
 
+    /// Asks another control plane from here on.
+    pub(crate) fn speak_to(&mut self, url: &str) {
+        self.client = self.client.at(url);
+        self.admin = self.admin.at(url);
+    }
+
     /// Applies workloads, and waits until each is rolled out.
     pub(crate) async fn deploy(&self, manifests: &[Value]) -> Result<()> {
         let (kubernetes, namespace) = (self.stack.kubernetes(), self.stack.namespace());

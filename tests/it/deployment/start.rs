@@ -16,6 +16,8 @@ use anyhow::{Result, ensure};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::executor::log::TestLog;
+
 /// What the executor does at start takes a second; a busy machine is given much more before the test fails.
 const WITHIN: Duration = Duration::from_secs(60);
 const ACCOUNT: &str = "aegis-executor";
@@ -63,7 +65,9 @@ impl Lone {
             .env("DATABASE_URL_FILE", file("database-url"))
             .env("ORDER_KEY_ID", "lone-1")
             .env("ORDER_KEY_FILE", file("order-key"))
-            .env("RECEIPT_KEY_FILE", file("receipt-key"));
+            .env("RECEIPT_KEY_FILE", file("receipt-key"))
+            .env("LOG_KEYS", TestLog::new(&random())?.key())
+            .env("LOG_FIRST_HEAD", "empty");
         let lone =
             Self { cluster, api_server, home, allowed, launch, url: format!("http://{address}"), folder };
         lone.until_allowed(&lone.allowed, "get", "deployments.apps", true).await?;

@@ -18,6 +18,7 @@ use aegis_contract::order::{
 use aegis_contract::receipt::{ExecutionResult, Receipt, Stage};
 use aegis_contract::strict::{self, Limits, base64_encode};
 use aegis_contract::target::{Kind, Target};
+use aegis_evidence::Evidence;
 use aegis_tests::cluster::Cluster;
 use aegis_tests::database::{Database, Server, Service};
 use aegis_tests::eventually::{eventually, until};
@@ -34,6 +35,8 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, raw_sql};
 use uuid::Uuid;
+
+use super::log::TestLog;
 
 /// The audience of the executors under test.
 pub(crate) const CLUSTER: &str = "local";
@@ -54,6 +57,8 @@ pub(crate) struct Bench {
     pub(crate) database: Database,
     pub(crate) namespace: String,
     pub(crate) order_key: OrderKey,
+    /// The log that the intents of its orders are in.
+    pub(crate) log: TestLog,
     receipts: ReceiptVerifier,
     http: reqwest::Client,
     folder: RunFolder,
@@ -104,6 +109,7 @@ impl Bench {
             database,
             namespace,
             order_key,
+            log: TestLog::new(&random())?,
             receipts,
             http: reqwest::Client::builder().no_proxy().build()?,
             folder,
@@ -137,7 +143,9 @@ impl Bench {
             .env("DATABASE_URL_FILE", folder.join("database-url"))
             .env("ORDER_KEY_ID", self.order_key.id())
             .env("ORDER_KEY_FILE", folder.join("order-key"))
-            .env("RECEIPT_KEY_FILE", folder.join("receipt-key"));
+            .env("RECEIPT_KEY_FILE", folder.join("receipt-key"))
+            .env("LOG_KEYS", self.log.key())
+            .env("LOG_FIRST_HEAD", "empty");
         for (name, value) in settings {
             launch = launch.env(name, value);
         }
@@ -188,9 +196,21 @@ impl Bench {
         Ok(self.receipt(&self.send(index, body, wait).await?)?.stage)
     }
 
-    /// The body that carries an order under the executors' key.
+    /// The body that carries an order under the executors' key, and shows that its intent is in the log.
     pub(crate) fn sign(&self, order: &Order) -> Result<Vec<u8>> {
-        sign_with(&self.order_key, &canonical::to_bytes(order)?)
+        let evidence = match &order.instruction {
+            Instruction::Act(act) => {
+                strict::base64_decode(&act.intent).ok().map(|entry| self.log.add(&entry))
+            }
+            _ => None,
+        };
+        self.sign_beside(order, evidence.transpose()?)
+    }
+
+    /// The body that carries an order under the executors' key, with this evidence beside it.
+    pub(crate) fn sign_beside(&self, order: &Order, evidence: Option<Evidence>) -> Result<Vec<u8>> {
+        let order = Envelope::from_slice(&self.order_key.seal(&canonical::to_bytes(order)?))?;
+        Ok(serde_json::to_vec(&OrderRequest { order, evidence })?)
     }
 
     /// What an executor answers when it is asked about a target.
@@ -324,7 +344,7 @@ pub(crate) fn act_order(act: &Act, seconds: i64) -> Order {
 /// The body that carries a payload under a key.
 pub(crate) fn sign_with(key: &OrderKey, payload: &[u8]) -> Result<Vec<u8>> {
     let order = Envelope::from_slice(&key.seal(payload))?;
-    Ok(serde_json::to_vec(&OrderRequest { order })?)
+    Ok(serde_json::to_vec(&OrderRequest { order, evidence: None })?)
 }
 
 /// Gives an act the intent that belongs to it.

@@ -88,7 +88,7 @@ async fn asked_once(services: &Services, caller: &Caller, request: Request) -> R
         Err(answered) => return answered?.into_result(),
     };
     // Only here: a copy of what was recorded is answered from the record.
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let observed = observed?;
     let id = ActionId(clock::new_uuid());
     let recorded = within(ANSWER_WITHIN, record(services, caller, &request, &valid, &observed, id)).await?;

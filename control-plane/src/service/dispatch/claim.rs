@@ -39,6 +39,8 @@ pub enum Claim {
     TargetBusy,
     /// This machine's clock is wrong: another replica has to claim it.
     ClockSkewed,
+    /// The audit log has two histories: nothing is ordered before a person has acted.
+    LogForked,
     /// It is not queued any more.
     NotQueued,
 }
@@ -75,6 +77,9 @@ pub async fn claim(
         expire(&mut tx, &action).await?;
         commit(tx, Some(id)).await?;
         return Ok(Claim::NotQueued);
+    }
+    if safeguards.is_log_forked() {
+        return Ok(Claim::LogForked);
     }
     let newest = newest.filter(|newest| is_valid(newest, &policy_digest, now));
     let Some(newest) = newest else { return Ok(Claim::Stale) };

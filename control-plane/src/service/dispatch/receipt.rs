@@ -131,6 +131,7 @@ async fn keep(conn: &mut PgConnection, action: &OpenAction, answer: &Answer) -> 
                 "orderDigest": answer.receipt.order_digest,
                 "receiptDigest": Digest::of(&answer.envelope),
                 "ledger": answer.receipt.ledger,
+                "head": answer.receipt.head,
                 "onBehalfOf": action.requested_by,
             }),
         },
@@ -142,6 +143,7 @@ async fn keep(conn: &mut PgConnection, action: &OpenAction, answer: &Answer) -> 
 fn stage_name(stage: &Stage) -> &'static str {
     match stage {
         Stage::Observed { .. } | Stage::ObservationRefused { .. } => "observed",
+        Stage::Followed => "followed",
         Stage::Running { .. } => "running",
         Stage::Closed => "closed",
         Stage::Refused { .. } => "refused",
@@ -177,8 +179,8 @@ async fn apply(
             note_row(conn, action, answer, row_at_signing(attempt, answer)).await?;
             finish(conn, action, attempt, result, answer).await
         }
-        Stage::Observed { .. } | Stage::ObservationRefused { .. } => {
-            Err(Error::internal(anyhow::anyhow!("an acting order was answered with an observation")))
+        Stage::Observed { .. } | Stage::ObservationRefused { .. } | Stage::Followed => {
+            Err(Error::internal(anyhow::anyhow!("an acting order was answered with another's stage")))
         }
     }
 }

@@ -68,7 +68,7 @@ pub async fn activate(
     precondition: Option<&Precondition>,
 ) -> Result<(Policy, Version), Error> {
     caller.require(Permission::WritePolicies)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let version = i32::try_from(activation.version).map_err(|_| no_version())?;
     for _ in 0..ATTEMPTS {
         let tested = test(services, name, version).await?;
@@ -106,7 +106,7 @@ pub async fn deactivate(
     precondition: Option<&Precondition>,
 ) -> Result<(Policy, Version), Error> {
     caller.require(Permission::WritePolicies)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let tx = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         policies::active_digest_for_update(&mut tx).await?;

@@ -88,7 +88,7 @@ pub async fn sync(services: &Services, caller: &Caller, sync: Sync) -> Result<Sy
     if sync.is_plan {
         return plan(services, &sync).await;
     }
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     // Whatever else is active goes: the documents are the whole set.
     test(&sync).await?;
     let (tx, synced) = within(ANSWER_WITHIN, async {
@@ -114,7 +114,7 @@ pub async fn sync(services: &Services, caller: &Caller, sync: Sync) -> Result<Sy
 /// `NotFound`.
 pub async fn release(services: &Services, caller: &Caller, name: &str) -> Result<(), Error> {
     caller.require(Permission::WritePolicies)?;
-    services.safeguards.require_room()?;
+    services.safeguards.require_recordable()?;
     let tx = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         let policy = policies::lock(&mut tx, name).await?.ok_or_else(no_policy)?;
