@@ -3,6 +3,7 @@
 //! Every login needs its own generated password, and each service's databases let in that service's roles alone.
 
 mod backups;
+mod guard;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -76,6 +77,8 @@ pub struct Server {
     templates: [OnceCell<String>; 2],
     /// The databases that were made and not dropped yet, and whether anybody still holds them.
     made: Mutex<Vec<(String, Weak<()>)>>,
+    /// Whether changes without an entry are refused.
+    guards: bool,
     folder: RunFolder,
 }
 
@@ -98,10 +101,12 @@ pub struct Database {
 }
 
 impl Server {
-    /// The server that the tests of one process share. A test that breaks a server starts its own.
+    /// The server that the tests of one process share; changes of state without an entry are refused there. A test
+    /// that breaks a server starts its own.
     pub async fn shared() -> Result<Arc<Self>> {
         static SHARED: OnceCell<Arc<Server>> = OnceCell::const_new();
-        let shared = SHARED.get_or_try_init(async || anyhow::Ok(Arc::new(Self::start().await?)));
+        let shared = SHARED
+            .get_or_try_init(async || anyhow::Ok(Arc::new(Self { guards: true, ..Self::start().await? })));
         Ok(shared.await?.clone())
     }
 
@@ -122,7 +127,8 @@ impl Server {
         ]
         .map(|role| (role, random_name(32)));
         let (templates, made) = Default::default();
-        let server = Self { process, port, superuser_password, passwords, templates, made, folder };
+        let server =
+            Self { process, port, superuser_password, passwords, templates, made, guards: false, folder };
         server.wait_until_ready().await?;
         server.create_roles().await?;
         step.done();
@@ -167,6 +173,9 @@ impl Server {
         let template = self.templates[service as usize].get_or_try_init(|| async {
             let database = self.empty(service).await?;
             database.migrate(service).await?;
+            if self.guards && matches!(service, Service::ControlPlane) {
+                guard::install(&database.superuser_url, service.role()).await?;
+            }
             self.made().retain(|(name, _)| *name != database.name);
             anyhow::Ok(database.name)
         });

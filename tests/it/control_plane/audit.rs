@@ -127,3 +127,19 @@ async fn what_people_write_stands_beside_the_log_and_can_be_erased() -> Result<(
     assert_eq!(entries(&stack.admin()?, &format!("actionId={id}")).await?, told);
     Ok(())
 }
+
+#[tokio::test]
+async fn in_these_tests_no_change_of_state_is_committed_without_an_entry() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let database = stack.control_plane_database();
+    let as_service = |sql: &str| execute(&database.url, sql.to_owned());
+    let change = "update policy_set set digest = digest";
+    let refused = as_service(change).await.unwrap_err();
+    assert!(format!("{refused:#}").contains("without an entry"), "{refused:#}");
+    let entry = "insert into audit.pending (id, kind, at, principal, body) \
+        values (gen_random_uuid(), 'audit.read', now(), 'user:x', '{}')";
+    as_service(&format!("begin; {change}; {entry}; commit")).await?;
+    let refused = as_service(&format!("begin; {entry}; commit; begin; {change}; commit")).await;
+    assert!(refused.is_err(), "an entry of an earlier transaction does not count");
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! In the databases that tests share, a transaction of the control plane that changes state and records nothing is
+//! refused at its commit: a route or an engine that forgets its entry fails whatever test comes by.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result, ensure};
+use sqlx::{Connection, PgConnection, Row, raw_sql};
+
+/// Tables whose changes are state, and which of their changes.
+const GUARDED: [(&str, &str); 23] = [
+    ("actions", "insert or update of state or delete"),
+    ("approval_requests", "insert or delete"),
+    ("approvals", "insert or delete"),
+    ("attempts", "insert or delete"),
+    ("audit.texts", "insert or update or delete"),
+    ("client_keys", "insert or update or delete"),
+    ("clients", "insert or update or delete"),
+    ("closures", "insert or update or delete"),
+    ("cluster_order_keys", "insert or update or delete"),
+    ("cluster_receipt_keys", "insert or update or delete"),
+    ("clusters", "insert or update or delete"),
+    ("decisions", "insert or update or delete"),
+    ("idempotency_keys", "insert"),
+    ("intents", "insert or update or delete"),
+    ("policies", "insert or update or delete"),
+    ("policy_set", "insert or update or delete"),
+    ("policy_sets", "insert or update or delete"),
+    ("policy_versions", "insert or update or delete"),
+    ("receipts", "insert or update or delete"),
+    ("reviews", "insert or update or delete"),
+    ("user_roles", "insert or update or delete"),
+    ("users", "insert or update or delete"),
+    ("webhooks", "insert or update or delete"),
+];
+
+/// Tables that hold no state of their own, and why.
+const EXEMPT: [(&str, &str); 13] = [
+    ("_sqlx_migrations", "what the owner migrated"),
+    ("audit.checkpoints", "the log itself"),
+    ("audit.entries", "the log itself"),
+    ("audit.forks", "what an executor holds: the log cannot speak for itself then"),
+    ("audit.outcomes", "filled by the entry of the outcome"),
+    ("audit.pending", "the log itself"),
+    ("audit.sequencer", "the log itself"),
+    ("audit.tiles", "the log itself"),
+    ("ledgers", "what receipts named, which are entries"),
+    ("nonces", "what signatures used up"),
+    ("refusals", "whether a refusal has its entry already"),
+    ("webhook_attempts", "what was sent is recorded there and nowhere else"),
+    ("webhook_deliveries", "an outbox of entries"),
+];
+
+/// Guards the control plane's database at `superuser_url`.
+///
+/// # Errors
+/// When it has a table that is neither guarded nor exempt: then somebody has to decide.
+pub(super) async fn install(superuser_url: &str, role: &str) -> Result<()> {
+    let mut connection = PgConnection::connect(superuser_url).await?;
+    let tables = raw_sql(
+        "select case schemaname when 'public' then '' else schemaname || '.' end || tablename from pg_tables \
+         where schemaname in ('public', 'audit') and tablename not like 'entries_from_%'",
+    );
+    for row in tables.fetch_all(&mut connection).await? {
+        let table: String = row.try_get(0)?;
+        let known = GUARDED.iter().chain(&EXEMPT).any(|(name, _)| *name == table);
+        ensure!(known, "say in tests/harness/database/guard.rs whether a change of {table} needs an entry");
+    }
+    raw_sql(sqlx::AssertSqlSafe(sql(role)?))
+        .execute(&mut connection)
+        .await
+        .context("cannot guard a database")?;
+    connection.close().await?;
+    Ok(())
+}
+
+fn sql(role: &str) -> Result<String> {
+    let mut sql = format!(
+        "create schema guard;
+         create function guard.note() returns trigger language plpgsql as $$ begin
+             perform set_config('guard.recorded', pg_current_xact_id()::text, true);
+             return null;
+         end $$;
+         create function guard.require() returns trigger language plpgsql as $$ begin
+             if session_user = '{role}'
+                 and current_setting('guard.recorded', true) is distinct from pg_current_xact_id()::text
+             then
+                 raise exception '% of % without an entry', tg_op, tg_table_name;
+             end if;
+             return null;
+         end $$;
+         grant usage on schema guard to {role};
+         create trigger guard_note after insert on audit.pending for each statement execute function guard.note();"
+    );
+    for (table, changes) in GUARDED {
+        let name = table.replace('.', "_");
+        write!(
+            sql,
+            "create constraint trigger guard_{name} after {changes} on {table} deferrable initially deferred
+             for each row execute function guard.require();"
+        )?;
+    }
+    Ok(sql)
+}
