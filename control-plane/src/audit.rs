@@ -91,6 +91,8 @@ pub enum Kind {
     ActionEnded,
     /// Somebody read the log: the first of its reader, filter and minute.
     AuditRead,
+    /// Somebody took entries away with what proves them.
+    AuditExported,
     /// A webhook was added or changed.
     WebhookStored,
     /// A webhook got another secret.
@@ -105,7 +107,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -140,6 +142,7 @@ impl Kind {
         Self::ActionCloseRequested,
         Self::ActionEnded,
         Self::AuditRead,
+        Self::AuditExported,
         Self::WebhookStored,
         Self::WebhookSecretRotated,
         Self::WebhookDeleted,
@@ -184,6 +187,7 @@ impl Kind {
             Self::ActionCloseRequested => "action.close-requested",
             Self::ActionEnded => "action.ended",
             Self::AuditRead => "audit.read",
+            Self::AuditExported => "audit.exported",
             Self::WebhookStored => "webhook.stored",
             Self::WebhookSecretRotated => "webhook.secret-rotated",
             Self::WebhookDeleted => "webhook.deleted",

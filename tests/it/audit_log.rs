@@ -1,5 +1,6 @@
 //! The audit log in its order: one history, whoever is killed or frozen; and nobody changes it unnoticed.
 
+mod campaign;
 mod ordering;
 mod proofs;
 mod queries;

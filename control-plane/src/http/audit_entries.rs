@@ -88,7 +88,7 @@ pub(super) async fn list(
     let query: ListQuery = call.query()?;
     let limit = limit(query.limit)?;
     let before = read_id_cursor(query.cursor.as_deref())?.map(EntryId);
-    let kind = query.kind.map(|kind| Kind::parse(&kind).ok_or_else(|| unknown_kind(&kind))).transpose()?;
+    let kind = read_kind(query.kind.as_deref())?;
     let filter = Filter {
         action_id: query.action_id,
         kind,
@@ -107,6 +107,11 @@ pub(super) async fn list(
         })
         .collect::<Result<Vec<_>, Error>>()?;
     Ok(Json(Page::new(bodies, limit, |entry: &EntryBody| id_cursor(entry.id.0))))
+}
+
+/// The kind of that name, which there must be.
+pub(super) fn read_kind(name: Option<&str>) -> Result<Option<Kind>, Error> {
+    name.map(|name| Kind::parse(name).ok_or_else(|| unknown_kind(name))).transpose()
 }
 
 fn unknown_kind(kind: &str) -> Error {

@@ -32,7 +32,24 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn to_json(&self) -> Value {
+    /// Whether it leaves nothing out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.to_json().as_object().is_none_or(serde_json::Map::is_empty)
+    }
+
+    /// As the store takes it.
+    pub(super) fn to_stored(&self) -> entries::Filter {
+        entries::Filter {
+            action_id: self.action_id,
+            kind: self.kind.map(Kind::as_str),
+            principal: self.principal.clone(),
+            request_id: self.request_id.clone(),
+            from: self.from,
+            to: self.to,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
         let all = json!({
             "actionId": self.action_id,
             "kind": self.kind.map(Kind::as_str),
@@ -61,14 +78,7 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<StoredEntry>, Error> {
     caller.require(Permission::ReadAudit)?;
-    let stored = entries::Filter {
-        action_id: filter.action_id,
-        kind: filter.kind.map(Kind::as_str),
-        principal: filter.principal.clone(),
-        request_id: filter.request_id.clone(),
-        from: filter.from,
-        to: filter.to,
-    };
+    let stored = filter.to_stored();
     let (tx, found) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         let found = entries::list(&mut tx, &stored, before, limit.into()).await?;

@@ -119,11 +119,11 @@ async fn place(services: &Services, id: EntryId) -> Result<u64, Error> {
     }
 }
 
-async fn newest(conn: &mut PgConnection) -> Result<StoredCheckpoint, Error> {
+pub(super) async fn newest(conn: &mut PgConnection) -> Result<StoredCheckpoint, Error> {
     log::newest_checkpoint(conn).await?.ok_or(Error::NotFound { what: "checkpoint" })
 }
 
-async fn prove_growth(conn: &mut PgConnection, from: u64, to: u64) -> Result<Consistency, Error> {
+pub(super) async fn prove_growth(conn: &mut PgConnection, from: u64, to: u64) -> Result<Consistency, Error> {
     let plan = Plan::consistency(from, to).map_err(|error| out_of_range("from", &error))?;
     Ok(Consistency { from, to, hashes: carry_out(conn, &plan).await? })
 }
