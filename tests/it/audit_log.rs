@@ -1,6 +1,9 @@
 //! The audit log in its order: one history, whoever is killed or frozen; and nobody changes it unnoticed.
 
+mod auditor;
+mod broken_exports;
 mod campaign;
+mod exports;
 mod ordering;
 mod proofs;
 mod queries;
