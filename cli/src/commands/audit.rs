@@ -30,6 +30,12 @@ pub(crate) enum Audit {
         #[command(flatten)]
         page: PageOptions,
     },
+    /// Show one entry as it was recorded
+    #[command(after_help = "Example:\n  aegisctl audit show 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c91 -o json")]
+    Show {
+        /// Id of the entry
+        id: String,
+    },
     /// Show the keys that sign the log: compare their fingerprints with what its operator told you
     #[command(after_help = "Example:\n  aegisctl audit keys\n\nThe operator gets them from \
         `aegis-control-plane log-key`, without this server.")]
@@ -102,6 +108,10 @@ pub(crate) async fn run(command: &Audit, settings: &Settings<'_>) -> Result<Exit
         Audit::Search { filter, page } => {
             let call = || filter.add_to(client.api(Method::GET, &["audit", "entries"]));
             write_list(&client, settings.output, &COLUMNS, page, call).await?;
+        }
+        Audit::Show { id } => {
+            let entry = client.get(&["audit", "entries", id]).await?;
+            settings.output.document(&entry, &["id", "kind", "at", "principal", "actionId", "requestId"])?;
         }
         Audit::Keys => {
             let keys = client.get(&["audit", "log", "keys"]).await?;

@@ -3,7 +3,9 @@
 use aegis_contract::ids::{ActionId, EntryId};
 use aegis_contract::problem::Problem;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -107,6 +109,25 @@ pub(super) async fn list(
         })
         .collect::<Result<Vec<_>, Error>>()?;
     Ok(Json(Page::new(bodies, limit, |entry: &EntryBody| id_cursor(entry.id.0))))
+}
+
+/// Read one entry of the audit log, byte for byte as it was recorded.
+#[utoipa::path(
+    get, path = "/api/v1/audit/entries/{id}", operation_id = "getAuditEntry", tag = "audit",
+    params(("id" = uuid::Uuid, Path, description = "The entry")),
+    responses(
+        (status = 200, description = "The entry", body = EntrySchema),
+        (status = "4XX", description = "Not answered", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn find(
+    State(services): State<Shared>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Result<Response, Failure> {
+    let id: EntryId = id.parse().map_err(|_| Error::NotFound { what: "entry" })?;
+    let body = entries::find(&services, &call.caller, id).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// The kind of that name, which there must be.

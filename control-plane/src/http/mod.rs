@@ -99,6 +99,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(decisions::evaluate))
         .routes(routes!(decisions::find))
         .routes(routes!(audit_entries::list))
+        .routes(routes!(audit_entries::find))
         .routes(routes!(audit_export::export))
         .routes(routes!(audit_log::evidence))
         .routes(routes!(audit_log::keys))

@@ -4,6 +4,7 @@ use aegis_contract::digest::Digest;
 use aegis_contract::ids::{ActionId, EntryId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use super::Services;
 use super::authenticate::this_minute;
@@ -82,21 +83,43 @@ pub async fn list(
     let (tx, found) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         let found = entries::list(&mut tx, &stored, before, limit.into()).await?;
-        let data = json!({ "filter": filter.to_json() });
-        let reading = format!("{} {}", caller.name, Digest::of(data.to_string().as_bytes()));
-        if refusals::note(&mut tx, Kind::AuditRead.as_str(), &reading, this_minute()).await? {
-            let record = Record {
-                kind: Kind::AuditRead,
-                principal: &caller.name,
-                action_id: None,
-                request_id: Some(&caller.request_id),
-                data,
-            };
-            audit::append(&mut tx, record).await?;
-        }
+        note_reading(&mut tx, caller, filter.to_json()).await?;
         Ok((tx, found))
     })
     .await?;
     commit(tx, None).await?;
     Ok(found)
+}
+
+/// The bytes of one entry. That it was read is an entry too, as in [`list`].
+///
+/// # Errors
+/// `Forbidden`, `NotFound`.
+pub async fn find(services: &Services, caller: &Caller, id: EntryId) -> Result<Vec<u8>, Error> {
+    caller.require(Permission::ReadAudit)?;
+    let (tx, found) = within(ANSWER_WITHIN, async {
+        let mut tx = services.store.begin().await?;
+        let found = entries::find(&mut tx, id).await?.ok_or(Error::NotFound { what: "entry" })?;
+        note_reading(&mut tx, caller, json!({ "id": id })).await?;
+        Ok((tx, found))
+    })
+    .await?;
+    commit(tx, None).await?;
+    Ok(found)
+}
+
+async fn note_reading(conn: &mut PgConnection, caller: &Caller, filter: Value) -> Result<(), Error> {
+    let data = json!({ "filter": filter });
+    let reading = format!("{} {}", caller.name, Digest::of(data.to_string().as_bytes()));
+    if refusals::note(conn, Kind::AuditRead.as_str(), &reading, this_minute()).await? {
+        let record = Record {
+            kind: Kind::AuditRead,
+            principal: &caller.name,
+            action_id: None,
+            request_id: Some(&caller.request_id),
+            data,
+        };
+        audit::append(conn, record).await?;
+    }
+    Ok(())
 }
