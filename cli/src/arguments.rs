@@ -93,7 +93,7 @@ pub(crate) enum Command {
         after_help = "Example:\n  aegisctl decision get 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c91"
     )]
     Decision(decision::Decision),
-    /// Search the audit log
+    /// Search the audit log, take it away, and verify it
     #[command(subcommand, after_help = "Example:\n  aegisctl audit search --from 24h")]
     Audit(audit::Audit),
     /// Say who outside is told what happens, and see what they were told

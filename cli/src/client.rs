@@ -25,6 +25,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// How long our signatures are good: covers the transport and the wait in a queue, little more.
 pub(crate) const SIGNATURE_LIFETIME: SignedDuration = SignedDuration::from_secs(60);
+/// Longest time between two pieces of an answer that comes piece by piece: the server may have to look through
+/// millions of entries for the next one that is wanted.
+const PIECE_WITHIN: Duration = Duration::from_secs(120);
 /// Pauses before the repetitions of a request that may be repeated; then it is given up.
 const RETRY_PAUSES: [Duration; 4] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -53,6 +56,12 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// The document; null when the answer has no body.
     pub(crate) body: Value,
+}
+
+/// A good answer that is read piece by piece.
+pub(crate) struct Pieces<'c> {
+    client: &'c Client,
+    response: reqwest::Response,
 }
 
 impl Client {
@@ -100,6 +109,55 @@ impl Client {
 
     /// Sends a request once.
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer, Failure> {
+        let request = self.prepare(call)?.timeout(ANSWER_WITHIN + call.wait);
+        let response = request.send().await.map_err(|error| self.no_answer(&error))?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        let body = response.bytes().await.map_err(|error| self.no_answer(&error))?;
+        self.read(status, headers, &body)
+    }
+
+    /// Sends a request once, for an answer of any length and kind.
+    pub(crate) async fn open(&self, call: &Call) -> Result<Pieces<'_>, Failure> {
+        let response = self.in_time(ANSWER_WITHIN, self.prepare(call)?.send()).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Pieces { client: self, response });
+        }
+        let headers = response.headers().clone();
+        let body = self.in_time(ANSWER_WITHIN, response.bytes()).await?;
+        match self.read(status, headers, &body) {
+            Err(failure) => Err(failure),
+            Ok(_) => Err(self.not_understood(status, &body)),
+        }
+    }
+
+    /// Sends a request once, for an answer that is a text.
+    pub(crate) async fn text(&self, call: &Call) -> Result<String, Failure> {
+        let mut pieces = self.open(call).await?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.next().await? {
+            bytes.extend(piece);
+        }
+        String::from_utf8(bytes).map_err(|error| self.not_understood(StatusCode::OK, error.as_bytes()))
+    }
+
+    async fn in_time<T>(
+        &self,
+        time: Duration,
+        work: impl Future<Output = Result<T, reqwest::Error>>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(time, work).await {
+            Ok(result) => result.map_err(|error| self.no_answer(&error)),
+            Err(_) => {
+                let reason = format!("nothing came for {} s", time.as_secs());
+                Err(Cause::Unanswered { url: self.base.to_string(), reason }.into())
+            }
+        }
+    }
+
+    /// A request with everything that it carries.
+    fn prepare(&self, call: &Call) -> Result<reqwest::RequestBuilder, Failure> {
         let mut headers = call.headers.clone();
         if !call.body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -118,19 +176,8 @@ impl Client {
                 headers.extend(signed.headers);
             }
         }
-        let response = self
-            .http
-            .request(call.method.clone(), call.url.clone())
-            .headers(headers)
-            .timeout(ANSWER_WITHIN + call.wait)
-            .body(call.body.clone())
-            .send()
-            .await
-            .map_err(|error| self.no_answer(&error))?;
-        let status = response.status();
-        let headers = response.headers().clone();
-        let body = response.bytes().await.map_err(|error| self.no_answer(&error))?;
-        self.read(status, headers, &body)
+        let request = self.http.request(call.method.clone(), call.url.clone());
+        Ok(request.headers(headers).body(call.body.clone()))
     }
 
     /// Sends a request that may be repeated, a few times if need be, each time signed afresh.
@@ -164,8 +211,12 @@ impl Client {
         if is_problem && let Ok(problem) = serde_json::from_slice::<Problem>(body) {
             return Err(Cause::Problem(Box::new(problem)).into());
         }
+        Err(self.not_understood(status, body))
+    }
+
+    fn not_understood(&self, status: StatusCode, body: &[u8]) -> Failure {
         let text: String = String::from_utf8_lossy(body).trim().chars().take(FOREIGN_TEXT_MAX).collect();
-        Err(Cause::NotUnderstood { url: self.base.to_string(), status: status.as_u16(), text }.into())
+        Cause::NotUnderstood { url: self.base.to_string(), status: status.as_u16(), text }.into()
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> Failure {
@@ -179,6 +230,14 @@ impl Client {
         } else {
             Cause::Unanswered { url, reason }.into()
         }
+    }
+}
+
+impl Pieces<'_> {
+    /// The next piece; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let piece = self.client.in_time(PIECE_WITHIN, self.response.chunk()).await?;
+        Ok(piece.map(|piece| piece.to_vec()))
     }
 }
 

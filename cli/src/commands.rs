@@ -18,20 +18,29 @@ pub(crate) mod sign;
 pub(crate) mod webhook;
 pub(crate) mod whoami;
 
+use std::process::ExitCode;
+
 use crate::arguments::{Arguments, Command};
-use crate::exit::Exit;
+use crate::commands::audit::{Audit, verify};
+use crate::exit::{Exit, Verdict};
 use crate::failure::Failure;
 use crate::settings::Settings;
 
 /// Runs one command. What went wrong is told on standard error.
-pub(crate) async fn run(arguments: Arguments) -> Exit {
-    try_run(arguments).await.unwrap_or_else(|failure| {
-        failure.report();
-        failure.exit()
-    })
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    if let Command::Audit(Audit::Verify(command)) = &arguments.command {
+        let verdict = verify::run(command, &arguments.options).await;
+        return verdict.unwrap_or_else(|failure| told(&failure, Verdict::NotVerified)).into();
+    }
+    try_run(&arguments).await.unwrap_or_else(|failure| told(&failure, failure.exit())).into()
 }
 
-async fn try_run(arguments: Arguments) -> Result<Exit, Failure> {
+fn told<E>(failure: &Failure, end: E) -> E {
+    failure.report();
+    end
+}
+
+async fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
     let options = &arguments.options;
     // Only what asks the control plane resolves the settings: the rest must work where they make no sense.
     let settings = || Settings::resolve(options);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use aegis_contract::action::ActionState;
 use aegis_contract::problem::Problem;
+use aegis_evidence::bundle::Class;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,74 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+/// What `audit verify` says: it has exit codes of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Verdict {
+    /// Everything that the bundle claims is proven.
+    Proven = 0,
+    /// Nothing was verified.
+    NotVerified = 1,
+    /// Something was changed.
+    Tampered = 2,
+    /// Something is missing.
+    Incomplete = 3,
+    /// The log's keys are not those that were given.
+    KeyUnknown = 4,
+}
+
+impl Verdict {
+    const ALL: [Self; 5] =
+        [Self::Proven, Self::NotVerified, Self::Tampered, Self::Incomplete, Self::KeyUnknown];
+
+    /// The name in answers for programs.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::NotVerified => "not-verified",
+            Self::Tampered => "tampered",
+            Self::Incomplete => "incomplete",
+            Self::KeyUnknown => "key-unknown",
+        }
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Proven => "proven, as far as the answer says",
+            Self::NotVerified => "nothing was verified: not readable, no bundle, no answer",
+            Self::Tampered => "tampered: something was changed, moved or rewritten; or wrong arguments",
+            Self::Incomplete => "incomplete: cut off, entries missing, or not related to what is remembered",
+            Self::KeyUnknown => "no key that was given, or that one of them endorses, signed it",
+        }
+    }
+
+    /// What a kind of fault comes to.
+    pub(crate) fn of(class: Class) -> Self {
+        match class {
+            Class::Tampered => Self::Tampered,
+            Class::Incomplete => Self::Incomplete,
+            Class::KeyUnknown => Self::KeyUnknown,
+            Class::Unreadable => Self::NotVerified,
+        }
+    }
+
+    /// The table of codes for the command's help.
+    pub(crate) fn help() -> String {
+        let mut text = "Exit codes:\n".to_owned();
+        for verdict in Self::ALL {
+            writeln!(text, "  {}  {}", verdict as u8, verdict.meaning())
+                .expect("writing to a string cannot fail");
+        }
+        text
+    }
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        Self::from(verdict as u8)
     }
 }
 

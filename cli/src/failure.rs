@@ -32,6 +32,9 @@ pub(crate) enum Cause {
     /// A file of the caller cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     File { path: PathBuf, source: io::Error },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", .path.display())]
+    Unwritten { path: PathBuf, source: io::Error },
     /// The control plane answered with a problem.
     #[error("{}", .0.detail.as_deref().unwrap_or(&.0.title))]
     Problem(Box<Problem>),
@@ -87,7 +90,11 @@ impl Failure {
             // A gateway in front of the control plane answers in its own words.
             Cause::NotUnderstood { status, .. } => matches!(status, 502..=504),
             Cause::Unreachable { .. } | Cause::Unanswered { .. } => true,
-            Cause::Usage(_) | Cause::File { .. } | Cause::NotFinal { .. } | Cause::Output(_) => false,
+            Cause::Usage(_)
+            | Cause::File { .. }
+            | Cause::Unwritten { .. }
+            | Cause::NotFinal { .. }
+            | Cause::Output(_) => false,
         }
     }
 
@@ -102,7 +109,7 @@ impl Failure {
             Cause::NotUnderstood { status: 500.., .. } => Exit::Unavailable,
             // Whoever read standard output has seen enough.
             Cause::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Cause::NotUnderstood { .. } | Cause::Output(_) => Exit::Failed,
+            Cause::NotUnderstood { .. } | Cause::Unwritten { .. } | Cause::Output(_) => Exit::Failed,
         }
     }
 
@@ -153,7 +160,7 @@ impl Failure {
             Cause::NotFinal { id, .. } => {
                 return Some(format!("it goes on without you; `aegisctl action watch {id}` waits again"));
             }
-            Cause::Usage(_) | Cause::File { .. } | Cause::Output(_) => return None,
+            Cause::Usage(_) | Cause::File { .. } | Cause::Unwritten { .. } | Cause::Output(_) => return None,
         };
         Some(text.to_owned())
     }

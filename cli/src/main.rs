@@ -27,5 +27,5 @@ use clap::Parser;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    commands::run(arguments::Arguments::parse()).await.into()
+    commands::run(arguments::Arguments::parse()).await
 }

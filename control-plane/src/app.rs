@@ -22,6 +22,7 @@ use crate::service::actions::InFlight;
 use crate::service::analysis::HeavyWork;
 use crate::service::decisions::recorder::{self, recorder};
 use crate::service::dispatch::Nudge;
+use crate::service::export::Turns;
 use crate::service::passwords::Passwords;
 use crate::service::policy_set::ActivePolicies;
 use crate::service::safeguards::Safeguards;
@@ -104,6 +105,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         authorities: settings.public_authorities.clone(),
         activation_rules: settings.activation_rules,
         heavy_work: HeavyWork::default(),
+        exports: Turns::default(),
         shutdown: shutdown.clone(),
     };
     let telling = tokio::spawn(telling::run(courier, shutdown.clone()));

@@ -93,6 +93,8 @@ pub enum Kind {
     LogRenewed,
     /// Somebody read the log: the first of its reader, filter and minute.
     AuditRead,
+    /// Somebody took entries away with what proves them.
+    AuditExported,
     /// A webhook was added or changed.
     WebhookStored,
     /// A webhook got another secret.
@@ -107,7 +109,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -143,6 +145,7 @@ impl Kind {
         Self::ActionEnded,
         Self::LogRenewed,
         Self::AuditRead,
+        Self::AuditExported,
         Self::WebhookStored,
         Self::WebhookSecretRotated,
         Self::WebhookDeleted,
@@ -188,6 +191,7 @@ impl Kind {
             Self::ActionEnded => "action.ended",
             Self::LogRenewed => "log.renewed",
             Self::AuditRead => "audit.read",
+            Self::AuditExported => "audit.exported",
             Self::WebhookStored => "webhook.stored",
             Self::WebhookSecretRotated => "webhook.secret-rotated",
             Self::WebhookDeleted => "webhook.deleted",

@@ -280,6 +280,11 @@ impl Stack {
         Ok((secrets::ORDER_KEY_ID, self.secrets.bytes("order-key")?))
     }
 
+    /// The control planes' master key, in base64.
+    pub fn master_key(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.secrets.path("master-key"))?)
+    }
+
     /// The public half of the key that the executors sign receipts with, as PEM.
     pub fn receipt_public_key(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.secrets.path("receipt-key.pub"))?)

@@ -1,5 +1,9 @@
 //! The audit log in its order: one history, whoever is killed or frozen; and nobody changes it unnoticed.
 
+mod auditor;
+mod broken_exports;
+mod campaign;
+mod exports;
 mod forks;
 mod ordering;
 mod proofs;

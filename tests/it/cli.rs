@@ -134,6 +134,8 @@ async fn automation_heals_and_waits_and_people_find_out_why() -> Result<()> {
 
     let found =
         admin.run(&["audit", "search", "--action-id", id, "--from", "1h", "--all"]).await?.expect(0)?;
+    let newest = found["items"][0]["id"].as_str().context("an entry has an id")?;
+    assert_eq!(admin.run(&["audit", "show", newest]).await?.expect(0)?, found["items"][0]);
     let kinds: Vec<_> =
         found["items"].as_array().context("items")?.iter().map(|entry| &entry["kind"]).collect();
     for kind in [

@@ -1,13 +1,19 @@
-//! `aegisctl audit`: searches the audit log, and shows the keys it is verified with.
+//! `aegisctl audit`: searches the audit log, takes it away, and verifies it.
+
+mod export;
+mod meaning;
+mod remembered;
+pub(crate) mod verify;
 
 use clap::Subcommand;
 use http::Method;
 use jiff::Timestamp;
 
+use crate::client::Call;
 use crate::commands::page::{PageOptions, parse_time, write_list};
-use crate::exit::Exit;
+use crate::exit::{Exit, Verdict};
 use crate::failure::Failure;
-use crate::output::{Column, column};
+use crate::output::{self, Column, column};
 use crate::settings::Settings;
 
 /// What can be done with the audit log.
@@ -18,11 +24,37 @@ pub(crate) enum Audit {
         after_help = "Examples:\n  aegisctl audit search --action-id 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90\n  \
         aegisctl audit search --kind decision.made --principal client:alert-bot --from 24h --all -o jsonl"
     )]
-    Search(EntryFilter),
+    Search {
+        #[command(flatten)]
+        filter: EntryFilter,
+        #[command(flatten)]
+        page: PageOptions,
+    },
+    /// Show one entry as it was recorded
+    #[command(after_help = "Example:\n  aegisctl audit show 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c91 -o json")]
+    Show {
+        /// Id of the entry
+        id: String,
+    },
     /// Show the keys that sign the log: compare their fingerprints with what its operator told you
     #[command(after_help = "Example:\n  aegisctl audit keys\n\nThe operator gets them from \
         `aegis-control-plane log-key`, without this server.")]
     Keys,
+    /// Print the newest checkpoint: a signed note of how many entries the log has, and their root
+    #[command(after_help = "Example:\n  aegisctl audit checkpoint > remembered\n\n\
+        Later: aegisctl audit verify --live --key … --remember remembered")]
+    Checkpoint,
+    /// Take entries away: as evidence bundle with all that proves them, as JSON lines, or as a table
+    #[command(after_help = "Examples:\n  aegisctl audit export --out log.jsonl\n  \
+        aegisctl audit export --action-id 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90 --out action.jsonl\n  \
+        aegisctl audit export --first 200000 --checkpoint 300000 --out rest.jsonl\n\n\
+        Without a filter every entry leaves, and `audit verify` shows that none is missing. Where it broke off, \
+        FILE.partial is left.")]
+    Export(Box<export::Export>),
+    /// Verify an evidence bundle without network and database, or the server's newest checkpoint
+    #[command(after_help = format!("Examples:\n  aegisctl audit verify log.jsonl --keys log.keys --remember remembered\n  \
+        aegisctl audit verify --live --keys log.keys --remember remembered\n\n{}", Verdict::help()))]
+    Verify(Box<verify::Verify>),
 }
 
 /// Which entries.
@@ -46,8 +78,17 @@ pub(crate) struct EntryFilter {
     /// Only before this time, in the same forms
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     to: Option<Timestamp>,
-    #[command(flatten)]
-    page: PageOptions,
+}
+
+impl EntryFilter {
+    fn add_to(&self, call: Call) -> Call {
+        call.query_some("actionId", self.action_id.as_ref())
+            .query_some("kind", self.kind.as_ref())
+            .query_some("principal", self.principal.as_ref())
+            .query_some("requestId", self.request_id.as_ref())
+            .query_some("from", self.from)
+            .query_some("to", self.to)
+    }
 }
 
 const COLUMNS: [Column; 5] = [
@@ -63,25 +104,26 @@ const KEY_COLUMNS: [Column; 2] = [column("fingerprint", "/fingerprint"), column(
 /// Runs the command.
 pub(crate) async fn run(command: &Audit, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let client = settings.client()?;
-    let filter = match command {
-        Audit::Search(filter) => filter,
+    match command {
+        Audit::Search { filter, page } => {
+            let call = || filter.add_to(client.api(Method::GET, &["audit", "entries"]));
+            write_list(&client, settings.output, &COLUMNS, page, call).await?;
+        }
+        Audit::Show { id } => {
+            let entry = client.get(&["audit", "entries", id]).await?;
+            settings.output.document(&entry, &["id", "kind", "at", "principal", "actionId", "requestId"])?;
+        }
         Audit::Keys => {
             let keys = client.get(&["audit", "log", "keys"]).await?;
             let listed = keys["keys"].as_array().cloned().unwrap_or_default();
             settings.output.list(&listed, None, &KEY_COLUMNS)?;
-            return Ok(Exit::Done);
         }
-    };
-    write_list(&client, settings.output, &COLUMNS, &filter.page, || {
-        client
-            .api(Method::GET, &["audit", "entries"])
-            .query_some("actionId", filter.action_id.as_ref())
-            .query_some("kind", filter.kind.as_ref())
-            .query_some("principal", filter.principal.as_ref())
-            .query_some("requestId", filter.request_id.as_ref())
-            .query_some("from", filter.from)
-            .query_some("to", filter.to)
-    })
-    .await?;
+        Audit::Checkpoint => {
+            let call = client.api(Method::GET, &["audit", "log", "checkpoint"]);
+            output::write(&client.text(&call).await?)?;
+        }
+        Audit::Export(command) => export::run(command, &client, settings).await?,
+        Audit::Verify(_) => return Err(Failure::usage("audit verify has exit codes of its own")),
+    }
     Ok(Exit::Done)
 }

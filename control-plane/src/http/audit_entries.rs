@@ -3,7 +3,9 @@
 use aegis_contract::ids::{ActionId, EntryId};
 use aegis_contract::problem::Problem;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -88,7 +90,7 @@ pub(super) async fn list(
     let query: ListQuery = call.query()?;
     let limit = limit(query.limit)?;
     let before = read_id_cursor(query.cursor.as_deref())?.map(EntryId);
-    let kind = query.kind.map(|kind| Kind::parse(&kind).ok_or_else(|| unknown_kind(&kind))).transpose()?;
+    let kind = read_kind(query.kind.as_deref())?;
     let filter = Filter {
         action_id: query.action_id,
         kind,
@@ -107,6 +109,30 @@ pub(super) async fn list(
         })
         .collect::<Result<Vec<_>, Error>>()?;
     Ok(Json(Page::new(bodies, limit, |entry: &EntryBody| id_cursor(entry.id.0))))
+}
+
+/// Read one entry of the audit log, byte for byte as it was recorded.
+#[utoipa::path(
+    get, path = "/api/v1/audit/entries/{id}", operation_id = "getAuditEntry", tag = "audit",
+    params(("id" = uuid::Uuid, Path, description = "The entry")),
+    responses(
+        (status = 200, description = "The entry", body = EntrySchema),
+        (status = "4XX", description = "Not answered", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn find(
+    State(services): State<Shared>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Result<Response, Failure> {
+    let id: EntryId = id.parse().map_err(|_| Error::NotFound { what: "entry" })?;
+    let body = entries::find(&services, &call.caller, id).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// The kind of that name, which there must be.
+pub(super) fn read_kind(name: Option<&str>) -> Result<Option<Kind>, Error> {
+    name.map(|name| Kind::parse(name).ok_or_else(|| unknown_kind(name))).transpose()
 }
 
 fn unknown_kind(kind: &str) -> Error {

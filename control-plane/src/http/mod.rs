@@ -3,6 +3,7 @@
 mod actions;
 mod approvals;
 mod audit_entries;
+mod audit_export;
 mod audit_log;
 mod auth;
 mod call;
@@ -98,6 +99,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(decisions::evaluate))
         .routes(routes!(decisions::find))
         .routes(routes!(audit_entries::list))
+        .routes(routes!(audit_entries::find))
+        .routes(routes!(audit_export::export))
         .routes(routes!(audit_log::evidence))
         .routes(routes!(audit_log::keys))
         .routes(routes!(audit_log::checkpoint))

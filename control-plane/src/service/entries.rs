@@ -4,6 +4,7 @@ use aegis_contract::digest::Digest;
 use aegis_contract::ids::{ActionId, EntryId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use super::Services;
 use super::authenticate::this_minute;
@@ -32,7 +33,24 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn to_json(&self) -> Value {
+    /// Whether it leaves nothing out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.to_json().as_object().is_none_or(serde_json::Map::is_empty)
+    }
+
+    /// As the store takes it.
+    pub(super) fn to_stored(&self) -> entries::Filter {
+        entries::Filter {
+            action_id: self.action_id,
+            kind: self.kind.map(Kind::as_str),
+            principal: self.principal.clone(),
+            request_id: self.request_id.clone(),
+            from: self.from,
+            to: self.to,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
         let all = json!({
             "actionId": self.action_id,
             "kind": self.kind.map(Kind::as_str),
@@ -61,32 +79,47 @@ pub async fn list(
     limit: u32,
 ) -> Result<Vec<StoredEntry>, Error> {
     caller.require(Permission::ReadAudit)?;
-    let stored = entries::Filter {
-        action_id: filter.action_id,
-        kind: filter.kind.map(Kind::as_str),
-        principal: filter.principal.clone(),
-        request_id: filter.request_id.clone(),
-        from: filter.from,
-        to: filter.to,
-    };
+    let stored = filter.to_stored();
     let (tx, found) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         let found = entries::list(&mut tx, &stored, before, limit.into()).await?;
-        let data = json!({ "filter": filter.to_json() });
-        let reading = format!("{} {}", caller.name, Digest::of(data.to_string().as_bytes()));
-        if refusals::note(&mut tx, Kind::AuditRead.as_str(), &reading, this_minute()).await? {
-            let record = Record {
-                kind: Kind::AuditRead,
-                principal: &caller.name,
-                action_id: None,
-                request_id: Some(&caller.request_id),
-                data,
-            };
-            audit::append(&mut tx, record).await?;
-        }
+        note_reading(&mut tx, caller, filter.to_json()).await?;
         Ok((tx, found))
     })
     .await?;
     commit(tx, None).await?;
     Ok(found)
+}
+
+/// The bytes of one entry. That it was read is an entry too, as in [`list`].
+///
+/// # Errors
+/// `Forbidden`, `NotFound`.
+pub async fn find(services: &Services, caller: &Caller, id: EntryId) -> Result<Vec<u8>, Error> {
+    caller.require(Permission::ReadAudit)?;
+    let (tx, found) = within(ANSWER_WITHIN, async {
+        let mut tx = services.store.begin().await?;
+        let found = entries::find(&mut tx, id).await?.ok_or(Error::NotFound { what: "entry" })?;
+        note_reading(&mut tx, caller, json!({ "id": id })).await?;
+        Ok((tx, found))
+    })
+    .await?;
+    commit(tx, None).await?;
+    Ok(found)
+}
+
+async fn note_reading(conn: &mut PgConnection, caller: &Caller, filter: Value) -> Result<(), Error> {
+    let data = json!({ "filter": filter });
+    let reading = format!("{} {}", caller.name, Digest::of(data.to_string().as_bytes()));
+    if refusals::note(conn, Kind::AuditRead.as_str(), &reading, this_minute()).await? {
+        let record = Record {
+            kind: Kind::AuditRead,
+            principal: &caller.name,
+            action_id: None,
+            request_id: Some(&caller.request_id),
+            data,
+        };
+        audit::append(conn, record).await?;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod renewal;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aegis_contract::ids::{ActionId, EntryId};
@@ -155,6 +156,11 @@ async fn read_edge(conn: &mut PgConnection, size: u64) -> Result<RightEdge, Erro
 /// The hashes of a proof, made from the stored tiles.
 pub(super) async fn carry_out(conn: &mut PgConnection, plan: &Plan) -> Result<Vec<Hash>, Error> {
     let tiles = log::tiles(conn, plan.tiles()).await?;
+    hashes_from(plan, &tiles)
+}
+
+/// The same from tiles that were read already.
+pub(super) fn hashes_from(plan: &Plan, tiles: &BTreeMap<Tile, Vec<u8>>) -> Result<Vec<Hash>, Error> {
     plan.hashes(|tile| tiles.get(&tile).map(Vec::as_slice)).map_err(|error| {
         tracing::error!(%error, "the audit log's hashes are incomplete");
         Error::StateNotInLog { what: "the audit log".to_owned() }

@@ -12,6 +12,7 @@ pub mod decisions;
 pub mod dispatch;
 pub mod divergence;
 pub mod entries;
+pub mod export;
 pub mod health;
 pub mod history;
 pub mod limits;
@@ -46,6 +47,7 @@ use actions::InFlight;
 use analysis::HeavyWork;
 use decisions::recorder::Recorder;
 use dispatch::Nudge;
+use export::Turns;
 use passwords::Passwords;
 use policies::activation::ActivationRules;
 use policy_set::ActivePolicies;
@@ -86,6 +88,8 @@ pub struct Services {
     pub activation_rules: ActivationRules,
     /// What takes a processor for seconds, one after the other.
     pub heavy_work: HeavyWork,
+    /// Who reads the next piece of an export.
+    pub exports: Turns,
     /// Ends what waits.
     pub shutdown: Shutdown,
 }

@@ -119,11 +119,11 @@ async fn place(services: &Services, id: EntryId) -> Result<u64, Error> {
     }
 }
 
-async fn newest(conn: &mut PgConnection) -> Result<StoredCheckpoint, Error> {
+pub(super) async fn newest(conn: &mut PgConnection) -> Result<StoredCheckpoint, Error> {
     log::newest_checkpoint(conn).await?.ok_or(Error::NotFound { what: "checkpoint" })
 }
 
-async fn asked_growth(conn: &mut PgConnection, from: u64, to: u64) -> Result<Consistency, Error> {
+pub(super) async fn asked_growth(conn: &mut PgConnection, from: u64, to: u64) -> Result<Consistency, Error> {
     Plan::consistency(from, to).map_err(|error| out_of_range("from", &error))?;
     prove_growth(conn, from, to).await
 }

@@ -139,6 +139,77 @@ pub async fn list(
     Ok(rows.into_iter().map(|row| StoredEntry { id: EntryId(row.id), body: row.body }).collect())
 }
 
+/// An entry in its place, and what it is filed under.
+#[derive(Clone, Debug)]
+pub struct Filed {
+    /// Its place.
+    pub index: u64,
+    /// The canonical bytes: what is proven.
+    pub body: Vec<u8>,
+    /// Its id.
+    pub id: EntryId,
+    /// What happened.
+    pub kind: String,
+    /// When.
+    pub at: Timestamp,
+    /// Who did it.
+    pub principal: String,
+    /// The action it belongs to.
+    pub action_id: Option<ActionId>,
+    /// The request that caused it.
+    pub request_id: Option<String>,
+}
+
+/// What is filed under `filter` at the places from `first` to before `end`, in their order. Ends early after the
+/// entry with which it holds `bytes_max` bytes.
+pub async fn page(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    first: u64,
+    end: u64,
+    bytes_max: i64,
+) -> Result<Vec<Filed>, Error> {
+    let rows = sqlx::query!(
+        r#"select index as "index!", id as "id!", kind as "kind!", at as "at!: Stored",
+               principal as "principal!", action_id, request_id, body as "body!"
+           from (
+               select *, sum(octet_length(body)) over (order by index) - octet_length(body) as bytes_before
+               from audit.recorded
+               where index >= $1 and index < $2
+                   and ($3::uuid is null or action_id = $3)
+                   and ($4::text is null or kind = $4)
+                   and ($5::text is null or principal = $5)
+                   and ($6::text is null or request_id = $6)
+                   and ($7::timestamptz is null or at >= $7)
+                   and ($8::timestamptz is null or at < $8)
+           ) filed
+           where bytes_before < $9
+           order by index"#,
+        first.cast_signed(),
+        end.cast_signed(),
+        filter.action_id.map(|id| id.0),
+        filter.kind,
+        filter.principal.as_deref(),
+        filter.request_id.as_deref(),
+        filter.from.map(Stored::from) as _,
+        filter.to.map(Stored::from) as _,
+        bytes_max,
+    )
+    .fetch_all(conn)
+    .await?;
+    let filed = rows.into_iter().map(|row| Filed {
+        index: row.index.cast_unsigned(),
+        body: row.body,
+        id: EntryId(row.id),
+        kind: row.kind,
+        at: row.at.to_jiff(),
+        principal: row.principal,
+        action_id: row.action_id.map(ActionId),
+        request_id: row.request_id,
+    });
+    Ok(filed.collect())
+}
+
 /// One entry's bytes.
 pub async fn find(conn: &mut PgConnection, id: EntryId) -> Result<Option<Vec<u8>>, Error> {
     Ok(sqlx::query_scalar!(r#"select body as "body!" from audit.recorded where id = $1"#, id.0)

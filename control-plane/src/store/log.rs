@@ -136,6 +136,12 @@ pub async fn newest_checkpoint(conn: &mut PgConnection) -> Result<Option<StoredC
     Ok(row.map(|row| stored(row.size, row.at, row.note)))
 }
 
+/// The checkpoint of a log of exactly `size` entries; none where a batch did not end there.
+pub async fn checkpoint(conn: &mut PgConnection, size: u64) -> Result<Option<String>, Error> {
+    let note = sqlx::query_scalar!("select note from audit.checkpoints where size = $1", size.cast_signed());
+    Ok(note.fetch_optional(conn).await?)
+}
+
 /// When the entry at `index` came under a checkpoint, by the database's clock.
 pub async fn covered_at(conn: &mut PgConnection, index: u64) -> Result<Option<Timestamp>, Error> {
     let at = sqlx::query_scalar!(
@@ -146,7 +152,7 @@ pub async fn covered_at(conn: &mut PgConnection, index: u64) -> Result<Option<Ti
 }
 
 /// The hashes of each of these tiles, one after the other; all that are stored, which may be more than
-/// the tile's width. A tile that is not there is left out.
+/// the tile's width. A tile that is not there, or has a gap, is left out.
 pub async fn tiles(
     conn: &mut PgConnection,
     wanted: impl IntoIterator<Item = Tile>,
@@ -155,7 +161,9 @@ pub async fn tiles(
     let levels: Vec<i16> = wanted.iter().map(|tile| tile.level().into()).collect();
     let indexes: Vec<i64> = wanted.iter().map(|tile| tile.index().cast_signed()).collect();
     let rows = sqlx::query!(
-        r#"select w.place as "place!", string_agg(t.hashes, ''::bytea order by t.start) as "hashes!"
+        r#"select w.place as "place!", string_agg(t.hashes, ''::bytea order by t.start) as "hashes!",
+               array_agg(t.start order by t.start) as "starts!",
+               array_agg(octet_length(t.hashes) order by t.start) as "lengths!"
            from unnest($1::smallint[], $2::bigint[]) with ordinality as w (level, index, place)
                join audit.tiles t on t.level = w.level and t.index = w.index
            group by w.place"#,
@@ -165,7 +173,18 @@ pub async fn tiles(
     .fetch_all(conn)
     .await?;
     let place = |place: i64| usize::try_from(place - 1).ok().and_then(|place| wanted.get(place).copied());
-    Ok(rows.into_iter().filter_map(|row| Some((place(row.place)?, row.hashes))).collect())
+    let whole = rows.into_iter().filter(|row| is_gapless(&row.starts, &row.lengths));
+    Ok(whole.filter_map(|row| Some((place(row.place)?, row.hashes))).collect())
+}
+
+/// Whether parts of a tile, so many bytes long, begin where the ones before end.
+fn is_gapless(starts: &[i16], lengths: &[i32]) -> bool {
+    let mut bytes = 0;
+    starts.iter().zip(lengths).all(|(start, length)| {
+        let begins = i64::from(*start) * 32 == bytes;
+        bytes += i64::from(*length);
+        begins
+    })
 }
 
 /// Notes that a cluster's executor holds a head that the log `origin` never had.

@@ -47,6 +47,8 @@ POST /api/v1/policies/{name}/activate        401 403 403 403 404 403
 POST /api/v1/policies/{name}/deactivate      401 403 403 403 404 403
 POST /api/v1/policies/{name}/release         401 403 403 403 404 403
 GET  /api/v1/audit/entries                   401 403 403 200 200 403
+GET  /api/v1/audit/entries/{id}              401 403 403 404 404 403
+GET  /api/v1/audit/export                    401 403 403 200 200 403
 GET  /api/v1/audit/entries/{id}/evidence     401 403 403 404 404 403
 GET  /api/v1/audit/log/keys                  401 403 403 200 200 403
 GET  /api/v1/audit/log/checkpoint            401 403 403 200 200 403

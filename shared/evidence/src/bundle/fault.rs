@@ -46,6 +46,15 @@ pub enum Fault {
         /// The lowest index that belongs there.
         expected: u64,
     },
+    /// The server's database files an entry under something else than the entry says.
+    #[error(
+        "the server's database files entry {index} under something else than it says: searches there cannot be \
+         relied on"
+    )]
+    Misfiled {
+        /// The first such entry.
+        index: u64,
+    },
     /// The log has another history than the one remembered.
     #[error(
         "the log is forked: the bundle's head of {} entries does not belong to the one of {} entries",
@@ -111,6 +120,7 @@ impl Fault {
             Self::EntryMismatch { .. } => "entry-mismatch",
             Self::BlockMismatch { .. } => "block-mismatch",
             Self::Disordered { .. } => "entries-disordered",
+            Self::Misfiled { .. } => "entry-misfiled",
             Self::Forked { .. } => "log-forked",
             Self::HeadUnknown { .. } => "head-unknown",
             Self::EntriesMissing { .. } => "entries-missing",
@@ -135,7 +145,26 @@ impl Fault {
             | Self::EntryMismatch { .. }
             | Self::BlockMismatch { .. }
             | Self::Disordered { .. }
+            | Self::Misfiled { .. }
             | Self::Forked { .. } => Class::Tampered,
+        }
+    }
+
+    /// The first entry that it is about, if it is about entries.
+    pub const fn entry(&self) -> Option<u64> {
+        match self {
+            Self::EntryMismatch { index } | Self::Disordered { index, .. } | Self::Misfiled { index } => {
+                Some(*index)
+            }
+            Self::BlockMismatch { first } | Self::EntriesMissing { first, .. } => Some(*first),
+            Self::Unreadable(_)
+            | Self::LineMalformed { .. }
+            | Self::Checkpoint(_)
+            | Self::Endorsement(_)
+            | Self::Forked { .. }
+            | Self::HeadUnknown { .. }
+            | Self::CountMismatch { .. }
+            | Self::Truncated { .. } => None,
         }
     }
 }

@@ -110,6 +110,10 @@ pub struct Single {
 pub struct End {
     /// How many entries the bundle holds.
     pub entries: u64,
+    /// The first entry that the server's database files under something else than the entry says, such as another
+    /// kind or principal: the exporter noticed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misfiled: Option<u64>,
 }
 
 impl Line {

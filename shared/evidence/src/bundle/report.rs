@@ -106,7 +106,7 @@ impl Report {
             ));
         }
         open.push(statement("later-entries", format!("What was recorded after the first {size} entries.")));
-        open.push(statement("meaning", "That what the entries say is true, or fits together.".to_owned()));
+        open.push(statement("meaning", "That what the entries say is true.".to_owned()));
         open
     }
 }

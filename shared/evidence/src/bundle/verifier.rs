@@ -191,6 +191,7 @@ impl Verifier {
     fn between(&self, mut progress: Box<Progress>, line: &[u8]) -> Result<State, Fault> {
         match serde_json::from_slice(line).map_err(|error| self.malformed(&error.to_string()))? {
             Line::Manifest(_) => Err(self.malformed("it is a second manifest")),
+            Line::End(End { misfiled: Some(index), .. }) => Err(Fault::Misfiled { index }),
             Line::End(end) => Ok(State::Ended(progress, end)),
             Line::Single(single) => {
                 progress.admit(single.index, 1)?;

@@ -99,7 +99,7 @@ fn a_selection_is_proven_to_be_in_the_log_but_not_to_be_complete() {
     lines.extend(log.block(250, 3, 600));
     lines.extend(log.block(254, 1, 600));
     lines.extend(log.block(300, 20, 600));
-    lines.push(line(&Line::End(End { entries: 24 })));
+    lines.push(line(&Line::End(End { entries: 24, misfiled: None })));
     assert_eq!(verify(&lines, keys(&[1]), &[]).1.map(|report| report.entries), Ok(24));
 }
 
@@ -144,6 +144,17 @@ fn a_remembered_head_is_related_by_a_proof_or_by_the_entries() {
         let expected = Fault::HeadUnknown { size: remembered.size };
         assert_eq!(fault(&lines, &[remembered]), ("head-unknown", Class::Incomplete, expected));
     }
+}
+
+#[test]
+fn what_the_exporter_noticed_of_its_database_is_told_although_all_entries_are_proven() {
+    let log = Log::of(20);
+    let mut lines = log.bundle(20, &log.manifest(20, all(0, 20)), &[]);
+    lines.pop();
+    lines.push(line(&Line::End(End { entries: 20, misfiled: Some(7) })));
+    let (entries, outcome) = verify(&lines, keys(&[1]), &[]);
+    assert_eq!((entries.len(), outcome.as_ref().map_err(Fault::entry).map(drop)), (20, Err(Some(7))));
+    assert_eq!(fault(&lines, &[]), ("entry-misfiled", Class::Tampered, Fault::Misfiled { index: 7 }));
 }
 
 #[test]

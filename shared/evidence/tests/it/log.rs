@@ -151,7 +151,7 @@ impl Log {
             lines.push(line(&Line::Single(Single { index: *index, proof: self.inclusion(*index, size) })));
             lines.push(self.entry(*index));
         }
-        lines.push(line(&Line::End(End { entries })));
+        lines.push(line(&Line::End(End { entries, misfiled: None })));
         lines
     }
 

@@ -1,0 +1,73 @@
+//! Verifying a file: line by line, in memory that grows with actions and not with entries.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::Path;
+
+use aegis_evidence::bundle::{Content, Fault, LINE_BYTES_MAX, Line, Report, Verifier};
+use aegis_evidence::{Head, LogKeys};
+
+use super::answer::Answer;
+use crate::commands::audit::meaning::Meaning;
+use crate::failure::{Cause, Failure};
+
+/// What the bundle proves.
+pub(super) fn verify(path: &Path, keys: LogKeys, remembered: Option<Head>) -> Result<Answer, Failure> {
+    let cannot = |source| Failure::from(Cause::File { path: path.to_owned(), source });
+    let file = BufReader::new(File::open(path).map_err(cannot)?);
+    let read = read(file, Verifier::new(keys, remembered.into_iter().collect())).map_err(cannot)?;
+    let Read { outcome, meaning, checkpoint } = read;
+    let report = match outcome {
+        Err(fault) => return Ok(Answer::of_fault(&fault)),
+        Ok(report) => report,
+    };
+    // A later head than the one remembered is the one to remember.
+    let is_newer = remembered.is_none_or(|head| head.size < report.checkpoint.head.size);
+    let open = match is_whole(&report).then(|| meaning.finish()).transpose() {
+        Err(contradiction) => return Ok(Answer::of_contradiction(&contradiction)),
+        Ok(open) => open,
+    };
+    Ok(Answer::of_report(&report, open, checkpoint.filter(|_| is_newer)))
+}
+
+/// What came out of a file.
+struct Read {
+    outcome: Result<Report, Fault>,
+    meaning: Meaning,
+    /// The checkpoint of the manifest.
+    checkpoint: Option<String>,
+}
+
+fn is_whole(report: &Report) -> bool {
+    matches!(report.content, Content::Range { first: 0, end } if end == report.checkpoint.head.size)
+}
+
+fn read(mut file: impl BufRead, mut verifier: Verifier) -> io::Result<Read> {
+    let mut meaning = Meaning::default();
+    let mut checkpoint = None;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let limit = LINE_BYTES_MAX as u64 + 2;
+        file.by_ref().take(limit).read_until(b'\n', &mut line)?;
+        let is_too_long = line.len() as u64 == limit;
+        // What follows the last newline is no line of the bundle.
+        if line.pop_if(|last| *last == b'\n').is_none() && !is_too_long {
+            break;
+        }
+        match verifier.line(&line) {
+            Ok(Some(index)) => meaning.take(index, &line),
+            Ok(None) if checkpoint.is_none() => checkpoint = manifest_checkpoint(&line),
+            Ok(None) => {}
+            Err(_) => break,
+        }
+    }
+    Ok(Read { outcome: verifier.finish(), meaning, checkpoint })
+}
+
+fn manifest_checkpoint(line: &[u8]) -> Option<String> {
+    match serde_json::from_slice(line) {
+        Ok(Line::Manifest(manifest)) => Some(manifest.checkpoint),
+        _ => None,
+    }
+}
