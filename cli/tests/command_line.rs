@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use aegis_contract::http_signature::{self, VerifyingKey};
 use aegis_contract::key::SharedSecret;
+use aegis_evidence::SignerKey;
 use aegis_runtime::clock;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tempfile::TempDir;
@@ -71,6 +72,36 @@ fn help_teaches_every_command() {
     help_tree(&[], &mut text);
     assert!(text.matches("$ aegisctl").count() > 20, "the walk found too few commands");
     insta::assert_snapshot!("help", text);
+}
+
+#[test]
+fn what_cannot_be_verified_at_all_gets_no_verdict_and_says_why() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let key = SignerKey::from_seed("example.com/audit", &[1; 32]).unwrap().verifier().to_string();
+    fs::write(at("keys"), format!("# from the operator\n{key}\nexample.com/audit+00000000+AAAA\n")).unwrap();
+    fs::write(at("text"), "no bundle\n").unwrap();
+    fs::write(at("empty"), "").unwrap();
+    for (arguments, code, expected) in [
+        (&[&at("text"), "--keys", &at("keys")][..], 1, "keys, line 3: "),
+        (&[&at("absent"), "--key", &key], 1, "cannot read"),
+        (&[&at("text"), "--key", &key], 1, "bundle-unreadable"),
+        (&[&at("empty"), "--key", &key], 1, "bundle-unreadable"),
+        (
+            &[&at("empty"), "--key", &key, "--remember", &at("text")],
+            2,
+            "the remembered checkpoint is not believed",
+        ),
+        (&[&at("empty"), "--key", &key, "--key", &key], 1, "different keys"),
+        (&[&at("text")], 2, "--keys <FILE>"),
+        (&["--key", &key], 2, "<FILE>"),
+        (&[&at("text"), "--key", "example.com+audit"], 2, "not readable"),
+    ] {
+        let output = aegisctl_at(folder.path(), &[&["audit", "verify"], arguments].concat());
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, raw_sql};
 
 use super::auditor::Auditor;
-use super::exports::{ENTRIES, ask};
+use super::exports::{ENTRIES, NEW_ID, ask};
 use super::{WITHIN, settled};
 
 fn index_of(lines: &[Vec<u8>], wanted: &Value) -> Result<usize> {
@@ -62,10 +62,10 @@ async fn grow_large(stack: &Stack) -> Result<()> {
         select id, 'user.created', at, 'operator:command-line', convert_to(format( \
             '{\"at\":\"%s\",\"data\":{\"x\":\"%s\"},\"id\":\"%s\",\"kind\":\"user.created\",\"principal\":\"operator:command-line\",\
             \"schema\":\"aegis.entry/v1\"}', to_char(at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), repeat('x', 250000), id), 'UTF8') \
-        from (select gen_random_uuid() as id, date_trunc('second', now()) as at from generate_series(1, 20)) new";
+        from (select NEW_ID as id, date_trunc('second', now()) as at from generate_series(1, 20)) new";
     // Few at a time: a batch of all of them could take a slow machine longer than a statement may.
     for _ in 0..10 {
-        execute(&stack.control_plane_database().url, large.to_owned()).await?;
+        execute(&stack.control_plane_database().url, large.replace("NEW_ID", NEW_ID)).await?;
         until("every entry having its place", WITHIN, async || {
             let none =
                 "do $$ begin if exists (select from audit.pending) then raise 'some wait'; end if; end $$";

@@ -15,6 +15,9 @@ use crate::actions::scene::{Scene, answered, id_of};
 
 /// Entries that are asked for besides those of the stack's own beginning: more than a tile.
 pub(super) const ENTRIES: usize = 280;
+/// An id as the control plane makes them, for entries that it did not make.
+pub(super) const NEW_ID: &str = "(lpad(to_hex((extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0') \
+    || substr(replace(gen_random_uuid()::text, '-', ''), 13))::uuid";
 /// What a person says, which no export may repeat.
 const SAID: &str = "because the zebra ate the cable";
 
@@ -87,6 +90,23 @@ async fn a_bundle_of_a_real_log_is_proven_by_a_foreign_copy_of_the_key_and_every
     expect("a cut file", cut, (3, "bundle-truncated", None)).await?;
     std::fs::write(auditor.at("cut"), &text[..text.len() - 1])?;
     assert_eq!(auditor.verify(&["cut"]).await?.0, 3, "the last newline is missing");
+    // What the log holds and signs may still contradict itself.
+    let second = format!(
+        "with new as materialized (select {NEW_ID} as id) \
+         insert into audit.pending select new.id, kind, at, principal, action_id, request_id, \
+             convert_to(replace(convert_from(body, 'UTF8'), e.id::text, new.id::text), 'UTF8') \
+         from audit.entries e, new where kind = 'action.ended'"
+    );
+    tamper(&scene.stack, &second).await?;
+    let log = settled(&scene.stack).await?;
+    let is_outcome = |body: &[u8]| String::from_utf8_lossy(body).contains("\"kind\":\"action.ended\"");
+    let outcomes: Vec<_> = log.entries.iter().filter(|(_, _, body)| is_outcome(body)).collect();
+    assert_eq!(outcomes.len(), 2);
+    auditor.export("twice", &[]).await?;
+    let (code, said) = auditor.verify(&["twice"]).await?;
+    let found = (code, said["code"].as_str(), said["entry"].as_i64());
+    assert_eq!(found, (2, Some("outcome-twice"), Some(outcomes[1].0)), "{said}");
+
     std::fs::write(auditor.at("keys"), other_key(&auditor)?)?;
     let (code, said) = auditor.verify(&["bundle"]).await?;
     assert_eq!((code, &said["code"]), (4, &json!("key-unknown")));
