@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::Services;
 use super::entries::Filter;
-use super::proofs::{newest, asked_growth};
+use super::proofs::{asked_growth, newest};
 use crate::audit::{self, Kind, Record};
 use crate::error::Error;
 use crate::permission::Permission;

@@ -27,7 +27,7 @@ use crate::actions::scene::answered;
 /// Entries of the log: two tiles, and a part of a third.
 const ENTRIES: usize = 560;
 /// Changes in the suite, and in the long run.
-const CHANGES: u32 = 300;
+const CHANGES: u32 = 150;
 const CHANGES_LONG: u32 = 10_000;
 /// The untouched log is verified once in so many changes.
 const CONTROL_EVERY: u32 = 20;
