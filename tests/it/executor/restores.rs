@@ -138,7 +138,8 @@ async fn a_promoted_standby_is_another_ledger_though_nothing_else_tells_of_what_
     let server = Server::start().await?;
     let bench = Bench::start_on(&server, 2, &[]).await?;
     let (forgotten, open) = (scaling(&bench, "web").await?, scaling(&bench, "open").await?);
-    let (body, open_body) = (bench.sign(&act_order(&forgotten, 60))?, bench.sign(&act_order(&open, 60))?);
+    // In the order in which they are sent: each proves that the log has grown from the one before.
+    let (open_body, body) = (bench.sign(&act_order(&open, 60))?, bench.sign(&act_order(&forgotten, 60))?);
     let watching = Matching::path("/deployments/open/scale").method(Method::PATCH);
     let mut hold = bench.replicas[0].api_server.hold(watching, Moment::BeforeAnswering);
     bench.send(0, &open_body, 0).await?;
