@@ -83,6 +83,11 @@ impl Store {
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("lock_timeout", LOCK_TIMEOUT),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
+            // Rows are found by indexes. The plan of a prepared statement is kept, and one that was made while the log
+            // was small would read all of it for ever after. What has no index counts as too dear then, and is not
+            // worth compiling all the same.
+            ("enable_seqscan", "off"),
+            ("jit", "off"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
