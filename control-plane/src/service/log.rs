@@ -154,7 +154,7 @@ async fn read_edge(conn: &mut PgConnection, size: u64) -> Result<RightEdge, Erro
 }
 
 /// The hashes of a proof, made from the stored tiles.
-pub(super) async fn carry_out(conn: &mut PgConnection, plan: &Plan) -> Result<Vec<Hash>, Error> {
+async fn carry_out(conn: &mut PgConnection, plan: &Plan) -> Result<Vec<Hash>, Error> {
     let tiles = log::tiles(conn, plan.tiles()).await?;
     hashes_from(plan, &tiles)
 }
@@ -210,8 +210,12 @@ pub async fn evidence(conn: &mut PgConnection, id: EntryId, held: Option<u64>) -
     let without_place = || Error::StateNotInLog { what: "the intent".to_owned() };
     let index = entries::place(conn, id).await?.flatten().ok_or_else(without_place)?;
     let Growth { size, checkpoint, consistency } = growth(conn, held).await?.ok_or_else(without_place)?;
-    let plan = Plan::inclusion(index, size).map_err(Error::internal)?;
-    Ok(Evidence { index, inclusion: carry_out(conn, &plan).await?, checkpoint, consistency })
+    Ok(Evidence { index, inclusion: prove_entry(conn, index, size).await?, checkpoint, consistency })
+}
+
+/// The proof that the entry at `index` is in the log of `size` entries.
+pub(super) async fn prove_entry(conn: &mut PgConnection, index: u64, size: u64) -> Result<Vec<Hash>, Error> {
+    carry_out(conn, &Plan::inclusion(index, size).map_err(Error::internal)?).await
 }
 
 /// The head that the log had at `size` entries; none when it is shorter.

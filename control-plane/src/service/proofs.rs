@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
 use super::Services;
-use super::log::{carry_out, prove_growth};
+use super::log::{prove_entry, prove_growth};
 use crate::error::Error;
 use crate::permission::Permission;
 use crate::principal::Caller;
@@ -71,8 +71,7 @@ pub async fn evidence(
     within(ANSWER_WITHIN, async {
         let mut conn = services.store.acquire().await?;
         let newest = newest(&mut conn).await?;
-        let plan = Plan::inclusion(index, newest.size).map_err(Error::internal)?;
-        let inclusion = carry_out(&mut conn, &plan).await?;
+        let inclusion = prove_entry(&mut conn, index, newest.size).await?;
         let consistency = match from {
             None => Vec::new(),
             Some(from) => vec![asked_growth(&mut conn, from, newest.size).await?],

@@ -58,10 +58,7 @@ impl History {
         metrics: ExecutorMetrics,
     ) -> anyhow::Result<Self> {
         if let Some(first) = first {
-            let known = ledger.known_log(keys.origin()).await?;
-            if known.is_none() {
-                ledger.begin_log(keys.origin(), first).await?;
-            }
+            ledger.begin_log(keys.origin(), first).await?;
         }
         let history = Self { ledger, keys, held, metrics };
         let Some(known) = history.ledger.known_log(history.keys.origin()).await? else {

@@ -23,7 +23,8 @@ impl Ledger {
         bounded(async { known_log(&mut *self.pool.acquire().await?, origin).await }).await
     }
 
-    /// Begins with the log `origin` at `first`, unless it was begun with before.
+    /// Begins with the log `origin` at `first`, unless it was begun with before: a log has one head without a
+    /// predecessor.
     pub(crate) async fn begin_log(&self, origin: &str, first: Head) -> Result<(), LedgerError> {
         bounded(async {
             sqlx::query!(
