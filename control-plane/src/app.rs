@@ -20,6 +20,7 @@ use crate::http;
 use crate::metrics::ControlPlaneMetrics;
 use crate::service::actions::InFlight;
 use crate::service::analysis::HeavyWork;
+use crate::service::authenticate::keys::{self, keys};
 use crate::service::decisions::recorder::{self, recorder};
 use crate::service::dispatch::Nudge;
 use crate::service::export::Turns;
@@ -81,6 +82,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let sequencing = tokio::spawn(sequencer::run(sequencer));
     let (recorder, questions) = recorder();
     let recording = tokio::spawn(recorder::run(store.clone(), policies.clone(), questions));
+    let (keys, wanted_keys) = keys(store.clone());
+    let finding_keys = tokio::spawn(keys::run(store.clone(), wanted_keys));
     let follower = Follower {
         store: store.clone(),
         client: executors.clone(),
@@ -92,6 +95,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         store: store.clone(),
         keyring: settings.keyring.clone(),
         log_key: settings.log_key.clone(),
+        keys,
         policies,
         recorder,
         executors,
@@ -116,6 +120,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     edge::serve(settings.listen_address, router, shutdown).await?;
     // Whoever waited for it was answered.
     recording.abort();
+    finding_keys.abort();
     dispatching.await.context("the dispatcher failed")?;
     telling.await.context("telling webhooks failed")?;
     measuring.await.context("comparing clocks failed")?;

@@ -1,6 +1,8 @@
 //! Who is calling: a signed request of a client, or the token of a person. The caller of a refused
 //! request learns one public reason; the precise one is counted, and recorded once a minute.
 
+pub mod keys;
+
 use aegis_contract::http_signature::{self, Presented, Refusal, Request, Verified, VerifyingKey};
 use aegis_runtime::clock;
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +14,7 @@ use crate::audit::{self, ANONYMOUS, Kind, Record};
 use crate::error::Error;
 use crate::principal::{Caller, Nonce, Principal};
 use crate::seal::Purpose;
-use crate::store::clients::{self, ClientKey};
+use crate::store::clients::ClientKey;
 use crate::store::{ANSWER_WITHIN, commit, refusals, users, within};
 
 /// How much longer than its signature a nonce is remembered: clocks differ.
@@ -33,11 +35,7 @@ pub async fn by_signature(
         Ok(presented) => presented,
         Err(refusal) => return Err(refuse(services, refusal, None, request_id).await),
     };
-    let key = within(ANSWER_WITHIN, async {
-        clients::find_key(&mut *services.store.acquire().await?, presented.key_id()).await
-    })
-    .await?;
-    let Some(key) = key else {
+    let Some(key) = services.keys.find(presented.key_id()).await? else {
         return Err(refuse(services, Refusal::KeyUnknown, None, request_id).await);
     };
     match verify(services, &presented, &key)? {

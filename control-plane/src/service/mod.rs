@@ -45,6 +45,7 @@ use crate::seal::Keyring;
 use crate::store::{Store, nonces};
 use actions::InFlight;
 use analysis::HeavyWork;
+use authenticate::keys::Keys;
 use decisions::recorder::Recorder;
 use dispatch::Nudge;
 use export::Turns;
@@ -62,6 +63,8 @@ pub struct Services {
     pub keyring: Keyring,
     /// What signs the audit log's checkpoints.
     pub log_key: SignerKey,
+    /// The keys that requests are signed with.
+    pub keys: Keys,
     /// The policies that decide.
     pub policies: ActivePolicies,
     /// Where bare questions wait to be answered together.

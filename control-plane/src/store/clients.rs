@@ -1,5 +1,7 @@
 //! Automation and its keys.
 
+use std::collections::HashMap;
+
 use aegis_contract::ids::UserId;
 use jiff::Timestamp;
 use sqlx::PgConnection;
@@ -114,16 +116,22 @@ pub async fn revoke_key(conn: &mut PgConnection, id: &str, at: Timestamp) -> Res
     .await?)
 }
 
-/// A key by its id, revoked ones too.
-pub async fn find_key(conn: &mut PgConnection, id: &str) -> Result<Option<ClientKey>, Error> {
-    Ok(sqlx::query_as!(
-        ClientKey,
-        r#"select clients.name as client, algorithm, sealed_key, revoked_at is not null as "revoked!"
-           from client_keys join clients on clients.id = client_keys.client_id where client_keys.id = $1"#,
-        id
+/// Keys by their ids, revoked ones too.
+pub async fn find_keys(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<String, ClientKey>, Error> {
+    let rows = sqlx::query!(
+        r#"select client_keys.id, clients.name as client, algorithm, sealed_key,
+               revoked_at is not null as "revoked!"
+           from client_keys join clients on clients.id = client_keys.client_id
+           where client_keys.id = any($1)"#,
+        ids as _
     )
-    .fetch_optional(conn)
-    .await?)
+    .fetch_all(conn)
+    .await?;
+    let key = |client, algorithm, sealed_key, revoked| ClientKey { client, algorithm, sealed_key, revoked };
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id, key(row.client, row.algorithm, row.sealed_key, row.revoked)))
+        .collect())
 }
 
 /// The sealed secrets of all live keys that are shared secrets.
