@@ -3,8 +3,10 @@
 mod auditor;
 mod broken_exports;
 mod campaign;
+mod chance;
 mod exports;
 mod forks;
+mod kills;
 mod ordering;
 mod proofs;
 mod queries;
@@ -15,9 +17,10 @@ mod turns;
 use std::time::Duration;
 
 use aegis_tests::callers::Caller;
-use aegis_tests::eventually::eventually;
+use aegis_tests::eventually::{eventually, until};
 use aegis_tests::stack::{Part, Stack};
 use anyhow::Result;
+use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 use self::stored::StoredLog;
 
@@ -47,14 +50,16 @@ pub(crate) async fn sequencer_and_other(stack: &Stack) -> Result<(&Part, &Part)>
 
 /// Waits until nothing waits for its place any more.
 pub(crate) async fn until_sequenced(stack: &Stack) -> Result<()> {
-    settled(stack).await.map(drop)
-}
-
-/// The log when nothing waits for its place any more.
-async fn settled(stack: &Stack) -> Result<StoredLog> {
-    eventually("every entry having its place", WITHIN, async || {
-        let log = StoredLog::of(stack).await?;
-        Ok((log.pending == 0).then_some(log))
+    let mut conn = PgConnection::connect(&stack.control_plane_database().superuser_url).await?;
+    until("every entry having its place", WITHIN, async || {
+        let row = raw_sql("select not exists (select from audit.pending)").fetch_one(&mut conn).await?;
+        Ok(row.try_get(0)?)
     })
     .await
+}
+
+/// The log when nothing waited for its place any more.
+async fn settled(stack: &Stack) -> Result<StoredLog> {
+    until_sequenced(stack).await?;
+    StoredLog::of(stack).await
 }

@@ -13,13 +13,13 @@ use aegis_control_plane::service::export::{Export, Form, Wanted};
 use aegis_control_plane::service::log::Log;
 use aegis_evidence::bundle::{Fault, Report, Verifier};
 use aegis_evidence::{Head, LogKeys, SignerKey};
-use aegis_tests::paths::random;
 use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 
 use self::changes::{Change, Touched};
+use super::chance::Chance;
 use super::stored::StoredLog;
 use super::{WITHIN, settled};
 use crate::actions::scene::answered;
@@ -31,35 +31,6 @@ const CHANGES: u32 = 150;
 const CHANGES_LONG: u32 = 10_000;
 /// The untouched log is verified once in so many changes.
 const CONTROL_EVERY: u32 = 20;
-/// The variable that makes a run repeat the changes of another.
-const SEED: &str = "AEGIS_CAMPAIGN_SEED";
-
-/// Numbers by chance, the same for the same seed.
-pub(super) struct Chance(u64);
-
-impl Chance {
-    /// Of the seed that the environment names, or of a new one; says which.
-    fn from_environment() -> Result<Self> {
-        #[expect(clippy::disallowed_methods, reason = "a failed run is repeated by its seed")]
-        let given = std::env::var(SEED).ok();
-        let seed = match given {
-            Some(text) => text.parse().with_context(|| format!("{SEED} is a number"))?,
-            None => u64::from_le_bytes(random()),
-        };
-        eprintln!("the log is changed by {SEED}={seed}");
-        Ok(Self(seed))
-    }
-
-    /// A number below `end`: splitmix64 (Steele, Lea, Flood 2014).
-    pub(super) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
-
 /// The log that is attacked, its key, and what the auditor has.
 struct Target {
     conn: PgConnection,

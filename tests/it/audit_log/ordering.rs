@@ -3,41 +3,49 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aegis_tests::callers::Caller;
 use aegis_tests::eventually::{eventually, until};
 use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection, Row, raw_sql};
 use tokio::task::JoinSet;
 
 use super::stored::{StoredLog, log_keys};
 use super::{WITHIN, is_sequencing, sequencer_and_other, settled};
 
-/// Callers at work at the same time, half of them at each replica.
+/// Callers at work at the same time, half of them at each of two replicas.
 const CALLERS: usize = 16;
+/// Pause of a caller while its replica is away.
+const AWAY: Duration = Duration::from_millis(20);
 /// How often whoever sequences is killed.
 const KILLS: usize = 5;
 /// Entries that come between two kills.
 const BETWEEN: i64 = 100;
 
 /// Callers that ask bare questions until they are told to end, and remember the decisions they were told of.
-struct Load {
+pub(super) struct Load {
     end: Arc<AtomicBool>,
     callers: JoinSet<Result<Vec<String>>>,
 }
 
 impl Load {
-    fn start(stack: &Stack) -> Result<Self> {
+    pub(super) fn start(stack: &Stack, callers: usize) -> Result<Self> {
         let end = Arc::new(AtomicBool::new(false));
+        let numbers = 0..callers;
         let mut callers = JoinSet::new();
-        for number in 0..CALLERS {
+        for number in numbers {
             let replica = &stack.control_planes()[number % stack.control_planes().len()];
             let (caller, end) = (stack.client()?.at(replica.url()), end.clone());
             callers.spawn(async move {
                 let mut told = Vec::new();
                 while !end.load(Ordering::Relaxed) {
-                    told.extend(asked(&caller).await);
+                    match asked(&caller).await {
+                        Some(decision) => told.push(decision),
+                        None => tokio::time::sleep(AWAY).await,
+                    }
                 }
                 Ok(told)
             });
@@ -46,7 +54,7 @@ impl Load {
     }
 
     /// The decisions that somebody was told of.
-    async fn end(self) -> Result<BTreeSet<String>> {
+    pub(super) async fn end(self) -> Result<BTreeSet<String>> {
         self.end.store(true, Ordering::Relaxed);
         let told = self.callers.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
         Ok(told.into_iter().flatten().collect())
@@ -69,17 +77,18 @@ async fn two_replicas() -> Result<Stack> {
     Ok(stack)
 }
 
-fn size(log: &StoredLog) -> i64 {
-    log.checkpoints.last().map_or(0, |(size, ..)| *size)
-}
-
-async fn until_grown(stack: &Stack, by: i64) -> Result<()> {
-    let before = size(&StoredLog::of(stack).await?);
-    until("the log growing", WITHIN, async || Ok(size(&StoredLog::of(stack).await?) >= before + by)).await
+pub(super) async fn until_grown(stack: &Stack, by: i64) -> Result<()> {
+    let mut conn = PgConnection::connect(&stack.control_plane_database().superuser_url).await?;
+    let mut size = async || -> Result<i64> {
+        let row = raw_sql("select size from audit.sequencer").fetch_one(&mut conn).await?;
+        Ok(row.try_get(0)?)
+    };
+    let before = size().await?;
+    until("the log growing", WITHIN, async || Ok(size().await? >= before + by)).await
 }
 
 /// Every decision that was told is in the log once, and nothing in it is there twice.
-fn expect_all(log: &StoredLog, told: &BTreeSet<String>) -> Result<()> {
+pub(super) fn expect_all(log: &StoredLog, told: &BTreeSet<String>) -> Result<()> {
     let recorded = log.said("decision.made", "decisionId")?;
     ensure!(told.len() > 1, "nobody was answered");
     for decision in told {
@@ -93,7 +102,7 @@ fn expect_all(log: &StoredLog, told: &BTreeSet<String>) -> Result<()> {
 async fn killing_whoever_sequences_loses_doubles_and_reorders_nothing() -> Result<()> {
     let stack = two_replicas().await?;
     let keys = log_keys(&stack).await?;
-    let load = Load::start(&stack)?;
+    let load = Load::start(&stack, CALLERS)?;
     for _ in 0..KILLS {
         until_grown(&stack, BETWEEN).await?;
         let (sequencer, other) = sequencer_and_other(&stack).await?;
@@ -115,7 +124,7 @@ async fn killing_whoever_sequences_loses_doubles_and_reorders_nothing() -> Resul
 async fn a_frozen_sequencer_is_replaced_and_adds_nothing_when_it_wakes() -> Result<()> {
     let stack = two_replicas().await?;
     let keys = log_keys(&stack).await?;
-    let load = Load::start(&stack)?;
+    let load = Load::start(&stack, CALLERS)?;
     until_grown(&stack, BETWEEN).await?;
     let (frozen, other) = sequencer_and_other(&stack).await?;
     frozen.stop()?;
