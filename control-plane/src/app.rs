@@ -10,9 +10,11 @@ use anyhow::Context;
 use tracing::{info, warn};
 
 use crate::client::executor::ExecutorClient;
+use crate::client::mirrors::MirrorClient;
 use crate::client::webhooks::{AddressRules, WebhookClient};
 use crate::engine::dispatch::{self, Dispatcher};
 use crate::engine::follow::{self, Follower};
+use crate::engine::mirrors::{self, Publisher};
 use crate::engine::safeguards as measuring;
 use crate::engine::sequencer::{self, Sequencer};
 use crate::engine::webhooks::{self as telling, Courier};
@@ -112,6 +114,14 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         exports: Turns::default(),
         shutdown: shutdown.clone(),
     };
+    let publisher = Publisher {
+        store: store.clone(),
+        client: MirrorClient::new()?,
+        mirrors: settings.mirrors,
+        period: settings.mirror_period,
+        metrics: counters.clone(),
+    };
+    let publishing = tokio::spawn(mirrors::run(publisher, shutdown.clone()));
     let telling = tokio::spawn(telling::run(courier, shutdown.clone()));
     let dispatching = tokio::spawn(dispatch::run(dispatcher, shutdown.clone()));
     let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, origin, shutdown.clone()));
@@ -125,6 +135,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     telling.await.context("telling webhooks failed")?;
     measuring.await.context("comparing clocks failed")?;
     following.abort();
+    publishing.abort();
     retaining.await.context("retention failed")?;
     // Last, so that what the others recorded still gets its place; the rest gets it from another replica.
     sequencing.abort();

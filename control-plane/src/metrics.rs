@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use aegis_contract::action::{ActionState, ActionType};
 use aegis_policy::Effect;
 use aegis_runtime::metrics::Metrics;
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -32,6 +33,7 @@ pub struct ControlPlaneMetrics {
     audit_log_entries: Gauge,
     audit_log_sequencing: Gauge,
     audit_log_forked: Gauge,
+    audit_log_published_timestamp_seconds: Family<MirrorLabels, Gauge<f64, AtomicU64>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +55,11 @@ struct EffectLabels {
 struct PolicyLabels {
     policy: String,
     mode: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MirrorLabels {
+    mirror: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -110,6 +117,7 @@ impl ControlPlaneMetrics {
             audit_log_entries,
             audit_log_sequencing,
             audit_log_forked,
+            audit_log_published_timestamp_seconds,
         } = self;
         metrics.register(
             "signature_refusals",
@@ -178,6 +186,11 @@ impl ControlPlaneMetrics {
             "audit_log_forked",
             "1 once an executor was found to hold a head that the log never had: nothing is changed any more",
             audit_log_forked.clone(),
+        );
+        metrics.register(
+            "audit_log_published_timestamp_seconds",
+            "When a mirror last took the newest checkpoint (Unix time)",
+            audit_log_published_timestamp_seconds.clone(),
         );
     }
 
@@ -257,6 +270,12 @@ impl ControlPlaneMetrics {
     /// The audit log has two histories.
     pub fn set_log_forked(&self) {
         self.audit_log_forked.set(1);
+    }
+
+    /// A mirror has taken the newest checkpoint.
+    pub fn set_published(&self, mirror: String, at: Timestamp) {
+        let labels = MirrorLabels { mirror };
+        self.audit_log_published_timestamp_seconds.get_or_create(&labels).set(at.as_duration().as_secs_f64());
     }
 
     /// How many actions are open now, by state; states that are not listed have none.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use aegis_contract::order::ORDER_LIFETIME_SECONDS_MAX;
 use aegis_evidence::SignerKey;
@@ -10,12 +11,15 @@ use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
+use crate::client::mirrors::Mirror;
 use crate::seal::Keyring;
 use crate::service::policies::activation::ActivationRules;
 
 /// Fewest bytes of `JWT_SECRET`: the output of its MAC.
 const JWT_SECRET_BYTES_MIN: usize = 32;
 const ORDER_LIFETIME_SECONDS: u32 = 30;
+const MIRROR_SECONDS: u64 = 60;
+const MIRROR_SECONDS_MAX: u64 = 86_400;
 const AUDIT_LOG_ORIGIN: &str = "aegis.local/audit";
 
 /// Settings of `serve`.
@@ -49,6 +53,11 @@ pub struct ServeSettings {
     /// Default false. `POLICY_REPLAY_DAYS`: over how many days an activation must name a replay of what
     /// will be active. Default 0: none is asked for.
     pub activation_rules: ActivationRules,
+    /// `CHECKPOINT_MIRRORS`: where the newest checkpoint is kept besides, separated by commas: `file:/PATH`,
+    /// or a URL. Default: nowhere.
+    pub mirrors: Vec<Mirror>,
+    /// `CHECKPOINT_MIRROR_SECONDS`: how often it is brought there, 1 to 86400. Default 60.
+    pub mirror_period: Duration,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
 }
@@ -84,6 +93,8 @@ impl ServeSettings {
             four_eyes: source.or("POLICY_FOUR_EYES", false),
             replay: SignedDuration::from_hours(24 * i64::from(source.or("POLICY_REPLAY_DAYS", 0_u16))),
         };
+        let mirrors = mirrors(&mut source);
+        let mirror_period = mirror_period(&mut source);
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let settings = (|| {
             Some(Self {
@@ -98,6 +109,8 @@ impl ServeSettings {
                 order_lifetime: order_lifetime?,
                 dangerous_allow_private_webhooks,
                 activation_rules,
+                mirrors: mirrors?,
+                mirror_period: mirror_period?,
                 log_level,
             })
         })();
@@ -207,6 +220,28 @@ fn order_lifetime(source: &mut Source) -> Option<SignedDuration> {
     }
 }
 
+fn mirrors(source: &mut Source) -> Option<Vec<Mirror>> {
+    const NAME: &str = "CHECKPOINT_MIRRORS";
+    let texts = source.list(NAME);
+    let read = texts.iter().enumerate().map(|(place, text)| {
+        // The text itself may hold a secret.
+        let mirror = text.parse();
+        mirror.map_err(|error: String| source.problem(NAME, format!("number {}: {error}", place + 1))).ok()
+    });
+    read.collect::<Vec<_>>().into_iter().collect()
+}
+
+fn mirror_period(source: &mut Source) -> Option<Duration> {
+    const NAME: &str = "CHECKPOINT_MIRROR_SECONDS";
+    let seconds: u64 = source.or(NAME, MIRROR_SECONDS);
+    if (1..=MIRROR_SECONDS_MAX).contains(&seconds) {
+        Some(Duration::from_secs(seconds))
+    } else {
+        source.problem(NAME, format!("must be 1 to {MIRROR_SECONDS_MAX}, not {seconds}"));
+        None
+    }
+}
+
 fn default_authorities(address: SocketAddr) -> Vec<String> {
     let mut authorities = vec![address.to_string()];
     if address.ip().is_loopback() {
@@ -250,13 +285,21 @@ mod tests {
             ("JWT_SECRET", "short-secret"),
             ("ORDER_LIFETIME_SECONDS", "61"),
             ("DATABASE_CAPACITY_BYTES", "0"),
+            ("CHECKPOINT_MIRRORS", "file:/tmp, ftp://hunter2"),
+            ("CHECKPOINT_MIRROR_SECONDS", "0"),
         ])
         .err()
         .unwrap()
         .to_string();
-        for name in
-            ["DATABASE_URL", "MASTER_KEY", "JWT_SECRET", "ORDER_LIFETIME_SECONDS", "DATABASE_CAPACITY_BYTES"]
-        {
+        for name in [
+            "DATABASE_URL",
+            "MASTER_KEY",
+            "JWT_SECRET",
+            "ORDER_LIFETIME_SECONDS",
+            "DATABASE_CAPACITY_BYTES",
+            "CHECKPOINT_MIRRORS number 2",
+            "CHECKPOINT_MIRROR_SECONDS",
+        ] {
             assert!(error.contains(name), "{error}");
         }
         for secret in ["hunter2", "c2hvcnQ=", "short-secret"] {

@@ -29,11 +29,13 @@ pub enum Manner {
 /// What came in one request.
 #[derive(Clone, Debug)]
 pub struct Notification {
+    /// Method and path, as in `POST /notifications`.
+    pub request: String,
     /// All headers.
     pub headers: HeaderMap,
     /// The body as it came.
     pub text: String,
-    /// The body as JSON.
+    /// The body as JSON; null when it is not.
     pub body: Value,
 }
 
@@ -125,8 +127,9 @@ impl Shared {
     async fn take(&self, request: Request<Incoming>) -> Result<Response<Empty<Bytes>>> {
         let (head, body) = request.into_parts();
         let text = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
-        let body = serde_json::from_str(&text)?;
-        self.received().push(Notification { headers: head.headers, text, body });
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        let request = format!("{} {}", head.method, head.uri);
+        self.received().push(Notification { request, headers: head.headers, text, body });
         let mut manner = self.manner.subscribe();
         let manner = manner.wait_for(|manner| !matches!(manner, Manner::Silence)).await?.clone();
         let response = match manner {

@@ -7,6 +7,7 @@ mod chance;
 mod exports;
 mod forks;
 mod kills;
+mod mirrors;
 mod ordering;
 mod proofs;
 mod queries;

@@ -1,5 +1,6 @@
 //! The services and receivers this one calls.
 
 pub mod executor;
+pub mod mirrors;
 mod report;
 pub mod webhooks;

@@ -3,6 +3,7 @@
 
 pub mod dispatch;
 pub mod follow;
+pub mod mirrors;
 pub mod safeguards;
 pub mod sequencer;
 pub mod webhooks;
