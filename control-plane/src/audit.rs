@@ -91,6 +91,8 @@ pub enum Kind {
     ActionEnded,
     /// The log has another name from here on: its history and the one that executors held were not the same.
     LogRenewed,
+    /// The oldest entries have left the database, after they were proven to be kept elsewhere.
+    LogEntriesDetached,
     /// Somebody read the log: the first of its reader, filter and minute.
     AuditRead,
     /// Somebody took entries away with what proves them.
@@ -109,7 +111,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -144,6 +146,7 @@ impl Kind {
         Self::ActionCloseRequested,
         Self::ActionEnded,
         Self::LogRenewed,
+        Self::LogEntriesDetached,
         Self::AuditRead,
         Self::AuditExported,
         Self::WebhookStored,
@@ -190,6 +193,7 @@ impl Kind {
             Self::ActionCloseRequested => "action.close-requested",
             Self::ActionEnded => "action.ended",
             Self::LogRenewed => "log.renewed",
+            Self::LogEntriesDetached => "log.entries-detached",
             Self::AuditRead => "audit.read",
             Self::AuditExported => "audit.exported",
             Self::WebhookStored => "webhook.stored",

@@ -161,6 +161,18 @@ pub fn read_database_owner(mut source: Source) -> Result<PgConnectOptions, Setti
     source.finish(database)
 }
 
+/// `DATABASE_OWNER_URL`, and what signs the audit log's checkpoints.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn read_detaching(mut source: Source) -> Result<(PgConnectOptions, SignerKey), SettingsError> {
+    let owner = database(&mut source, "DATABASE_OWNER_URL");
+    let master_key = source.secret("MASTER_KEY");
+    let keyring = keyring(&mut source, master_key.as_ref());
+    let log_key = log_key(&mut source, keyring.as_ref());
+    source.finish(owner.zip(log_key))
+}
+
 fn database(source: &mut Source, name: &str) -> Option<PgConnectOptions> {
     let url = source.secret(name)?;
     match url.expose_secret().parse() {

@@ -11,6 +11,7 @@ mod mirrors;
 mod ordering;
 mod proofs;
 mod queries;
+mod retention;
 mod stored;
 mod tampering;
 mod turns;

@@ -1,9 +1,11 @@
 //! The binary's commands. Those besides `serve` change the database directly and are the only way
 //! to add people, clients and clusters: no route does.
 
+mod bundle;
+
 use std::path::{Path, PathBuf};
 
-use aegis_evidence::VerifierKey;
+use aegis_evidence::{LogKeys, VerifierKey};
 use aegis_runtime::settings::Source;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -54,6 +56,14 @@ enum What {
         /// The name that it gets.
         #[arg(long)]
         to: String,
+    },
+    /// Take the oldest full partition of the audit log out of the database, as its owner (DATABASE_OWNER_URL), after
+    /// verifying a bundle of its entries (`aegisctl audit export --first … --end …`). Prints the table that holds them
+    /// now; drop it when the bundle is safe. What something still rests on stays, and so does every proof.
+    DetachEntries {
+        /// The bundle.
+        #[arg(long)]
+        bundle: PathBuf,
     },
 }
 
@@ -192,6 +202,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         What::Cluster(command) => run_cluster(source, command).await?,
         What::LogKey => print_log_key(settings::read_log_key(source)?.verifier(), None),
         What::RenewLog { from, to } => renew_log(source, &from, &to).await?,
+        What::DetachEntries { bundle } => detach_entries(source, &bundle).await?,
     };
     println!("{}", serde_json::to_string_pretty(&printed)?);
     Ok(())
@@ -206,6 +217,13 @@ async fn renew_log(source: Source, from: &str, to: &str) -> anyhow::Result<Value
         renewed => renewed?,
     };
     Ok(print_log_key(new.verifier(), Some(checkpoint)))
+}
+
+async fn detach_entries(source: Source, path: &Path) -> anyhow::Result<Value> {
+    let (owner, key) = settings::read_detaching(source)?;
+    let keys = LogKeys::new(vec![key.verifier().clone()])?;
+    let (report, digest) = bundle::verify(path, keys)?;
+    Ok(serde_json::to_value(log::detach(&Store::new(owner), &report, digest).await?)?)
 }
 
 fn print_log_key(key: &VerifierKey, checkpoint: Option<String>) -> Value {

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use super::Services;
 use super::entries::Filter;
+use super::log::begins_at;
 use super::proofs::{asked_growth, newest};
 use crate::audit::{self, Kind, Record};
 use crate::error::Error;
@@ -202,8 +203,9 @@ impl Export {
                 (size, note.ok_or(Error::NotFound { what: "checkpoint" })?)
             }
         };
-        let (first, end) = (wanted.first.unwrap_or(0), wanted.end.unwrap_or(size));
-        require_range(first, end, size)?;
+        let begin = begins_at(conn).await?;
+        let (first, end) = (wanted.first.unwrap_or(begin), wanted.end.unwrap_or(size));
+        require_range(begin, first, end, size)?;
         let mut manifest = Manifest {
             format: FORMAT.to_owned(),
             checkpoint,
@@ -328,8 +330,16 @@ fn content(wanted: &Wanted, first: u64, end: u64) -> Content {
     Content::Selection { filter: filter.into_iter().map(|(name, value)| (name, text(value))).collect() }
 }
 
-fn require_range(first: u64, end: u64, size: u64) -> Result<(), Error> {
+fn require_range(begin: u64, first: u64, end: u64, size: u64) -> Result<(), Error> {
     let refuse = |name, message| Err(Error::Parameter { name, message });
+    if first < begin {
+        return refuse(
+            "first",
+            format!(
+                "entries before {begin} were detached; find them in the bundles that `log.entries-detached` names"
+            ),
+        );
+    }
     if end > size {
         return refuse("end", format!("the log under this checkpoint has {size} entries"));
     }

@@ -3,6 +3,7 @@
 //! Two replicas never add to it at once: the turn is a lock of one session, and each turn has a number that the
 //! database compares in the transaction of every batch. So a replica that lost its turn unnoticed adds nothing.
 
+mod detaching;
 mod renewal;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::store::intents::{self, Newest};
 use crate::store::log::{self, Batch};
 use crate::store::{ANSWER_WITHIN, Store, entries, within};
 
+pub use detaching::{Detached, begins_at, detach};
 pub use renewal::renew;
 
 /// Most entries of a batch: stored well within the time of one statement.

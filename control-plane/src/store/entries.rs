@@ -139,6 +139,15 @@ pub async fn list(
     Ok(rows.into_iter().map(|row| StoredEntry { id: EntryId(row.id), body: row.body }).collect())
 }
 
+/// The bytes of the newest entry of a kind.
+pub async fn newest_of_kind(conn: &mut PgConnection, kind: &str) -> Result<Option<Vec<u8>>, Error> {
+    let body = sqlx::query_scalar!(
+        r#"select body as "body!" from audit.recorded where kind = $1 order by id desc limit 1"#,
+        kind
+    );
+    Ok(body.fetch_optional(conn).await?)
+}
+
 /// An entry in its place, and what it is filed under.
 #[derive(Clone, Debug)]
 pub struct Filed {

@@ -187,6 +187,36 @@ fn is_gapless(starts: &[i16], lengths: &[i32]) -> bool {
     })
 }
 
+/// Where the oldest partition begins and ends; none while it is the one that is being filled. Only the owner may ask.
+pub async fn oldest_partition(conn: &mut PgConnection) -> Result<Option<(u64, u64)>, Error> {
+    let begins =
+        sqlx::query_scalar!(r#"select audit.partitions() as "first!" limit 2"#).fetch_all(conn).await?;
+    Ok(match *begins {
+        [first, next] => Some((first.cast_unsigned(), next.cast_unsigned())),
+        _ => None,
+    })
+}
+
+/// A partition that is a table of its own now.
+#[derive(Clone, Debug)]
+pub struct DetachedPartition {
+    /// The table's name.
+    pub table: String,
+    /// Entries that stay, because something rests on them.
+    pub kept: i64,
+}
+
+/// Takes the partition that begins at `first` out of the log's table. Only the owner may.
+pub async fn detach_partition(conn: &mut PgConnection, first: u64) -> Result<DetachedPartition, Error> {
+    Ok(sqlx::query_as!(
+        DetachedPartition,
+        r#"select name as "table!", kept as "kept!" from audit.detach_partition($1)"#,
+        first.cast_signed()
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
 /// Notes that a cluster's executor holds a head that the log `origin` never had.
 pub async fn insert_fork(
     conn: &mut PgConnection,

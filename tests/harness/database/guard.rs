@@ -34,11 +34,12 @@ const GUARDED: [(&str, &str); 23] = [
 ];
 
 /// Tables that hold no state of their own, and why.
-const EXEMPT: [(&str, &str); 13] = [
+const EXEMPT: [(&str, &str); 14] = [
     ("_sqlx_migrations", "what the owner migrated"),
     ("audit.checkpoints", "the log itself"),
     ("audit.entries", "the log itself"),
     ("audit.forks", "what an executor holds: the log cannot speak for itself then"),
+    ("audit.kept", "the log itself"),
     ("audit.outcomes", "filled by the entry of the outcome"),
     ("audit.pending", "the log itself"),
     ("audit.sequencer", "the log itself"),

@@ -106,6 +106,16 @@ impl Part {
 
     /// Runs another command of the same binary with the same settings; returns what it printed.
     pub async fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<String> {
-        self.settings.clone().args(args).output().await
+        self.command_with([], args).await
+    }
+
+    /// The same with more settings.
+    pub async fn command_with<A: AsRef<OsStr>>(
+        &self,
+        settings: impl IntoIterator<Item = (&'static str, String)>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<String> {
+        let launch = self.settings.clone().args(args);
+        settings.into_iter().fold(launch, |launch, (name, value)| launch.env(name, value)).output().await
     }
 }

@@ -56,6 +56,15 @@ impl Auditor {
         self.breaks_off(file, &launch).await
     }
 
+    /// The same, where the server does not begin: what is said of it.
+    pub(super) async fn refused_export(&self, file: &str, args: &[&str]) -> Result<String> {
+        let launch = self.launch(&["export", "--out", file])?.args(args);
+        let launch = launch.env("AEGIS_URL", &self.url).env("AEGIS_TOKEN", &self.token);
+        let output = launch.output_with("").await?;
+        ensure!(!output.status.success() && !self.at(file).exists(), "it was not refused");
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     async fn breaks_off(&self, file: &str, launch: &Launch) -> Result<String> {
         eventually("an export that breaks off", WITHIN, async || {
             let output = launch.output_with("").await?;
