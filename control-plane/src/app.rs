@@ -52,7 +52,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let store = Store::serving(settings.database.clone());
     let safeguards = Safeguards::new(settings.database_capacity_bytes, counters.clone());
     check_database(&store, &settings).await?;
-    let origin = settings.log_key.verifier().name().to_owned();
+    let origin = settings.log_origin;
     measuring::measure(&store, &safeguards, &origin)
         .await
         .context("cannot compare the clock with the database's")?;
@@ -79,8 +79,12 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         safeguards: safeguards.clone(),
         metrics: counters.clone(),
     };
-    let sequencer =
-        Sequencer { store: store.clone(), key: settings.log_key.clone(), metrics: counters.clone() };
+    let sequencer = Sequencer {
+        store: store.clone(),
+        keyring: settings.keyring.clone(),
+        origin: origin.clone(),
+        metrics: counters.clone(),
+    };
     let sequencing = tokio::spawn(sequencer::run(sequencer));
     let (recorder, questions) = recorder();
     let recording = tokio::spawn(recorder::run(store.clone(), policies.clone(), questions));
@@ -96,7 +100,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let services = Services {
         store: store.clone(),
         keyring: settings.keyring.clone(),
-        log_key: settings.log_key.clone(),
+        log_origin: origin.clone(),
         keys,
         policies,
         recorder,

@@ -91,6 +91,10 @@ pub enum Kind {
     ActionEnded,
     /// The log has another name from here on: its history and the one that executors held were not the same.
     LogRenewed,
+    /// Another key signs the log's checkpoints too.
+    LogKeyAdded,
+    /// A key signs the log's checkpoints no more.
+    LogKeyRetired,
     /// The oldest entries have left the database, after they were proven to be kept elsewhere.
     LogEntriesDetached,
     /// Somebody read the log: the first of its reader, filter and minute.
@@ -111,7 +115,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -146,6 +150,8 @@ impl Kind {
         Self::ActionCloseRequested,
         Self::ActionEnded,
         Self::LogRenewed,
+        Self::LogKeyAdded,
+        Self::LogKeyRetired,
         Self::LogEntriesDetached,
         Self::AuditRead,
         Self::AuditExported,
@@ -193,6 +199,8 @@ impl Kind {
             Self::ActionCloseRequested => "action.close-requested",
             Self::ActionEnded => "action.ended",
             Self::LogRenewed => "log.renewed",
+            Self::LogKeyAdded => "log.key-added",
+            Self::LogKeyRetired => "log.key-retired",
             Self::LogEntriesDetached => "log.entries-detached",
             Self::AuditRead => "audit.read",
             Self::AuditExported => "audit.exported",

@@ -30,6 +30,8 @@ pub enum Purpose {
     OrderKey,
     /// What a webhook's deliveries are signed with.
     WebhookSecret,
+    /// The seed of a key of the audit log.
+    LogKey,
     /// The leaf of an intent's entry: no secret, but nobody else can write one.
     IntentLeaf,
 }
@@ -40,6 +42,7 @@ impl Purpose {
             Self::ClientKey => b"client-key",
             Self::OrderKey => b"order-key",
             Self::WebhookSecret => b"webhook-secret",
+            Self::LogKey => b"log-key",
             Self::IntentLeaf => b"intent-leaf",
         }
     }
@@ -114,7 +117,7 @@ impl Keyring {
         SharedSecret::from_bytes(&self.open(purpose, sealed)?).map_err(Error::internal)
     }
 
-    /// The key that signs the checkpoints of the log `origin`.
+    /// The first key that signs the checkpoints of the log `origin`.
     ///
     /// # Errors
     /// When the log cannot be called so.

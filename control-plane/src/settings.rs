@@ -5,7 +5,6 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use aegis_contract::order::ORDER_LIFETIME_SECONDS_MAX;
-use aegis_evidence::SignerKey;
 use aegis_runtime::settings::{SettingsError, Source};
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
@@ -36,9 +35,8 @@ pub struct ServeSettings {
     /// The keys derived from it.
     pub keyring: Keyring,
     /// `AUDIT_LOG_ORIGIN`: what the audit log is called in its checkpoints, best a name of yours without
-    /// scheme, such as `example.com/aegis`; it cannot change later. Default `aegis.local/audit`. Here it
-    /// names the key that signs them.
-    pub log_key: SignerKey,
+    /// scheme, such as `example.com/aegis`; it cannot change later. Default `aegis.local/audit`.
+    pub log_origin: String,
     /// `JWT_SECRET`: at least 32 bytes; what access tokens are signed with.
     pub jwt_secret: SecretString,
     /// `PUBLIC_AUTHORITIES`: host and port as callers name them, separated by commas. Default: the
@@ -81,7 +79,7 @@ impl ServeSettings {
         let database_capacity_bytes = source.optional("DATABASE_CAPACITY_BYTES");
         let master_key = source.secret("MASTER_KEY");
         let keyring = keyring(&mut source, master_key.as_ref());
-        let log_key = log_key(&mut source, keyring.as_ref());
+        let log_origin = log_origin(&mut source, keyring.as_ref());
         let jwt_secret = jwt_secret(&mut source, master_key.as_ref());
         let public_authorities = match source.list("PUBLIC_AUTHORITIES") {
             listed if listed.is_empty() => default_authorities(listen_address),
@@ -103,7 +101,7 @@ impl ServeSettings {
                 database_capacity_bytes,
                 master_key: master_key?,
                 keyring: keyring?,
-                log_key: log_key?,
+                log_origin: log_origin?,
                 jwt_secret: jwt_secret?,
                 public_authorities,
                 order_lifetime: order_lifetime?,
@@ -141,15 +139,46 @@ pub fn read_database(mut source: Source) -> Result<PgConnectOptions, SettingsErr
     source.finish(database)
 }
 
-/// What signs the audit log's checkpoints, from `MASTER_KEY` and `AUDIT_LOG_ORIGIN`.
+/// Settings of the commands about the audit log and its keys.
+pub struct LogSettings {
+    /// The database, as the role that the command needs.
+    pub database: PgConnectOptions,
+    /// `MASTER_KEY`: standard base64 of 32 bytes.
+    pub keyring: Keyring,
+    /// `AUDIT_LOG_ORIGIN`: what the log is called.
+    pub origin: String,
+}
+
+impl LogSettings {
+    /// Reads and checks all of them; `database_name` is `DATABASE_URL` or `DATABASE_OWNER_URL`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn read(mut source: Source, database_name: &str) -> Result<Self, SettingsError> {
+        let database = database(&mut source, database_name);
+        let master_key = source.secret("MASTER_KEY");
+        let keyring = keyring(&mut source, master_key.as_ref());
+        let origin = log_origin(&mut source, keyring.as_ref());
+        let settings = (|| Some(Self { database: database?, keyring: keyring?, origin: origin? }))();
+        source.finish(settings)
+    }
+}
+
+/// What [`LogSettings`] has, as far as the log's first key needs it: `DATABASE_URL` may be absent.
 ///
 /// # Errors
-/// When one of them is missing or unusable.
-pub fn read_log_key(mut source: Source) -> Result<SignerKey, SettingsError> {
+/// Everything that is wrong, at once.
+pub fn read_log_key(
+    mut source: Source,
+) -> Result<(Option<PgConnectOptions>, Keyring, String), SettingsError> {
+    let database = match source.optional_secret("DATABASE_URL") {
+        None => None,
+        Some(_) => database(&mut source, "DATABASE_URL"),
+    };
     let master_key = source.secret("MASTER_KEY");
     let keyring = keyring(&mut source, master_key.as_ref());
-    let log_key = log_key(&mut source, keyring.as_ref());
-    source.finish(log_key)
+    let origin = log_origin(&mut source, keyring.as_ref());
+    source.finish((|| Some((database, keyring?, origin?)))())
 }
 
 /// `DATABASE_OWNER_URL`: Postgres, as the owner of the database; only for migrations.
@@ -159,18 +188,6 @@ pub fn read_log_key(mut source: Source) -> Result<SignerKey, SettingsError> {
 pub fn read_database_owner(mut source: Source) -> Result<PgConnectOptions, SettingsError> {
     let database = database(&mut source, "DATABASE_OWNER_URL");
     source.finish(database)
-}
-
-/// `DATABASE_OWNER_URL`, and what signs the audit log's checkpoints.
-///
-/// # Errors
-/// Everything that is wrong, at once.
-pub fn read_detaching(mut source: Source) -> Result<(PgConnectOptions, SignerKey), SettingsError> {
-    let owner = database(&mut source, "DATABASE_OWNER_URL");
-    let master_key = source.secret("MASTER_KEY");
-    let keyring = keyring(&mut source, master_key.as_ref());
-    let log_key = log_key(&mut source, keyring.as_ref());
-    source.finish(owner.zip(log_key))
 }
 
 fn database(source: &mut Source, name: &str) -> Option<PgConnectOptions> {
@@ -195,10 +212,10 @@ fn keyring(source: &mut Source, master_key: Option<&SecretString>) -> Option<Key
     }
 }
 
-fn log_key(source: &mut Source, keyring: Option<&Keyring>) -> Option<SignerKey> {
+fn log_origin(source: &mut Source, keyring: Option<&Keyring>) -> Option<String> {
     let origin = source.or("AUDIT_LOG_ORIGIN", AUDIT_LOG_ORIGIN.to_owned());
     match keyring?.log_key(&origin) {
-        Ok(key) => Some(key),
+        Ok(_) => Some(origin),
         Err(error) => {
             source.problem("AUDIT_LOG_ORIGIN", error);
             None

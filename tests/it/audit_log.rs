@@ -6,6 +6,7 @@ mod campaign;
 mod chance;
 mod exports;
 mod forks;
+mod keys;
 mod kills;
 mod mirrors;
 mod ordering;

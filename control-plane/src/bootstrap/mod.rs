@@ -5,7 +5,7 @@ mod bundle;
 
 use std::path::{Path, PathBuf};
 
-use aegis_evidence::{LogKeys, VerifierKey};
+use aegis_evidence::VerifierKey;
 use aegis_runtime::settings::Source;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::service::clients::{self, CreatedKey};
 use crate::service::clusters::{self, NewCluster};
-use crate::service::{log, passwords, users};
-use crate::settings::{self, CommandSettings, ServeSettings};
+use crate::service::log::{self, LogSigners};
+use crate::service::{passwords, users};
+use crate::settings::{self, CommandSettings, LogSettings, ServeSettings};
 use crate::store::{self, Store};
 use crate::{app, http};
 
@@ -45,8 +46,17 @@ enum What {
     /// Register clusters and change them.
     #[command(subcommand)]
     Cluster(Cluster),
-    /// Print the public key of the audit log, for those who verify it to compare.
+    /// Print the newest public key of the audit log, for those who verify it to compare; without DATABASE_URL its first.
     LogKey,
+    /// Sign the audit log's checkpoints by a new key too, which the newest one vouches for; prints it. Give it to
+    /// executors (LOG_KEYS) and auditors, then retire the other.
+    AddLogKey,
+    /// Let a key sign the audit log's checkpoints no more.
+    RetireLogKey {
+        /// Its fingerprint, as in `aegisctl audit keys`.
+        #[arg(long)]
+        fingerprint: String,
+    },
     /// Go on under another name with an audit log that was put back or rewritten, while no control plane runs. Prints
     /// key and checkpoint, which executors are to be told; control planes are told the name (AUDIT_LOG_ORIGIN).
     RenewLog {
@@ -200,7 +210,9 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         What::User(command) => run_user(source, command).await?,
         What::Client(command) => run_client(source, command).await?,
         What::Cluster(command) => run_cluster(source, command).await?,
-        What::LogKey => print_log_key(settings::read_log_key(source)?.verifier(), None),
+        What::LogKey => log_key(source).await?,
+        What::AddLogKey => add_log_key(source).await?,
+        What::RetireLogKey { fingerprint } => retire_log_key(source, &fingerprint).await?,
         What::RenewLog { from, to } => renew_log(source, &from, &to).await?,
         What::DetachEntries { bundle } => detach_entries(source, &bundle).await?,
     };
@@ -210,9 +222,9 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 
 async fn renew_log(source: Source, from: &str, to: &str) -> anyhow::Result<Value> {
     let CommandSettings { database, keyring } = CommandSettings::read(source)?;
-    let old = keyring.log_key(from).context("--from cannot be the name of a log")?;
+    keyring.log_key(from).context("--from cannot be the name of a log")?;
     let new = keyring.log_key(to).context("--to cannot be the name of a log")?;
-    let checkpoint = match log::renew(&Store::new(database), &old, &new).await {
+    let checkpoint = match log::renew(&Store::new(database), &keyring, from, to).await {
         Err(Error::Busy) => anyhow::bail!("a control plane runs; stop them all first"),
         renewed => renewed?,
     };
@@ -220,10 +232,32 @@ async fn renew_log(source: Source, from: &str, to: &str) -> anyhow::Result<Value
 }
 
 async fn detach_entries(source: Source, path: &Path) -> anyhow::Result<Value> {
-    let (owner, key) = settings::read_detaching(source)?;
-    let keys = LogKeys::new(vec![key.verifier().clone()])?;
-    let (report, digest) = bundle::verify(path, keys)?;
-    Ok(serde_json::to_value(log::detach(&Store::new(owner), &report, digest).await?)?)
+    let LogSettings { database, keyring, origin } = LogSettings::read(source, "DATABASE_OWNER_URL")?;
+    let owner = Store::new(database);
+    let signers = LogSigners::load(&mut *owner.acquire().await?, &keyring, &origin).await?;
+    let (report, digest) = bundle::verify(path, signers.log_keys()?)?;
+    Ok(serde_json::to_value(log::detach(&owner, &report, digest).await?)?)
+}
+
+async fn log_key(source: Source) -> anyhow::Result<Value> {
+    let (database, keyring, origin) = settings::read_log_key(source)?;
+    let Some(database) = database else {
+        return Ok(print_log_key(keyring.log_key(&origin)?.verifier(), None));
+    };
+    let mut conn = Store::new(database).connect().await?;
+    let signers = LogSigners::load(&mut conn, &keyring, &origin).await?;
+    Ok(print_log_key(signers.newest().verifier(), None))
+}
+
+async fn add_log_key(source: Source) -> anyhow::Result<Value> {
+    let LogSettings { database, keyring, origin } = LogSettings::read(source, "DATABASE_URL")?;
+    Ok(print_log_key(&log::add_key(&Store::new(database), &keyring, &origin).await?, None))
+}
+
+async fn retire_log_key(source: Source, fingerprint: &str) -> anyhow::Result<Value> {
+    let LogSettings { database, keyring, origin } = LogSettings::read(source, "DATABASE_URL")?;
+    let retired = log::retire_key(&Store::new(database), &keyring, &origin, fingerprint).await?;
+    Ok(print_log_key(&retired, None))
 }
 
 fn print_log_key(key: &VerifierKey, checkpoint: Option<String>) -> Value {

@@ -5,14 +5,14 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use aegis_contract::ids::EntryId;
-use aegis_evidence::SignerKey;
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::error::Error;
 use crate::metrics::ControlPlaneMetrics;
-use crate::service::log::Log;
+use crate::seal::Keyring;
+use crate::service::log::{Log, LogSigners};
 use crate::store::{ANSWER_WITHIN, Store, committed, log, within};
 
 /// Pause between two batches, in which the next one gathers: each costs a flush of the disk and a signature.
@@ -37,8 +37,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 pub struct Sequencer {
     /// The database.
     pub store: Store,
-    /// Signs checkpoints.
-    pub key: SignerKey,
+    /// Opens the keys that sign checkpoints.
+    pub keyring: Keyring,
+    /// The log's name.
+    pub origin: String,
     /// What is counted.
     pub metrics: ControlPlaneMetrics,
 }
@@ -55,10 +57,14 @@ pub async fn run(sequencer: Sequencer) {
 
 /// Waits for the turn, and keeps it.
 async fn take_part(sequencer: &Sequencer) -> Result<Infallible, Error> {
-    let Sequencer { store, key, metrics } = sequencer;
+    let Sequencer { store, keyring, origin, metrics } = sequencer;
     let mut conn = within(ANSWER_WITHIN, store.connect()).await?;
     await_turn(&mut conn).await?;
-    let mut log = within(ANSWER_WITHIN, Log::begin(&mut conn, key)).await?;
+    let mut log = within(ANSWER_WITHIN, async {
+        let signers = LogSigners::load(&mut conn, keyring, origin).await?;
+        Log::begin(&mut conn, signers).await
+    })
+    .await?;
     info!(size = log.size(), "this process sequences the audit log");
     metrics.set_sequencing(true);
     let mut added_at = Instant::now();

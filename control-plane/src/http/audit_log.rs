@@ -22,6 +22,8 @@ pub(super) struct KeysBody {
     /// The log's name: the first line of its checkpoints.
     origin: String,
     keys: Vec<KeyBody>,
+    /// Notes by which one key vouches for the next, oldest first; also of keys that sign no more.
+    endorsements: Vec<String>,
 }
 
 /// One of them.
@@ -106,9 +108,12 @@ pub(super) struct ConsistencyQuery {
     ),
 )]
 pub(super) async fn keys(State(services): State<Shared>, call: Call) -> Result<Json<KeysBody>, Failure> {
-    let keys = proofs::keys(&services, &call.caller)?;
-    let origin = keys.first().map(|key| key.name().to_owned()).unwrap_or_default();
-    Ok(Json(KeysBody { origin, keys: keys.into_iter().map(KeyBody::of).collect() }))
+    let signers = proofs::keys(&services, &call.caller).await?;
+    Ok(Json(KeysBody {
+        origin: services.log_origin.clone(),
+        keys: signers.verifiers().iter().map(KeyBody::of).collect(),
+        endorsements: signers.endorsements().to_vec(),
+    }))
 }
 
 /// Get the newest checkpoint, a signed note (C2SP tlog-checkpoint).

@@ -7,8 +7,8 @@ mod lines;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_evidence::TILE_WIDTH;
 use aegis_evidence::bundle::{Content, End, FORMAT, Line, Manifest};
-use aegis_evidence::{TILE_WIDTH, VerifierKey};
 use futures_util::stream::{Stream, try_unfold};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::Services;
 use super::entries::Filter;
-use super::log::begins_at;
+use super::log::{LogSigners, begins_at};
 use super::proofs::{asked_growth, newest};
 use crate::audit::{self, Kind, Record};
 use crate::error::Error;
@@ -107,7 +107,8 @@ pub async fn begin(services: &Services, caller: &Caller, wanted: Wanted) -> Resu
     caller.require(Permission::ReadAudit)?;
     let (tx, export) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
-        let export = Export::new(&mut tx, services.log_key.verifier(), wanted).await?;
+        let signers = LogSigners::load(&mut tx, &services.keyring, &services.log_origin).await?;
+        let export = Export::new(&mut tx, &signers, wanted).await?;
         let record = Record {
             kind: Kind::AuditExported,
             principal: &caller.name,
@@ -192,7 +193,7 @@ impl Export {
     ///
     /// # Errors
     /// Those of [`begin`].
-    pub async fn new(conn: &mut PgConnection, key: &VerifierKey, wanted: Wanted) -> Result<Self, Error> {
+    pub async fn new(conn: &mut PgConnection, signers: &LogSigners, wanted: Wanted) -> Result<Self, Error> {
         let (size, checkpoint) = match wanted.checkpoint {
             None => {
                 let newest = newest(conn).await?;
@@ -209,8 +210,8 @@ impl Export {
         let mut manifest = Manifest {
             format: FORMAT.to_owned(),
             checkpoint,
-            keys: vec![key.to_string()],
-            endorsements: Vec::new(),
+            keys: signers.verifiers().iter().map(ToString::to_string).collect(),
+            endorsements: signers.endorsements().to_vec(),
             checkpoints: Vec::new(),
             consistency: Vec::new(),
             content: content(&wanted, first, end),

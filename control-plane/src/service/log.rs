@@ -5,14 +5,13 @@
 
 mod detaching;
 mod renewal;
+mod signers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aegis_contract::ids::{ActionId, EntryId};
-use aegis_evidence::{
-    Consistency, Evidence, Hash, Head, LogKeys, Plan, RightEdge, SignerKey, Tile, sign_checkpoint,
-};
+use aegis_evidence::{Consistency, Evidence, Hash, Head, Plan, RightEdge, Tile};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
@@ -26,6 +25,7 @@ use crate::store::{ANSWER_WITHIN, Store, entries, within};
 
 pub use detaching::{Detached, begins_at, detach};
 pub use renewal::renew;
+pub use signers::{LogSigners, add_key, retire_key};
 
 /// Most entries of a batch: stored well within the time of one statement.
 const BATCH_MAX: u16 = 1024;
@@ -44,8 +44,8 @@ const LOOK_AT_ALL_EVERY: Duration = Duration::from_secs(10);
 
 /// The log as its sequencer knows it. What it knows is stored, or nothing was.
 #[derive(Debug)]
-pub struct Log<'k> {
-    key: &'k SignerKey,
+pub struct Log {
+    signers: LogSigners,
     epoch: i64,
     edge: RightEdge,
     horizon: Horizon,
@@ -87,21 +87,20 @@ pub struct Integrated {
     pub is_full: bool,
 }
 
-impl<'k> Log<'k> {
+impl Log {
     /// Begins a turn, for the session that has the lock.
     ///
     /// # Errors
     /// `StateNotInLog` when the stored hashes are not those of the newest checkpoint, or that is not signed
-    /// by `key`: nothing may be added to such a log.
-    pub async fn begin(conn: &mut PgConnection, key: &'k SignerKey) -> Result<Self, Error> {
+    /// by one of `signers`: nothing may be added to such a log.
+    pub async fn begin(conn: &mut PgConnection, signers: LogSigners) -> Result<Self, Error> {
         let (epoch, size) = log::begin_epoch(conn).await?;
         let edge = read_edge(conn, size).await?;
         let checkpoint = log::newest_checkpoint(conn).await?;
         let signed = match checkpoint {
             None => Some(Head::EMPTY),
             Some(checkpoint) => {
-                let keys = LogKeys::new(vec![key.verifier().clone()]).map_err(Error::internal)?;
-                let opened = keys.open(checkpoint.note.as_bytes());
+                let opened = signers.log_keys()?.open(checkpoint.note.as_bytes());
                 opened
                     .inspect_err(|error| tracing::error!(%error, "the newest checkpoint is not believed"))
                     .ok()
@@ -109,7 +108,7 @@ impl<'k> Log<'k> {
             }
         };
         if signed == Some(edge.head()) {
-            return Ok(Self { key, epoch, edge, horizon: Horizon::NOTHING_SEEN });
+            return Ok(Self { signers, epoch, edge, horizon: Horizon::NOTHING_SEEN });
         }
         tracing::error!(size, "the audit log is not as its newest checkpoint has it: nothing is added to it");
         Err(Error::StateNotInLog { what: "the audit log".to_owned() })
@@ -131,7 +130,7 @@ impl<'k> Log<'k> {
             let leaves: Vec<Hash> = waiting.iter().map(|entry| entry.leaf).collect();
             let mut edge = self.edge.clone();
             let growth = edge.append_batch(&leaves);
-            let checkpoint = sign_checkpoint(&edge.head(), &[self.key]).map_err(Error::internal)?;
+            let checkpoint = self.signers.sign(&edge.head())?;
             let batch = Batch {
                 epoch: self.epoch,
                 first,

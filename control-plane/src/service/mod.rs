@@ -31,7 +31,6 @@ pub mod users;
 pub mod webhooks;
 
 use aegis_contract::problem::FieldError;
-use aegis_evidence::SignerKey;
 use aegis_policy::Problem;
 use aegis_runtime::shutdown::Shutdown;
 use sqlx::PgConnection;
@@ -61,8 +60,8 @@ pub struct Services {
     pub store: Store,
     /// The keys derived from the master key.
     pub keyring: Keyring,
-    /// What signs the audit log's checkpoints.
-    pub log_key: SignerKey,
+    /// What the audit log is called.
+    pub log_origin: String,
     /// The keys that requests are signed with.
     pub keys: Keys,
     /// The policies that decide.

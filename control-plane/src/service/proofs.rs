@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use aegis_contract::ids::EntryId;
-use aegis_evidence::{Consistency, Evidence, Hash, Plan, PlanError, Tile, VerifierKey};
+use aegis_evidence::{Consistency, Evidence, Hash, Plan, PlanError, Tile};
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
 use super::Services;
-use super::log::{prove_entry, prove_growth};
+use super::log::{LogSigners, prove_entry, prove_growth};
 use crate::error::Error;
 use crate::permission::Permission;
 use crate::principal::Caller;
@@ -25,9 +25,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// `Forbidden`.
-pub fn keys<'s>(services: &'s Services, caller: &Caller) -> Result<Vec<&'s VerifierKey>, Error> {
+pub async fn keys(services: &Services, caller: &Caller) -> Result<LogSigners, Error> {
     caller.require(Permission::ReadAudit)?;
-    Ok(vec![services.log_key.verifier()])
+    within(ANSWER_WITHIN, signers(services)).await
+}
+
+async fn signers(services: &Services) -> Result<LogSigners, Error> {
+    LogSigners::load(&mut *services.store.acquire().await?, &services.keyring, &services.log_origin).await
 }
 
 /// The newest checkpoint, a signed note.

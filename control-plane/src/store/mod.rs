@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod intents;
 pub mod limits;
 pub mod log;
+pub mod log_keys;
 pub mod nonces;
 pub mod policies;
 pub mod receipts;

@@ -7,7 +7,9 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 /// Tables whose changes are state, and which of their changes.
-const GUARDED: [(&str, &str); 23] = [
+const GUARDED: [(&str, &str); 25] = [
+    ("audit.log_keys", "insert or update or delete"),
+    ("audit.retired_log_keys", "insert or update or delete"),
     ("actions", "insert or update of state or delete"),
     ("approval_requests", "insert or delete"),
     ("approvals", "insert or delete"),

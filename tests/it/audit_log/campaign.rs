@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use aegis_control_plane::seal::Keyring;
 use aegis_control_plane::service::entries::Filter;
 use aegis_control_plane::service::export::{Export, Form, Wanted};
-use aegis_control_plane::service::log::Log;
+use aegis_control_plane::service::log::{Log, LogSigners};
 use aegis_evidence::bundle::{Fault, Report, Verifier};
 use aegis_evidence::{Head, LogKeys, SignerKey};
 use aegis_tests::stack::{Stack, StackOptions};
@@ -75,8 +75,9 @@ impl Target {
             remembered: Some(self.remembered.size),
         };
         let mut verifier = Verifier::new(self.keys.clone(), vec![self.remembered]);
-        let mut export =
-            Export::new(&mut self.conn, self.key.verifier(), wanted).await.map_err(Found::nothing)?;
+        let mut export = Export::new(&mut self.conn, &LogSigners::first(self.key.clone()), wanted)
+            .await
+            .map_err(Found::nothing)?;
         while let Some(piece) = export.piece(&mut self.conn).await.map_err(Found::nothing)? {
             if piece.is_empty() {
                 continue;
@@ -90,7 +91,7 @@ impl Target {
 
     /// Whether a sequencer would add to this log.
     async fn would_go_on(&mut self) -> bool {
-        Log::begin(&mut self.conn, &self.key).await.is_ok()
+        Log::begin(&mut self.conn, LogSigners::first(self.key.clone())).await.is_ok()
     }
 
     async fn run(&mut self, sql: &str) -> Result<(), sqlx::Error> {

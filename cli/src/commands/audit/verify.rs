@@ -6,7 +6,8 @@ mod live;
 
 use std::path::PathBuf;
 
-use aegis_evidence::{LogKeys, VerifierKey};
+use aegis_evidence::note::NoteError;
+use aegis_evidence::{EndorsementError, Head, LogKeys, VerifierKey};
 
 use crate::arguments::Options;
 use crate::commands::audit::remembered::Remembered;
@@ -40,18 +41,48 @@ pub(crate) async fn run(command: &Verify, options: &Options) -> Result<Verdict, 
     let keys = believed(command)?;
     let remembered = command.remember.as_deref().map(Remembered::read).transpose()?;
     let settings = Settings::resolve(options)?;
-    let answer = match remembered.as_ref().map(|remembered| remembered.head(&keys)).transpose() {
-        Err(error) => Answer::of_remembered(&error),
-        Ok(head) => match &command.file {
-            Some(file) => bundle::verify(file, keys, head.flatten())?,
-            None => live::verify(&settings.client()?, &keys, head.flatten()).await?,
-        },
+    let answer = match &command.file {
+        Some(file) => {
+            let endorsements = bundle::endorsements(file)?;
+            match judged(&keys, &endorsements, remembered.as_ref()) {
+                Err(answer) => answer,
+                Ok((_, head)) => bundle::verify(file, keys, head)?,
+            }
+        }
+        None => {
+            let client = settings.client()?;
+            let endorsements = live::endorsements(&client).await?;
+            match judged(&keys, &endorsements, remembered.as_ref()) {
+                Err(answer) => answer,
+                Ok((keys, head)) => live::verify(&client, &keys, head).await?,
+            }
+        }
     };
     if let (Some(remembered), Some(note)) = (&remembered, &answer.to_remember) {
         remembered.renew(note)?;
     }
     answer.write(settings.output)?;
     Ok(answer.verdict)
+}
+
+/// The keys that are believed by what one hands over to the next, and the head that is remembered: the newest key may
+/// have signed it alone.
+fn judged(
+    keys: &LogKeys,
+    endorsements: &[String],
+    remembered: Option<&Remembered>,
+) -> Result<(LogKeys, Option<Head>), Answer> {
+    let mut keys = keys.clone();
+    for endorsement in endorsements {
+        match keys.accept(endorsement.as_bytes()) {
+            // One by nobody known may be from before the keys that were given.
+            Ok(_) | Err(EndorsementError::Note(NoteError::KeyUnknown)) => {}
+            Err(error) => return Err(Answer::of_fault(&error.into())),
+        }
+    }
+    let head = remembered.map(|remembered| remembered.head(&keys)).transpose();
+    let head = head.map_err(|error| Answer::of_remembered(&error))?;
+    Ok((keys, head.flatten()))
 }
 
 fn believed(command: &Verify) -> Result<LogKeys, Failure> {

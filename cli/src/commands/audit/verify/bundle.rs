@@ -30,6 +30,18 @@ pub(super) fn verify(path: &Path, keys: LogKeys, remembered: Option<Head>) -> Re
     Ok(Answer::of_report(&report, open, checkpoint.filter(|_| is_newer)))
 }
 
+/// How the keys of the log handed over, as the manifest has it; none where there is no manifest.
+pub(super) fn endorsements(path: &Path) -> Result<Vec<String>, Failure> {
+    let cannot = |source| Failure::from(Cause::File { path: path.to_owned(), source });
+    let mut line = Vec::new();
+    let file = BufReader::new(File::open(path).map_err(cannot)?);
+    file.take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line).map_err(cannot)?;
+    Ok(match serde_json::from_slice(&line) {
+        Ok(Line::Manifest(manifest)) => manifest.endorsements,
+        _ => Vec::new(),
+    })
+}
+
 /// What came out of a file.
 struct Read {
     outcome: Result<Report, Fault>,

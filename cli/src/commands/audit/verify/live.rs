@@ -40,11 +40,19 @@ pub(super) async fn verify(
     }
 }
 
+/// How the keys of the log handed over, oldest first.
+pub(super) async fn endorsements(client: &Client) -> Result<Vec<String>, Failure> {
+    let mut keys = client.send(&client.api(Method::GET, &["audit", "log", "keys"])).await?.body;
+    serde_json::from_value(keys["endorsements"].take()).map_err(|error| not_understood(client, &error))
+}
+
 async fn consistency(client: &Client, from: u64, to: u64) -> Result<Consistency, Failure> {
     let call = client.api(Method::GET, &["audit", "log", "consistency"]);
     let call = call.query("from", &from.to_string()).query("to", &to.to_string());
     let proof = client.send(&call).await?.body;
-    serde_json::from_value(proof).map_err(|error| {
-        Cause::NotUnderstood { url: client.base().to_string(), status: 200, text: error.to_string() }.into()
-    })
+    serde_json::from_value(proof).map_err(|error| not_understood(client, &error))
+}
+
+fn not_understood(client: &Client, error: &serde_json::Error) -> Failure {
+    Cause::NotUnderstood { url: client.base().to_string(), status: 200, text: error.to_string() }.into()
 }
