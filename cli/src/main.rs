@@ -16,6 +16,7 @@ mod credentials;
 mod environment;
 mod exit;
 mod failure;
+mod markdown;
 mod output;
 mod progress;
 mod settings;

@@ -14,6 +14,7 @@ mod proofs;
 mod queries;
 mod retention;
 mod stored;
+mod stories;
 mod tampering;
 mod turns;
 

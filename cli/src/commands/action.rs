@@ -1,5 +1,7 @@
 //! `aegisctl action`: looks at, waits for, cancels and closes actions.
 
+mod story;
+
 use std::time::Duration;
 
 use aegis_contract::action::{ActionState, ActionType, ChangeError, UnknownState};
@@ -28,6 +30,17 @@ pub(crate) enum Action {
     Get {
         /// Id of the action
         id: String,
+    },
+    /// Tell everything that is recorded of one action, from who asked to what became of it
+    #[command(after_help = "Examples:\n  aegisctl action story 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90\n  \
+        aegisctl action story 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90 --report > ticket.md\n\n\
+        The number before each step is its place in the audit log.")]
+    Story {
+        /// Id of the action
+        id: String,
+        /// Print a page in Markdown, for a ticket
+        #[arg(long)]
+        report: bool,
     },
     /// Wait until an action is over; the exit code tells how it ended
     #[command(
@@ -140,6 +153,11 @@ pub(crate) async fn run(command: &Action, settings: &Settings<'_>) -> Result<Exi
             drop(progress);
             write_action(settings.output, &action)?;
             return Ok(Exit::of_state(watch::state(&action)?).unwrap_or(Exit::Done));
+        }
+        Action::Story { id, report } => {
+            let told = client.get(&["actions", id, "story"]).await?;
+            story::write(settings.output, *report, &told)?;
+            return Ok(Exit::Done);
         }
         Action::Get { id } => client.get(&["actions", id]).await?,
         Action::Cancel { id } => {

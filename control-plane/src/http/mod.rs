@@ -16,6 +16,7 @@ mod policies;
 mod policy_history;
 mod policy_tools;
 mod reviews;
+mod story;
 mod webhooks;
 
 use std::sync::Arc;
@@ -83,6 +84,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(actions::find))
         .routes(routes!(actions::cancel))
         .routes(routes!(actions::close))
+        .routes(routes!(story::tell))
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::approve))
         .routes(routes!(approvals::deny))

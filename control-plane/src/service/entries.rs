@@ -108,7 +108,12 @@ pub async fn find(services: &Services, caller: &Caller, id: EntryId) -> Result<V
     Ok(found)
 }
 
-async fn note_reading(conn: &mut PgConnection, caller: &Caller, filter: Value) -> Result<(), Error> {
+/// Notes that somebody read what `filter` names: the first of its reader, filter and minute.
+pub(super) async fn note_reading(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    filter: Value,
+) -> Result<(), Error> {
     let data = json!({ "filter": filter });
     let reading = format!("{} {}", caller.name, Digest::of(data.to_string().as_bytes()));
     if refusals::note(conn, Kind::AuditRead.as_str(), &reading, this_minute()).await? {

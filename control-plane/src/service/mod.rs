@@ -26,6 +26,7 @@ pub mod retention;
 pub mod reviews;
 pub mod safeguards;
 pub mod sign_in;
+pub mod story;
 pub mod tokens;
 pub mod users;
 pub mod webhooks;

@@ -21,6 +21,7 @@ pub mod policies;
 pub mod receipts;
 pub mod refusals;
 pub mod reviews;
+pub mod stories;
 pub mod users;
 pub mod webhooks;
 

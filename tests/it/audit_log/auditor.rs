@@ -41,6 +41,14 @@ impl Auditor {
             .args(args))
     }
 
+    /// Asks the server something by a command; what is printed.
+    pub(super) async fn ask(&self, output: &str, args: &[&str]) -> Result<String> {
+        let launch =
+            Launch::new(binary("aegisctl")?).folder(self.folder.path()).args(["-o", output]).args(args);
+        let launch = launch.env("AEGIS_URL", &self.url).env("AEGIS_TOKEN", &self.token);
+        eventually(&format!("{args:?}"), WITHIN, async || launch.output().await.map(Some)).await
+    }
+
     /// Takes entries away into a file; returns its lines.
     pub(super) async fn export(&self, file: &str, args: &[&str]) -> Result<Vec<Vec<u8>>> {
         let launch = self.launch(&["export", "--out", file])?.args(args);

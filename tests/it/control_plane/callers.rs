@@ -19,6 +19,7 @@ GET  /api/v1/whoami                          401 200 200 200 200 200
 GET  /api/v1/actions                         401 200 200 200 200 403
 POST /api/v1/actions                         401 400 400 403 400 403
 GET  /api/v1/actions/{id}                    401 404 404 404 404 403
+GET  /api/v1/actions/{id}/story              401 404 404 404 404 403
 POST /api/v1/actions/{id}/cancel             401 404 404 403 404 403
 POST /api/v1/actions/{id}/close              401 403 403 403 404 403
 GET  /api/v1/reviews                         401 403 200 200 200 200
