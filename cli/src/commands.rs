@@ -21,8 +21,8 @@ pub(crate) mod whoami;
 use std::process::ExitCode;
 
 use crate::arguments::{Arguments, Command};
-use crate::commands::audit::{Audit, verify};
-use crate::exit::{Exit, Verdict};
+use crate::commands::audit::{Audit, reconcile, verify};
+use crate::exit::{Exit, Reconciled, Verdict};
 use crate::failure::Failure;
 use crate::settings::Settings;
 
@@ -31,6 +31,10 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     if let Command::Audit(Audit::Verify(command)) = &arguments.command {
         let verdict = verify::run(command, &arguments.options).await;
         return verdict.unwrap_or_else(|failure| told(&failure, Verdict::NotVerified)).into();
+    }
+    if let Command::Audit(Audit::Reconcile(command)) = &arguments.command {
+        let end = reconcile::run(command, &arguments.options).await;
+        return end.unwrap_or_else(|failure| told(&failure, Reconciled::NotCompared)).into();
     }
     try_run(&arguments).await.unwrap_or_else(|failure| told(&failure, failure.exit())).into()
 }

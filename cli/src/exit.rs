@@ -171,6 +171,64 @@ impl From<Verdict> for ExitCode {
     }
 }
 
+/// What `audit reconcile` says: it has exit codes of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Reconciled {
+    /// Every write has its entry, and every action its write.
+    Whole = 0,
+    /// Nothing was compared.
+    NotCompared = 1,
+    /// A write without entry, or an action without write.
+    Unexplained = 2,
+    /// What could be compared fits, and something is missing.
+    Incomplete = 3,
+}
+
+impl Reconciled {
+    const ALL: [Self; 4] = [Self::Whole, Self::NotCompared, Self::Unexplained, Self::Incomplete];
+
+    /// The name in answers for programs.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "reconciled",
+            Self::NotCompared => "not-compared",
+            Self::Unexplained => "unexplained",
+            Self::Incomplete => "incomplete",
+        }
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Whole => "reconciled: every write has its entry, and every action its write",
+            Self::NotCompared => {
+                "nothing was compared: a file cannot be read, the bundle is not what it claims, no answer"
+            }
+            Self::Unexplained => {
+                "unexplained: a write without entry, or an action without write; or wrong arguments"
+            }
+            Self::Incomplete => {
+                "incomplete: what could be compared fits, and the answer says what is missing"
+            }
+        }
+    }
+
+    /// The table of codes for the command's help.
+    pub(crate) fn help() -> String {
+        let mut text = "Exit codes:\n".to_owned();
+        for end in Self::ALL {
+            writeln!(text, "  {}  {}", end as u8, end.meaning()).expect("writing to a string cannot fail");
+        }
+        text
+    }
+}
+
+impl From<Reconciled> for ExitCode {
+    fn from(end: Reconciled) -> Self {
+        Self::from(end as u8)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::StatusCode;

@@ -12,6 +12,8 @@ mod mirrors;
 mod ordering;
 mod proofs;
 mod queries;
+mod questions;
+mod reconciling;
 mod retention;
 mod stored;
 mod stories;

@@ -1,8 +1,13 @@
-//! `aegisctl audit`: searches the audit log, takes it away, and verifies it.
+//! `aegisctl audit`: searches the audit log, takes it away, verifies it, and answers auditors' questions by it.
 
+mod courses;
 mod export;
 mod meaning;
+mod past;
+pub(crate) mod reconcile;
 mod remembered;
+mod report;
+mod source;
 pub(crate) mod verify;
 
 use clap::Subcommand;
@@ -11,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::client::Call;
 use crate::commands::page::{PageOptions, parse_time, write_list};
-use crate::exit::{Exit, Verdict};
+use crate::exit::{Exit, Reconciled, Verdict};
 use crate::failure::Failure;
 use crate::output::{self, Column, column};
 use crate::settings::Settings;
@@ -55,6 +60,24 @@ pub(crate) enum Audit {
     #[command(after_help = format!("Examples:\n  aegisctl audit verify log.jsonl --keys log.keys --remember remembered\n  \
         aegisctl audit verify --live --keys log.keys --remember remembered\n\n{}", Verdict::help()))]
     Verify(Box<verify::Verify>),
+    /// Show which policies were active at a time, and who activated them
+    #[command(after_help = "Example:\n  aegisctl audit policies --at 2026-11-20T12:00:00Z")]
+    Policies(past::At),
+    /// Show who held which role at a time, or in a span of time, and who gave and took it
+    #[command(after_help = "Examples:\n  aegisctl audit roles --at 2026-11-20T12:00:00Z\n  \
+        aegisctl audit roles --from 90d -o jsonl")]
+    Roles(past::AtOrSpan),
+    /// Write a report of every change of a period: who asked, who agreed, what became of it
+    #[command(after_help = "Examples:\n  aegisctl audit report --from 7d > week.md\n  \
+        aegisctl audit report --from 2026-10-01T00:00:00Z --to 2027-01-01T00:00:00Z --format csv > quarter.csv\n\n\
+        Actions, and changes of policies, people, clients, clusters and webhooks. Texts from people are not in it.")]
+    Report(Box<report::Report>),
+    /// Hold the audit log of a cluster's API server against this one: every write by the executor's identity must
+    /// have its entry, and every action its write
+    #[command(after_help = format!("Examples:\n  aegisctl audit reconcile --kube-audit audit.log\n  \
+        aegisctl audit reconcile --kube-audit audit.log --bundle log.jsonl --keys log.keys --cluster prod-eu\n\n{}",
+        Reconciled::help()))]
+    Reconcile(Box<reconcile::Reconcile>),
 }
 
 /// Which entries.
@@ -123,7 +146,12 @@ pub(crate) async fn run(command: &Audit, settings: &Settings<'_>) -> Result<Exit
             output::write(&client.text(&call).await?)?;
         }
         Audit::Export(command) => export::run(command, &client, settings).await?,
-        Audit::Verify(_) => return Err(Failure::usage("audit verify has exit codes of its own")),
+        Audit::Policies(at) => past::policies(at, &client, settings).await?,
+        Audit::Roles(span) => past::roles(span, &client, settings).await?,
+        Audit::Report(command) => report::run(command, settings).await?,
+        Audit::Verify(_) | Audit::Reconcile(_) => {
+            return Err(Failure::usage("this command has exit codes of its own"));
+        }
     }
     Ok(Exit::Done)
 }

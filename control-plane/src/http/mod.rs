@@ -5,6 +5,7 @@ mod approvals;
 mod audit_entries;
 mod audit_export;
 mod audit_log;
+mod audit_past;
 mod auth;
 mod call;
 mod decisions;
@@ -103,6 +104,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(audit_entries::list))
         .routes(routes!(audit_entries::find))
         .routes(routes!(audit_export::export))
+        .routes(routes!(audit_past::policies))
+        .routes(routes!(audit_past::roles))
         .routes(routes!(audit_log::evidence))
         .routes(routes!(audit_log::keys))
         .routes(routes!(audit_log::checkpoint))

@@ -18,6 +18,7 @@ pub mod history;
 pub mod limits;
 pub mod log;
 pub mod passwords;
+pub mod past;
 pub mod policies;
 pub mod policy_set;
 pub mod proofs;

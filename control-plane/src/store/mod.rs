@@ -17,6 +17,7 @@ pub mod limits;
 pub mod log;
 pub mod log_keys;
 pub mod nonces;
+pub mod past;
 pub mod policies;
 pub mod receipts;
 pub mod refusals;

@@ -18,6 +18,7 @@ pub(super) struct Auditor {
     folder: tempfile::TempDir,
     pub(super) keys: LogKeys,
     url: String,
+    cluster: String,
     token: String,
 }
 
@@ -27,7 +28,8 @@ impl Auditor {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("keys"), format!("# from the operator\n{}\n", keys.keys()[0]))?;
         let token = stack.new_person_token("otto", &["auditor"]).await?;
-        Ok(Self { folder, keys, url: stack.control_plane(0).url().to_owned(), token })
+        let cluster = stack.cluster_name().to_owned();
+        Ok(Self { folder, keys, url: stack.control_plane(0).url().to_owned(), cluster, token })
     }
 
     pub(super) fn at(&self, name: &str) -> PathBuf {
@@ -47,6 +49,22 @@ impl Auditor {
             Launch::new(binary("aegisctl")?).folder(self.folder.path()).args(["-o", output]).args(args);
         let launch = launch.env("AEGIS_URL", &self.url).env("AEGIS_TOKEN", &self.token);
         eventually(&format!("{args:?}"), WITHIN, async || launch.output().await.map(Some)).await
+    }
+
+    /// Runs `audit` with arguments, whatever comes of it; all that is said.
+    pub(super) async fn said(&self, output: &str, args: &[&str]) -> Result<String> {
+        let launch = Launch::new(binary("aegisctl")?).folder(self.folder.path());
+        let launch = launch.args(["-o", output, "audit"]).args(args);
+        let launch = launch.env("AEGIS_URL", &self.url).env("AEGIS_TOKEN", &self.token);
+        let output = launch.output_with("").await?;
+        Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Holds a cluster's log against ours: the exit code, and what is said.
+    pub(super) async fn reconcile(&self, args: &[&str]) -> Result<(i32, Value)> {
+        let launch = self.launch(&["reconcile", "--cluster", &self.cluster])?.args(args);
+        let launch = launch.env("AEGIS_URL", &self.url).env("AEGIS_TOKEN", &self.token);
+        eventually("a comparison", WITHIN, async || said(&launch).await.map(Some)).await
     }
 
     /// Takes entries away into a file; returns its lines.

@@ -50,6 +50,8 @@ POST /api/v1/policies/{name}/release         401 403 403 403 404 403
 GET  /api/v1/audit/entries                   401 403 403 200 200 403
 GET  /api/v1/audit/entries/{id}              401 403 403 404 404 403
 GET  /api/v1/audit/export                    401 403 403 200 200 403
+GET  /api/v1/audit/policies                  401 403 403 200 200 403
+GET  /api/v1/audit/roles                     401 403 403 200 200 403
 GET  /api/v1/audit/entries/{id}/evidence     401 403 403 404 404 403
 GET  /api/v1/audit/log/keys                  401 403 403 200 200 403
 GET  /api/v1/audit/log/checkpoint            401 403 403 200 200 403

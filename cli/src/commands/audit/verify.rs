@@ -1,10 +1,10 @@
 //! `aegisctl audit verify`: what a bundle proves to somebody who has it and a public key, and trusts nobody.
 
 mod answer;
-mod bundle;
+pub(super) mod bundle;
 mod live;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aegis_evidence::note::NoteError;
 use aegis_evidence::{EndorsementError, Head, LogKeys, VerifierKey};
@@ -38,7 +38,7 @@ pub(crate) struct Verify {
 
 /// Runs the command.
 pub(crate) async fn run(command: &Verify, options: &Options) -> Result<Verdict, Failure> {
-    let keys = believed(command)?;
+    let keys = believed(&command.keys, command.keys_file.as_deref())?;
     let remembered = command.remember.as_deref().map(Remembered::read).transpose()?;
     let settings = Settings::resolve(options)?;
     let answer = match &command.file {
@@ -85,11 +85,12 @@ fn judged(
     Ok((keys, head.flatten()))
 }
 
-fn believed(command: &Verify) -> Result<LogKeys, Failure> {
-    let mut keys = command.keys.clone();
-    if let Some(path) = &command.keys_file {
+/// The keys that are believed: those given, and those of a file.
+pub(super) fn believed(given: &[VerifierKey], file: Option<&Path>) -> Result<LogKeys, Failure> {
+    let mut keys = given.to_vec();
+    if let Some(path) = file {
         let text = std::fs::read_to_string(path);
-        let text = text.map_err(|source| Cause::File { path: path.clone(), source })?;
+        let text = text.map_err(|source| Cause::File { path: path.to_owned(), source })?;
         for (line, key) in
             (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         {

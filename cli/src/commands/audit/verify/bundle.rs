@@ -13,10 +13,9 @@ use crate::failure::{Cause, Failure};
 
 /// What the bundle proves.
 pub(super) fn verify(path: &Path, keys: LogKeys, remembered: Option<Head>) -> Result<Answer, Failure> {
-    let cannot = |source| Failure::from(Cause::File { path: path.to_owned(), source });
-    let file = BufReader::new(File::open(path).map_err(cannot)?);
-    let read = read(file, Verifier::new(keys, remembered.into_iter().collect())).map_err(cannot)?;
-    let Read { outcome, meaning, checkpoint } = read;
+    let mut meaning = Meaning::default();
+    let verifier = Verifier::new(keys, remembered.into_iter().collect());
+    let Read { outcome, checkpoint } = read_file(path, verifier, |index, entry| meaning.take(index, entry))?;
     let report = match outcome {
         Err(fault) => return Ok(Answer::of_fault(&fault)),
         Ok(report) => report,
@@ -43,19 +42,35 @@ pub(super) fn endorsements(path: &Path) -> Result<Vec<String>, Failure> {
 }
 
 /// What came out of a file.
-struct Read {
-    outcome: Result<Report, Fault>,
-    meaning: Meaning,
+pub(crate) struct Read {
+    pub(crate) outcome: Result<Report, Fault>,
     /// The checkpoint of the manifest.
     checkpoint: Option<String>,
+}
+
+/// Reads a bundle, and hands over every entry once it is proven to be in the log.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn read_file(
+    path: &Path,
+    verifier: Verifier,
+    sink: impl FnMut(u64, &[u8]),
+) -> Result<Read, Failure> {
+    let cannot = |source| Failure::from(Cause::File { path: path.to_owned(), source });
+    let file = BufReader::new(File::open(path).map_err(cannot)?);
+    read(file, verifier, sink).map_err(cannot)
 }
 
 fn is_whole(report: &Report) -> bool {
     matches!(report.content, Content::Range { first: 0, end } if end == report.checkpoint.head.size)
 }
 
-fn read(mut file: impl BufRead, mut verifier: Verifier) -> io::Result<Read> {
-    let mut meaning = Meaning::default();
+fn read(
+    mut file: impl BufRead,
+    mut verifier: Verifier,
+    mut sink: impl FnMut(u64, &[u8]),
+) -> io::Result<Read> {
     let mut checkpoint = None;
     let mut line = Vec::new();
     loop {
@@ -68,13 +83,13 @@ fn read(mut file: impl BufRead, mut verifier: Verifier) -> io::Result<Read> {
             break;
         }
         match verifier.line(&line) {
-            Ok(Some(index)) => meaning.take(index, &line),
+            Ok(Some(index)) => sink(index, &line),
             Ok(None) if checkpoint.is_none() => checkpoint = manifest_checkpoint(&line),
             Ok(None) => {}
             Err(_) => break,
         }
     }
-    Ok(Read { outcome: verifier.finish(), meaning, checkpoint })
+    Ok(Read { outcome: verifier.finish(), checkpoint })
 }
 
 fn manifest_checkpoint(line: &[u8]) -> Option<String> {
