@@ -5,6 +5,7 @@ mod broken_exports;
 mod campaign;
 mod chance;
 mod exports;
+mod following;
 mod forks;
 mod keys;
 mod kills;

@@ -8,6 +8,7 @@ pub(crate) mod reconcile;
 mod remembered;
 mod report;
 mod source;
+mod tail;
 pub(crate) mod verify;
 
 use clap::Subcommand;
@@ -35,6 +36,11 @@ pub(crate) enum Audit {
         #[command(flatten)]
         page: PageOptions,
     },
+    /// Follow the log: entries in its order as they come, without those that tell of reading
+    #[command(after_help = "Examples:\n  aegisctl audit tail --kind action.ended\n  \
+        aegisctl audit tail --from 120000 -o jsonl\n\nA server that is away is waited for; nothing is left out or \
+        told twice.")]
+    Tail(tail::Tail),
     /// Show one entry as it was recorded
     #[command(after_help = "Example:\n  aegisctl audit show 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c91 -o json")]
     Show {
@@ -132,6 +138,7 @@ pub(crate) async fn run(command: &Audit, settings: &Settings<'_>) -> Result<Exit
             let call = || filter.add_to(client.api(Method::GET, &["audit", "entries"]));
             write_list(&client, settings.output, &COLUMNS, page, call).await?;
         }
+        Audit::Tail(command) => tail::run(command, &client, settings).await?,
         Audit::Show { id } => {
             let entry = client.get(&["audit", "entries", id]).await?;
             settings.output.document(&entry, &["id", "kind", "at", "principal", "actionId", "requestId"])?;

@@ -6,6 +6,7 @@ mod audit_entries;
 mod audit_export;
 mod audit_log;
 mod audit_past;
+mod audit_tail;
 mod auth;
 mod call;
 mod decisions;
@@ -106,6 +107,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(audit_export::export))
         .routes(routes!(audit_past::policies))
         .routes(routes!(audit_past::roles))
+        .routes(routes!(audit_tail::follow))
         .routes(routes!(audit_log::evidence))
         .routes(routes!(audit_log::keys))
         .routes(routes!(audit_log::checkpoint))

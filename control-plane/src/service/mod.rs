@@ -28,6 +28,7 @@ pub mod reviews;
 pub mod safeguards;
 pub mod sign_in;
 pub mod story;
+pub mod tail;
 pub mod tokens;
 pub mod users;
 pub mod webhooks;

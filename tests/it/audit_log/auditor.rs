@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aegis_evidence::LogKeys;
 use aegis_tests::eventually::eventually;
 use aegis_tests::paths::binary;
-use aegis_tests::process::Launch;
+use aegis_tests::process::{Launch, Process};
 use aegis_tests::stack::Stack;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -49,6 +49,15 @@ impl Auditor {
             Launch::new(binary("aegisctl")?).folder(self.folder.path()).args(["-o", output]).args(args);
         let launch = launch.env("AEGIS_URL", &self.url).env("AEGIS_TOKEN", &self.token);
         eventually(&format!("{args:?}"), WITHIN, async || launch.output().await.map(Some)).await
+    }
+
+    /// Follows the log into a file, until what is returned is dropped.
+    pub(super) fn follow(&self, file: &str, args: &[&str]) -> Result<Process> {
+        let followed = format!("exec \"$0\" -o jsonl audit tail \"$@\" > {file}");
+        let launch = Launch::new("sh").args(["-c", &followed]).arg(binary("aegisctl")?).args(args);
+        let launch = launch.folder(self.folder.path());
+        let launch = launch.env("AEGIS_URL", &self.url).env("AEGIS_TOKEN", &self.token);
+        Process::start("tail", launch, &self.at("tail.log"))
     }
 
     /// Runs `audit` with arguments, whatever comes of it; all that is said.

@@ -52,6 +52,7 @@ GET  /api/v1/audit/entries/{id}              401 403 403 404 404 403
 GET  /api/v1/audit/export                    401 403 403 200 200 403
 GET  /api/v1/audit/policies                  401 403 403 200 200 403
 GET  /api/v1/audit/roles                     401 403 403 200 200 403
+GET  /api/v1/audit/tail                      401 403 403 200 200 403
 GET  /api/v1/audit/entries/{id}/evidence     401 403 403 404 404 403
 GET  /api/v1/audit/log/keys                  401 403 403 200 200 403
 GET  /api/v1/audit/log/checkpoint            401 403 403 200 200 403
