@@ -245,6 +245,9 @@ impl Server {
         for (role, password) in &self.passwords {
             sql += &format!("create role {role} login password '{password}';");
         }
+        // Rights that it takes, and does not have by itself.
+        sql += "create role aegis_sequencer nologin; grant aegis_sequencer to aegis_control_plane; \
+            alter role aegis_control_plane noinherit;";
         self.run_as_superuser(sql).await
     }
 

@@ -34,8 +34,10 @@ pub async fn end_turn(conn: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Begins the turn: its number, and the size of the log. Earlier turns add nothing from here on.
+/// Begins the turn: its number, and the size of the log. Earlier turns add nothing from here on. The session may do
+/// nothing else afterwards.
 pub async fn begin_epoch(conn: &mut PgConnection) -> Result<(i64, u64), Error> {
+    sqlx::query!("set role aegis_sequencer").execute(&mut *conn).await?;
     let begun = sqlx::query!(r#"select epoch as "epoch!", size as "size!" from audit.begin_epoch()"#)
         .fetch_one(conn)
         .await?;

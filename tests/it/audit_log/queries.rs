@@ -101,13 +101,25 @@ async fn the_views_tell_in_sql_what_the_log_holds_and_auditors_may_do_nothing_el
     ] {
         assert!(execute(&url, statement.to_owned()).await.is_err(), "{statement}");
     }
-    for statement in
-        ["delete from audit.pending", "select * from audit.sequencer", "select * from audit.pending"]
-    {
+    let integrate = "select audit.integrate(1, 0, '{}', '{}', '{}', '{}', '{}', '{}', '')";
+    for statement in [
+        "delete from audit.pending",
+        "select * from audit.sequencer",
+        "select * from audit.pending",
+        "select audit.begin_epoch()",
+        integrate,
+        "set role aegis_sequencer; select * from decisions",
+        "set role aegis_sequencer; insert into audit.checkpoints (size, epoch, note) values (0, 0, '')",
+    ] {
         assert!(
             execute(&database.url, statement.to_owned()).await.is_err(),
             "{statement} as the application"
         );
     }
+    execute(
+        &database.url,
+        "begin; set role aegis_sequencer; select audit.begin_epoch(); rollback".to_owned(),
+    )
+    .await?;
     Ok(())
 }

@@ -170,6 +170,7 @@ async fn a_new_database_lets_in_its_two_roles_alone_and_only_the_owner_changes_i
     let password = other.superuser_url.split([':', '@']).nth(2).context("a password")?;
     Launch::new(checkout().join("compose/create-database.sh"))
         .env("ROLE", &role)
+        .env("TAKES", format!("{role}_taken"))
         .env("SECRETS", folder.path())
         .env("POSTGRES_USER", superuser.get_username())
         .env("PGHOST", superuser.get_host())
@@ -186,6 +187,9 @@ async fn a_new_database_lets_in_its_two_roles_alone_and_only_the_owner_changes_i
     let application = url(&role, "password", &role);
     execute(&owner, "create table t (id int)".to_owned()).await?;
     execute(&application, "select 1".to_owned()).await?;
+    let grant = format!("grant select on t to {role}_taken");
+    execute(&owner, grant).await?;
+    execute(&application, format!("set role {role}_taken; select * from t")).await?;
     for sql in ["create table u (id int)", "create schema s", "select * from t", "drop table t"] {
         assert!(execute(&application, sql.to_owned()).await.is_err(), "{sql}");
     }
