@@ -13,6 +13,7 @@ use crate::client::executor::ExecutorClient;
 use crate::client::mirrors::MirrorClient;
 use crate::client::webhooks::{AddressRules, WebhookClient};
 use crate::engine::dispatch::{self, Dispatcher};
+use crate::engine::filing;
 use crate::engine::follow::{self, Follower};
 use crate::engine::mirrors::{self, Publisher};
 use crate::engine::safeguards as measuring;
@@ -96,6 +97,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         safeguards: safeguards.clone(),
         origin: origin.clone(),
     };
+    let filing = tokio::spawn(filing::run(store.clone(), shutdown.clone()));
     let following = tokio::spawn(follow::run(follower, shutdown.clone()));
     let services = Services {
         store: store.clone(),
@@ -140,6 +142,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     measuring.await.context("comparing clocks failed")?;
     following.abort();
     publishing.abort();
+    // A block is filed as a whole or not at all.
+    filing.abort();
     retaining.await.context("retention failed")?;
     // Last, so that what the others recorded still gets its place; the rest gets it from another replica.
     sequencing.abort();

@@ -1,6 +1,8 @@
 //! The audit log's one way in: every entry is written by [`append`], in the transaction of the state
 //! it explains.
 
+pub mod facets;
+
 use aegis_contract::canonical;
 use aegis_contract::ids::{ActionId, EntryId};
 use aegis_contract::intent::{ENTRY_SCHEMA, Entry, INTENT_KIND};
@@ -242,7 +244,8 @@ pub struct Record<'a, T> {
     pub action_id: Option<ActionId>,
     /// The request that caused it.
     pub request_id: Option<&'a str>,
-    /// What is particular to the kind. Never free text from people: that goes through [`store_text`].
+    /// What is particular to the kind; of an entry that belongs to an action, also its `type` and `target`, by which
+    /// people look for it. Never free text from people: that goes through [`store_text`].
     pub data: T,
 }
 

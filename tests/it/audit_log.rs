@@ -16,6 +16,7 @@ mod queries;
 mod questions;
 mod reconciling;
 mod retention;
+mod search;
 mod stored;
 mod stories;
 mod tampering;

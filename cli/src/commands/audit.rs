@@ -28,11 +28,16 @@ pub(crate) enum Audit {
     /// Find entries
     #[command(
         after_help = "Examples:\n  aegisctl audit search --action-id 019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90\n  \
-        aegisctl audit search --kind decision.made --principal client:alert-bot --from 24h --all -o jsonl"
+        aegisctl audit search --kind decision.made --principal client:alert-bot --from 24h --all -o jsonl\n  \
+        aegisctl audit search --outcome failed --namespace shop\n\n\
+        All that is said must fit."
     )]
     Search {
         #[command(flatten)]
-        filter: EntryFilter,
+        filter: Box<EntryFilter>,
+        /// The oldest entries first
+        #[arg(long)]
+        oldest_first: bool,
         #[command(flatten)]
         page: PageOptions,
     },
@@ -89,15 +94,48 @@ pub(crate) enum Audit {
 /// Which entries.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EntryFilter {
-    /// Only entries of this action
-    #[arg(long, value_name = "ID")]
-    action_id: Option<String>,
     /// Only this kind, as in action.requested, decision.made, order.signed, receipt.received, action.ended
     #[arg(long)]
     kind: Option<String>,
     /// Only what this principal did, as in client:alert-bot
     #[arg(long)]
     principal: Option<String>,
+    /// Only what principals of this kind did: user, client, engine, executor, operator, anonymous
+    #[arg(long, value_name = "KIND")]
+    principal_kind: Option<String>,
+    /// Only what others did on behalf of this principal, such as the outcomes of its actions
+    #[arg(long, value_name = "PRINCIPAL")]
+    on_behalf_of: Option<String>,
+    /// Only what is about targets in this cluster, or about the cluster
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Only what is about targets in this namespace
+    #[arg(long, short = 'n')]
+    namespace: Option<String>,
+    /// Only what is about targets of this kind, as in Deployment
+    #[arg(long, value_name = "KIND")]
+    target_kind: Option<String>,
+    /// Only what is about targets of this name
+    #[arg(long, value_name = "NAME")]
+    target_name: Option<String>,
+    /// Only what is about actions of this type, as in restart
+    #[arg(long, value_name = "TYPE")]
+    action_type: Option<String>,
+    /// Only entries of this action
+    #[arg(long, value_name = "ID")]
+    action_id: Option<String>,
+    /// Only decisions with this answer: ALLOW or DENY
+    #[arg(long, value_name = "EFFECT")]
+    decision: Option<String>,
+    /// Only entries that took this decision, or rest on it
+    #[arg(long, value_name = "ID")]
+    decision_id: Option<String>,
+    /// Only decisions to which rules of this policy led, and changes to it
+    #[arg(long, value_name = "NAME")]
+    policy: Option<String>,
+    /// Only outcomes with this final state or code, as in failed or rollout-timeout
+    #[arg(long, value_name = "STATE")]
+    outcome: Option<String>,
     /// Only entries that this request caused
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
@@ -107,16 +145,31 @@ pub(crate) struct EntryFilter {
     /// Only before this time, in the same forms
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     to: Option<Timestamp>,
+    /// Only entries that hold this text, in capitals or not; every entry since --from is read for it
+    #[arg(long, requires = "from")]
+    text: Option<String>,
 }
 
 impl EntryFilter {
     fn add_to(&self, call: Call) -> Call {
-        call.query_some("actionId", self.action_id.as_ref())
-            .query_some("kind", self.kind.as_ref())
+        call.query_some("kind", self.kind.as_ref())
             .query_some("principal", self.principal.as_ref())
+            .query_some("principalKind", self.principal_kind.as_ref())
+            .query_some("onBehalfOf", self.on_behalf_of.as_ref())
+            .query_some("cluster", self.cluster.as_ref())
+            .query_some("namespace", self.namespace.as_ref())
+            .query_some("targetKind", self.target_kind.as_ref())
+            .query_some("targetName", self.target_name.as_ref())
+            .query_some("actionType", self.action_type.as_ref())
+            .query_some("actionId", self.action_id.as_ref())
+            .query_some("decision", self.decision.as_ref())
+            .query_some("decisionId", self.decision_id.as_ref())
+            .query_some("policy", self.policy.as_ref())
+            .query_some("outcome", self.outcome.as_ref())
             .query_some("requestId", self.request_id.as_ref())
             .query_some("from", self.from)
             .query_some("to", self.to)
+            .query_some("text", self.text.as_ref())
     }
 }
 
@@ -134,8 +187,10 @@ const KEY_COLUMNS: [Column; 2] = [column("fingerprint", "/fingerprint"), column(
 pub(crate) async fn run(command: &Audit, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let client = settings.client()?;
     match command {
-        Audit::Search { filter, page } => {
-            let call = || filter.add_to(client.api(Method::GET, &["audit", "entries"]));
+        Audit::Search { filter, oldest_first, page } => {
+            let order = oldest_first.then_some("oldest");
+            let call =
+                || filter.add_to(client.api(Method::GET, &["audit", "entries"])).query_some("order", order);
             write_list(&client, settings.output, &COLUMNS, page, call).await?;
         }
         Audit::Tail(command) => tail::run(command, &client, settings).await?,

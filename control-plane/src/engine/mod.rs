@@ -2,6 +2,7 @@
 //! what it takes on it leases through Postgres, so that replicas share the work and take over.
 
 pub mod dispatch;
+pub mod filing;
 pub mod follow;
 pub mod mirrors;
 pub mod safeguards;

@@ -1,20 +1,17 @@
 //! `/api/v1/audit/export`
 
-use aegis_contract::ids::ActionId;
 use aegis_contract::problem::Problem;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Shared;
-use super::audit_entries::read_kind;
+use super::audit_filter::FilterQuery;
 use super::call::Call;
 use super::error::Failure;
 use crate::error::Error;
-use crate::service::entries::Filter;
 use crate::service::export::{self, Form, Wanted};
 
 /// Says how many entries the log had under the checkpoint of an export, which is how to ask for the rest of it.
@@ -24,6 +21,9 @@ const CHECKPOINT_SIZE: &str = "aegis-checkpoint-size";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ExportQuery {
+    #[serde(flatten)]
+    #[param(ignore)]
+    filter: FilterQuery,
     /// `bundle`, with all that proves the entries; `jsonl`, the entries alone; or `csv`. `bundle` if absent.
     #[param(value_type = Option<String>)]
     format: Option<FormName>,
@@ -35,21 +35,6 @@ pub(super) struct ExportQuery {
     checkpoint: Option<u64>,
     /// Entries of the log under a checkpoint that was seen before: the bundle proves that the log has only grown.
     remembered: Option<u64>,
-    /// Entries of this action.
-    #[param(value_type = Option<uuid::Uuid>)]
-    action_id: Option<ActionId>,
-    /// Entries of this kind, such as `action.ended`.
-    kind: Option<String>,
-    /// Entries of this principal: `user:…`, `client:…`, `engine:…`, …
-    principal: Option<String>,
-    /// Entries caused by this request.
-    request_id: Option<String>,
-    /// Entries at or after this time.
-    #[param(value_type = Option<String>, format = DateTime)]
-    from: Option<Timestamp>,
-    /// Entries before this time.
-    #[param(value_type = Option<String>, format = DateTime)]
-    to: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -72,17 +57,9 @@ impl FormName {
 
 impl ExportQuery {
     fn wanted(self) -> Result<Wanted, Error> {
-        let filter = Filter {
-            action_id: self.action_id,
-            kind: read_kind(self.kind.as_deref())?,
-            principal: self.principal,
-            request_id: self.request_id,
-            from: self.from,
-            to: self.to,
-        };
         Ok(Wanted {
             form: self.format.unwrap_or(FormName::Bundle).form(),
-            filter,
+            filter: self.filter.read()?,
             first: self.first,
             end: self.end,
             checkpoint: self.checkpoint,
@@ -96,7 +73,8 @@ impl ExportQuery {
 /// Without a filter it is every entry, or every one from `first` to before `end`. The answer is streamed; where it
 /// breaks off, ask for the rest with `first` and the `checkpoint` that `aegis-checkpoint-size` named.
 #[utoipa::path(
-    get, path = "/api/v1/audit/export", operation_id = "exportAuditLog", tag = "audit", params(ExportQuery),
+    get, path = "/api/v1/audit/export", operation_id = "exportAuditLog", tag = "audit",
+    params(FilterQuery, ExportQuery),
     responses(
         (status = 200, description = "Lines of an evidence bundle, of entries, or of a table",
          headers(("aegis-checkpoint-size" = u64, description = "Entries of the log under the checkpoint used")),

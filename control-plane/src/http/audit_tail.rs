@@ -1,6 +1,5 @@
 //! `/api/v1/audit/tail`
 
-use aegis_contract::ids::ActionId;
 use aegis_contract::problem::Problem;
 use axum::Json;
 use axum::extract::State;
@@ -8,28 +7,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Shared;
-use super::audit_entries::{EntrySchema, read_kind};
+use super::audit_entries::EntrySchema;
+use super::audit_filter::FilterQuery;
 use super::call::Call;
 use super::error::Failure;
 use crate::error::Error;
-use crate::service::entries::Filter;
 use crate::service::tail::{self, Filed};
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TailQuery {
+    #[serde(flatten)]
+    #[param(ignore)]
+    filter: FilterQuery,
     /// The place to go on from: `next` of the answer before; only what comes from now on if absent.
     first: Option<u64>,
-    /// Entries of this action.
-    #[param(value_type = Option<uuid::Uuid>)]
-    action_id: Option<ActionId>,
-    /// Entries of this kind, such as `action.ended`.
-    kind: Option<String>,
-    /// Entries of this principal: `user:…`, `client:…`, `engine:…`, …
-    principal: Option<String>,
-    /// Entries caused by this request.
-    request_id: Option<String>,
 }
 
 /// A part of the log, in its order.
@@ -57,7 +50,7 @@ pub(super) struct PlacedBody {
 ///
 /// That somebody follows is an entry: one for each reader, filter and minute.
 #[utoipa::path(
-    get, path = "/api/v1/audit/tail", operation_id = "followAuditLog", tag = "audit", params(TailQuery),
+    get, path = "/api/v1/audit/tail", operation_id = "followAuditLog", tag = "audit", params(FilterQuery, TailQuery),
     responses(
         (status = 200, description = "The next part of the log; empty where nothing is new", body = PartBody),
         (status = "4XX", description = "Not answered", body = Problem, content_type = "application/problem+json"),
@@ -65,13 +58,7 @@ pub(super) struct PlacedBody {
 )]
 pub(super) async fn follow(State(services): State<Shared>, call: Call) -> Result<Json<PartBody>, Failure> {
     let query: TailQuery = call.query()?;
-    let filter = Filter {
-        action_id: query.action_id,
-        kind: read_kind(query.kind.as_deref())?,
-        principal: query.principal,
-        request_id: query.request_id,
-        ..Filter::default()
-    };
+    let filter = query.filter.read()?;
     let part = tail::follow(&services, &call.caller, &filter, query.first).await?;
     let placed = |filed: Filed| {
         let text = String::from_utf8(filed.body).map_err(Error::internal)?;

@@ -4,6 +4,7 @@ mod actions;
 mod approvals;
 mod audit_entries;
 mod audit_export;
+mod audit_filter;
 mod audit_log;
 mod audit_past;
 mod audit_tail;

@@ -59,6 +59,17 @@ pub(super) fn read_id_cursor(cursor: Option<&str>) -> Result<Option<Uuid>, Failu
     bytes.map(Some).ok_or_else(unusable)
 }
 
+/// A cursor that names a place.
+pub(super) fn place_cursor(place: u64) -> String {
+    URL_SAFE_NO_PAD.encode(place.to_be_bytes())
+}
+
+/// The place that a cursor names, if it names one.
+pub(super) fn read_place_cursor(cursor: &str) -> Option<u64> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    bytes.try_into().map(u64::from_be_bytes).ok().filter(|place| i64::try_from(*place).is_ok())
+}
+
 /// A cursor that names a name.
 pub(super) fn name_cursor(name: &str) -> String {
     URL_SAFE_NO_PAD.encode(name)
@@ -87,8 +98,12 @@ mod tests {
         assert_eq!(read_name_cursor(Some(&name_cursor("prod-heal"))).unwrap().as_deref(), Some("prod-heal"));
         for cursor in ["", "AA", "not a cursor", "AAAAAAAAAAAAAAAAAAAAAAAA"] {
             assert!(read_id_cursor(Some(cursor)).is_err(), "{cursor}");
+            assert_eq!(read_place_cursor(cursor), None, "{cursor}");
         }
         assert!(read_name_cursor(Some("AA")).is_err());
+        assert_eq!(read_place_cursor(&place_cursor(42)), Some(42));
+        assert_eq!(read_place_cursor(&place_cursor(u64::MAX)), None);
+        assert_eq!(read_place_cursor(&id_cursor(id)), None);
     }
 
     #[test]

@@ -117,12 +117,12 @@ async fn record_cancel(services: &Services, caller: &Caller, id: ActionId) -> Re
             caller.require(Permission::CancelActions)?;
         }
         match action.state {
-            from @ (ActionState::AwaitingApproval | ActionState::Queued) => {
+            ActionState::AwaitingApproval | ActionState::Queued => {
                 let outcome = Outcome::without_receipt(
                     OutcomeCode::Cancelled.as_str(),
                     "withdrawn before it was ordered; nothing was done",
                 );
-                end(&mut tx, caller, id, from, ActionState::Cancelled, &outcome).await?;
+                end(&mut tx, ending(caller, &action, ActionState::Cancelled, &outcome)).await?;
             }
             ActionState::Cancelled => {}
             state => return Err(Error::NotCancellable { state }),
@@ -151,7 +151,7 @@ pub async fn close(services: &Services, caller: &Caller, id: ActionId) -> Result
             return Err(Error::NotClosable { state: action.state });
         }
         if actions::insert_closure(&mut tx, id, &caller.name, clock::now()).await? {
-            record_closure(&mut tx, caller, id).await?;
+            record_closure(&mut tx, caller, &action).await?;
         }
         let action = actions::find(&mut tx, id).await?.ok_or_else(not_found)?;
         Ok((tx, action))
@@ -162,14 +162,20 @@ pub async fn close(services: &Services, caller: &Caller, id: ActionId) -> Result
     Ok(action)
 }
 
-async fn record_closure(conn: &mut PgConnection, caller: &Caller, id: ActionId) -> Result<(), Error> {
-    let people = actions::count_closures(conn, id).await?;
+async fn record_closure(conn: &mut PgConnection, caller: &Caller, action: &OpenAction) -> Result<(), Error> {
+    let people = actions::count_closures(conn, action.id).await?;
     let record = Record {
         kind: Kind::ActionCloseRequested,
         principal: &caller.name,
-        action_id: Some(id),
+        action_id: Some(action.id),
         request_id: Some(&caller.request_id),
-        data: json!({ "people": people, "needed": CLOSERS }),
+        data: json!({
+            "people": people,
+            "needed": CLOSERS,
+            "onBehalfOf": action.requested_by,
+            "type": action.change.action_type(),
+            "target": action.target,
+        }),
     };
     audit::append(conn, record).await?;
     if people >= CLOSERS {
@@ -177,32 +183,36 @@ async fn record_closure(conn: &mut PgConnection, caller: &Caller, id: ActionId) 
             OutcomeCode::Unresolved.as_str(),
             "closed by two people; whether the change was made is not known",
         );
-        end(conn, caller, id, ActionState::Unknown, ActionState::Failed, &outcome).await?;
+        end(conn, ending(caller, action, ActionState::Failed, &outcome)).await?;
     }
     Ok(())
 }
 
-async fn end(
-    conn: &mut PgConnection,
-    caller: &Caller,
-    action_id: ActionId,
-    from: ActionState,
+/// A locked action's end at the word of a caller.
+fn ending<'a>(
+    caller: &'a Caller,
+    action: &'a OpenAction,
     to: ActionState,
-    outcome: &Outcome,
-) -> Result<(), Error> {
-    let ending = Ending {
-        action_id,
-        from: &[from],
+    outcome: &'a Outcome,
+) -> Ending<'a> {
+    Ending {
+        action_id: action.id,
+        action_type: action.change.action_type(),
+        target: &action.target,
+        from: std::slice::from_ref(&action.state),
         to,
         principal: &caller.name,
-        on_behalf_of: None,
+        on_behalf_of: &action.requested_by,
         request_id: Some(&caller.request_id),
         outcome,
-    };
+    }
+}
+
+async fn end(conn: &mut PgConnection, ending: Ending<'_>) -> Result<(), Error> {
     if end_action(conn, ending).await? {
         Ok(())
     } else {
-        Err(Error::internal(anyhow::anyhow!("action {action_id} moved while it was locked")))
+        Err(Error::internal(anyhow::anyhow!("action {} moved while it was locked", ending.action_id)))
     }
 }
 

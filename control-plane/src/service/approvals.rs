@@ -101,10 +101,12 @@ pub async fn deny(
         );
         let ending = Ending {
             action_id: id,
+            action_type: asked.action.change.action_type(),
+            target: &asked.action.target,
             from: &[ActionState::AwaitingApproval],
             to: ActionState::Denied,
             principal: &caller.name,
-            on_behalf_of: None,
+            on_behalf_of: &asked.action.requested_by,
             request_id: Some(&caller.request_id),
             outcome: &outcome,
         };
@@ -182,7 +184,11 @@ impl Asked {
         reason: Option<&TextRef>,
     ) -> Result<(), Error> {
         let round = self.standing.proposal.round;
-        let mut more = Map::from_iter([("onBehalfOf".to_owned(), json!(self.action.requested_by))]);
+        let mut more = Map::from_iter([
+            ("onBehalfOf".to_owned(), json!(self.action.requested_by)),
+            ("type".to_owned(), json!(self.action.change.action_type())),
+            ("target".to_owned(), json!(self.action.target)),
+        ]);
         if let Some(reason) = reason {
             more.insert("reason".to_owned(), json!(reason));
         }

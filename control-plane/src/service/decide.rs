@@ -384,6 +384,8 @@ fn record<'a>(taken: &Taken<'a>) -> Record<'a, Value> {
         data: json!({
             "decisionId": taken.id,
             "decision": answer.effect,
+            "action": taken.question.action(),
+            "resource": taken.question.resource().to_string(),
             "rules": rules,
             "limitsWithoutRoom": without_room,
             "divergences": answer.divergences,

@@ -10,15 +10,17 @@ use std::time::Duration;
 use aegis_evidence::TILE_WIDTH;
 use aegis_evidence::bundle::{Content, End, FORMAT, Line, Manifest};
 use futures_util::stream::{Stream, try_unfold};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 
 use super::Services;
 use super::entries::Filter;
+use super::filing::first_lost;
 use super::log::{LogSigners, begins_at};
 use super::proofs::{asked_growth, newest};
+use crate::audit::facets::Field;
 use crate::audit::{self, Kind, Record};
 use crate::error::Error;
 use crate::permission::Permission;
@@ -109,12 +111,13 @@ pub async fn begin(services: &Services, caller: &Caller, wanted: Wanted) -> Resu
         let mut tx = services.store.begin().await?;
         let signers = LogSigners::load(&mut tx, &services.keyring, &services.log_origin).await?;
         let export = Export::new(&mut tx, &signers, wanted).await?;
+        let filter = export.wanted.filter.to_json(&services.keyring);
         let record = Record {
             kind: Kind::AuditExported,
             principal: &caller.name,
             action_id: None,
             request_id: Some(&caller.request_id),
-            data: export.description(),
+            data: export.description(&filter),
         };
         audit::append(&mut tx, record).await?;
         Ok((tx, export))
@@ -228,10 +231,10 @@ impl Export {
     }
 
     /// What the log says of it.
-    fn description(&self) -> Value {
+    fn description(&self, filter: &Map<String, Value>) -> Value {
         json!({
             "form": self.wanted.form.as_str(),
-            "filter": self.wanted.filter.to_json(),
+            "filter": filter,
             "first": self.next,
             "end": self.end,
             "checkpoint": self.size,
@@ -275,9 +278,15 @@ impl Export {
     async fn entries(&mut self, conn: &mut PgConnection) -> Result<Vec<u8>, Error> {
         let window_end = self.window_end();
         let filter = self.wanted.filter.to_stored();
-        let found = entries::page(conn, &filter, self.next, window_end, PIECE_BYTES_MAX).await?;
+        let mut found = entries::page(conn, &filter, self.next, window_end, PIECE_BYTES_MAX).await?;
         let bytes: usize = found.iter().map(|filed| filed.body.len()).sum();
         let is_cut = i64::try_from(bytes).is_ok_and(|bytes| bytes >= PIECE_BYTES_MAX);
+        let next = match found.last() {
+            Some(last) if is_cut => last.index + 1,
+            _ => window_end,
+        };
+        let misfiled = self.find_misfiled(conn, &found).await?;
+        found.retain(|filed| self.wanted.filter.fits(&filed.body));
         let piece = match (self.wanted.form, &self.manifest.content) {
             (Form::Jsonl, _) => lines::plain(&found),
             (Form::Csv, _) => lines::table(&found)?,
@@ -285,11 +294,8 @@ impl Export {
             (Form::Bundle, Content::Selection { .. }) => lines::singles(conn, &found, self.size).await?,
         };
         // Nothing is noted before all is read: a piece that failed is read again.
-        self.next = match found.last() {
-            Some(last) if is_cut => last.index + 1,
-            _ => window_end,
-        };
-        self.note_misfiled(&found);
+        self.next = next;
+        self.note_misfiled(misfiled);
         self.written += u64::try_from(found.len()).map_err(Error::internal)?;
         Ok(piece)
     }
@@ -299,20 +305,27 @@ impl Export {
         let width = u64::from(TILE_WIDTH);
         let end = match &self.manifest.content {
             Content::Range { .. } => (self.next / width + 1) * width,
-            Content::Selection { .. } if self.wanted.filter.action_id.is_some() => self.end,
+            Content::Selection { .. } if self.wanted.filter.value(Field::ActionId).is_some() => self.end,
             Content::Selection { .. } => self.next.saturating_add(WINDOW),
         };
         end.min(self.end)
     }
 
-    fn note_misfiled(&mut self, found: &[Filed]) {
+    /// The first entry that a search would not find under what its bytes say, unless one was found before.
+    async fn find_misfiled(&self, conn: &mut PgConnection, found: &[Filed]) -> Result<Option<u64>, Error> {
         if self.misfiled.is_some() {
-            return;
+            return Ok(None);
         }
-        self.misfiled =
+        let by_columns =
             found.iter().find(|filed| !lines::is_filed_as_it_says(filed)).map(|filed| filed.index);
-        if let Some(index) = self.misfiled {
+        let by_postings = first_lost(conn, found).await?;
+        Ok(by_columns.into_iter().chain(by_postings).min())
+    }
+
+    fn note_misfiled(&mut self, misfiled: Option<u64>) {
+        if let Some(index) = misfiled {
             tracing::error!(index, "an entry is filed under something else than it says");
+            self.misfiled = Some(index);
         }
     }
 }
@@ -321,7 +334,7 @@ fn content(wanted: &Wanted, first: u64, end: u64) -> Content {
     if wanted.filter.is_empty() {
         return Content::Range { first, end };
     }
-    let Value::Object(mut filter) = wanted.filter.to_json() else { return Content::Range { first, end } };
+    let mut filter = wanted.filter.description();
     filter.extend(
         [("first", wanted.first), ("end", wanted.end)]
             .into_iter()

@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod divergence;
 pub mod entries;
 pub mod export;
+pub mod filing;
 pub mod health;
 pub mod history;
 pub mod limits;

@@ -50,7 +50,12 @@ pub async fn ask(conn: &mut PgConnection, intent: NewIntent<'_>) -> Result<(), E
         principal: intent.principal,
         action_id: Some(intent.action_id),
         request_id: intent.request_id,
-        data: json!({ "decisionId": decision_id, "reviews": asked }),
+        data: json!({
+            "decisionId": decision_id,
+            "reviews": asked,
+            "type": intent.change.action_type(),
+            "target": intent.target,
+        }),
     };
     let entry_id = audit::append(conn, record).await?.id;
     for review in new {
@@ -116,7 +121,7 @@ pub async fn review(
         // Two people at once: the second finds nothing left.
         let action = dispatch::lock(&mut tx, id).await?.ok_or_else(not_found)?;
         let roles = roles_to_review(&mut tx, caller, &action).await?;
-        let reviewed = record(&mut tx, services, caller, id, roles, comment).await?;
+        let reviewed = record(&mut tx, services, caller, &action, roles, comment).await?;
         Ok((tx, reviewed))
     })
     .await?;
@@ -154,7 +159,7 @@ async fn record(
     conn: &mut PgConnection,
     services: &Services,
     caller: &Caller,
-    id: ActionId,
+    action: &OpenAction,
     roles: Vec<String>,
     comment: &str,
 ) -> Result<Reviewed, Error> {
@@ -163,12 +168,18 @@ async fn record(
     let record = Record {
         kind: Kind::ReviewDone,
         principal: &caller.name,
-        action_id: Some(id),
+        action_id: Some(action.id),
         request_id: Some(&caller.request_id),
-        data: json!({ "roles": roles, "comment": comment }),
+        data: json!({
+            "roles": roles,
+            "comment": comment,
+            "onBehalfOf": action.requested_by,
+            "type": action.change.action_type(),
+            "target": action.target,
+        }),
     };
     let entry_id = audit::append(conn, record).await?.id;
-    reviews::close(conn, id, &roles, &caller.name, at, entry_id).await?;
+    reviews::close(conn, action.id, &roles, &caller.name, at, entry_id).await?;
     Ok(Reviewed { roles, entry_id })
 }
 

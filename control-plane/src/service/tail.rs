@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use super::Services;
 use super::entries::{Filter, note_reading};
 use crate::audit::Kind;
+use crate::audit::facets::Field;
 use crate::error::Error;
 use crate::permission::Permission;
 use crate::principal::Caller;
@@ -42,14 +43,14 @@ pub async fn follow(
     first: Option<u64>,
 ) -> Result<Part, Error> {
     caller.require(Permission::ReadAudit)?;
-    if filter.kind == Some(Kind::AuditRead) {
+    if filter.value(Field::Kind) == Some(Kind::AuditRead.as_str()) {
         let message = "entries about reading are left out here; the search of entries finds them".to_owned();
         return Err(Error::Parameter { name: "kind", message });
     }
     let (tx, part) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         let part = read(&mut tx, filter, first).await?;
-        note_reading(&mut tx, caller, json!({ "tail": filter.to_json() })).await?;
+        note_reading(&mut tx, caller, json!({ "tail": filter.to_json(&services.keyring) })).await?;
         Ok((tx, part))
     })
     .await?;
@@ -72,6 +73,6 @@ async fn read(conn: &mut PgConnection, filter: &Filter, first: Option<u64>) -> R
         Some(last) if is_cut => last.index + 1,
         _ => end,
     };
-    found.retain(|filed| filed.kind != Kind::AuditRead.as_str());
+    found.retain(|filed| filed.kind != Kind::AuditRead.as_str() && filter.fits(&filed.body));
     Ok(Part { entries: found, next, size })
 }

@@ -82,13 +82,13 @@ pub async fn find_text(conn: &mut PgConnection, id: Uuid) -> Result<Option<Strin
     Ok(sqlx::query_scalar!("select body from audit.texts where id = $1", id).fetch_optional(conn).await?)
 }
 
-/// What to look for in the log.
+/// What to look for in the log, as far as columns say it.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Entries of this action.
     pub action_id: Option<ActionId>,
     /// Entries of this kind.
-    pub kind: Option<&'static str>,
+    pub kind: Option<String>,
     /// Entries of this principal.
     pub principal: Option<String>,
     /// Entries caused by this request.
@@ -99,44 +99,112 @@ pub struct Filter {
     pub to: Option<Timestamp>,
 }
 
+/// What must be so of an entry's row for it to be looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Sieve {
+    /// It is at or after this time.
+    pub from: Option<Timestamp>,
+    /// It is before this time.
+    pub to: Option<Timestamp>,
+    /// Its bytes hold all of these.
+    pub needles: Vec<Vec<u8>>,
+    /// Its bytes hold this: a character for each byte, and no capitals of ASCII.
+    pub lowered: Option<String>,
+}
+
 /// An entry as stored.
 #[derive(Clone, Debug)]
 pub struct StoredEntry {
+    /// Its place; none while it waits for one.
+    pub index: Option<u64>,
     /// Its id.
     pub id: EntryId,
     /// Its canonical bytes.
     pub body: Vec<u8>,
 }
 
-/// The newest entries first, those after `before` left out.
-pub async fn list(
+/// Entries at the places from `first` to before `end` that pass the sieve, in their order.
+pub async fn window(
     conn: &mut PgConnection,
-    filter: &Filter,
-    before: Option<EntryId>,
+    sieve: &Sieve,
+    first: u64,
+    end: u64,
+) -> Result<Vec<StoredEntry>, Error> {
+    let rows = sqlx::query!(
+        r#"select index as "index!", id as "id!", body as "body!" from audit.recorded
+           where index >= $1 and index < $2
+               and ($3::timestamptz is null or at >= $3)
+               and ($4::timestamptz is null or at < $4)
+               and not exists (select from unnest($5::bytea[]) needle where position(needle in body) = 0)
+               and ($6::text is null or audit.holds(body, $6))
+           order by index"#,
+        first.cast_signed(),
+        end.cast_signed(),
+        sieve.from.map(Stored::from) as _,
+        sieve.to.map(Stored::from) as _,
+        &sieve.needles,
+        sieve.lowered,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| placed(row.index, row.id, row.body)).collect())
+}
+
+/// Those at these places that pass the sieve, but for its needles, in their order.
+pub async fn at_places(
+    conn: &mut PgConnection,
+    sieve: &Sieve,
+    places: &[u64],
+) -> Result<Vec<StoredEntry>, Error> {
+    let places: Vec<i64> = places.iter().map(|place| place.cast_signed()).collect();
+    let rows = sqlx::query!(
+        r#"select index as "index!", id as "id!", body as "body!" from audit.recorded
+           where index = any($1) and index >= $2 and index <= $3
+               and ($4::timestamptz is null or at >= $4)
+               and ($5::timestamptz is null or at < $5)
+               and ($6::text is null or audit.holds(body, $6))
+           order by index"#,
+        &places,
+        places.iter().min(),
+        places.iter().max(),
+        sieve.from.map(Stored::from) as _,
+        sieve.to.map(Stored::from) as _,
+        sieve.lowered,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| placed(row.index, row.id, row.body)).collect())
+}
+
+fn placed(index: i64, id: Uuid, body: Vec<u8>) -> StoredEntry {
+    StoredEntry { index: Some(index.cast_unsigned()), id: EntryId(id), body }
+}
+
+/// Entries that wait for their place and pass the sieve, but for its text: at most `limit` after `after`, the oldest
+/// first.
+pub async fn unplaced(
+    conn: &mut PgConnection,
+    sieve: &Sieve,
+    after: Uuid,
     limit: i64,
 ) -> Result<Vec<StoredEntry>, Error> {
     let rows = sqlx::query!(
-        "select id as \"id!\", body as \"body!\" from audit.recorded \
-         where ($1::uuid is null or action_id = $1) \
-           and ($2::text is null or kind = $2) \
-           and ($3::text is null or principal = $3) \
-           and ($4::text is null or request_id = $4) \
-           and ($5::timestamptz is null or at >= $5) \
-           and ($6::timestamptz is null or at < $6) \
-           and ($7::uuid is null or id < $7) \
-         order by id desc limit $8",
-        filter.action_id.map(|id| id.0),
-        filter.kind,
-        filter.principal.as_deref(),
-        filter.request_id.as_deref(),
-        filter.from.map(Stored::from) as _,
-        filter.to.map(Stored::from) as _,
-        before.map(|id| id.0),
+        r#"select id as "id!", body as "body!" from audit.unplaced
+           where id > $1
+               and ($2::timestamptz is null or at >= $2)
+               and ($3::timestamptz is null or at < $3)
+               and not exists (select from unnest($4::bytea[]) needle where position(needle in body) = 0)
+           order by id limit $5"#,
+        after,
+        sieve.from.map(Stored::from) as _,
+        sieve.to.map(Stored::from) as _,
+        &sieve.needles,
         limit,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| StoredEntry { id: EntryId(row.id), body: row.body }).collect())
+    let waiting = |id, body| StoredEntry { index: None, id: EntryId(id), body };
+    Ok(rows.into_iter().map(|row| waiting(row.id, row.body)).collect())
 }
 
 /// The bytes of the newest entry of a kind.
@@ -197,7 +265,7 @@ pub async fn page(
         first.cast_signed(),
         end.cast_signed(),
         filter.action_id.map(|id| id.0),
-        filter.kind,
+        filter.kind.as_deref(),
         filter.principal.as_deref(),
         filter.request_id.as_deref(),
         filter.from.map(Stored::from) as _,

@@ -11,6 +11,7 @@ pub mod decisions;
 pub mod deliveries;
 pub mod dispatch;
 pub mod entries;
+pub mod filing;
 pub mod idempotency;
 pub mod intents;
 pub mod limits;

@@ -36,14 +36,16 @@ const GUARDED: [(&str, &str); 25] = [
 ];
 
 /// Tables that hold no state of their own, and why.
-const EXEMPT: [(&str, &str); 14] = [
+const EXEMPT: [(&str, &str); 16] = [
     ("_sqlx_migrations", "what the owner migrated"),
+    ("audit.blocks", "follows from the log"),
     ("audit.checkpoints", "the log itself"),
     ("audit.entries", "the log itself"),
     ("audit.forks", "what an executor holds: the log cannot speak for itself then"),
     ("audit.kept", "the log itself"),
     ("audit.outcomes", "filled by the entry of the outcome"),
     ("audit.pending", "the log itself"),
+    ("audit.postings", "follows from the log"),
     ("audit.sequencer", "the log itself"),
     ("audit.tiles", "the log itself"),
     ("ledgers", "what receipts named, which are entries"),

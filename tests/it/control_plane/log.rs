@@ -2,7 +2,7 @@
 
 use aegis_tests::callers::Caller;
 use aegis_tests::stack::Stack;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// All entries that fit a query, oldest first, page by page.
@@ -26,6 +26,12 @@ pub(super) async fn entries(auditor: &Caller, query: &str) -> Result<Vec<Value>>
 pub(super) async fn story(stack: &Stack, action_id: &Value) -> Result<Vec<String>> {
     let id = action_id.as_str().context("an action has an id")?;
     let entries = entries(&stack.admin()?, &format!("actionId={id}")).await?;
+    for entry in &entries {
+        let data = &entry["data"];
+        let names_target =
+            data["target"].is_object() && (data["type"].is_string() || data["change"].is_object());
+        ensure!(names_target || data["resource"].is_string(), "it cannot be found by its target: {entry}");
+    }
     Ok(entries.iter().filter_map(|entry| entry["kind"].as_str().map(str::to_owned)).collect())
 }
 

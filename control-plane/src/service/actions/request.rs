@@ -27,7 +27,7 @@ use crate::permission::Permission;
 use crate::principal::Caller;
 use crate::service::approvals::{Gate, Passing, Subject, gate, would_be_asked};
 use crate::service::decide::{Decided, Denied, Occasion, Purpose, decide};
-use crate::service::dispatch::{NewIntent, Outcome, write_intent};
+use crate::service::dispatch::{Ending, NewIntent, Outcome, write_intent};
 use crate::service::{Services, noting_replay, spend_nonce};
 use crate::store::actions::{self, Action, NewAction};
 use crate::store::idempotency::{self, Known};
@@ -372,6 +372,17 @@ async fn follow(
             return Ok(ACCEPTED);
         }
     };
-    end(conn, caller, id, ActionState::Queued, to, &outcome).await?;
+    let ending = Ending {
+        action_id: id,
+        action_type: valid.change.action_type(),
+        target: &valid.target,
+        from: &[ActionState::Queued],
+        to,
+        principal: &caller.name,
+        on_behalf_of: &caller.name,
+        request_id: Some(&caller.request_id),
+        outcome: &outcome,
+    };
+    end(conn, ending).await?;
     Ok(if to == ActionState::Denied { DENIED } else { ACCEPTED })
 }

@@ -72,7 +72,8 @@ async fn void(
     passing: Passing<'_>,
 ) -> Result<(), Error> {
     let people: Vec<&str> = before.given.iter().map(|given| given.principal.as_str()).collect();
-    let more = Map::from_iter([("voided".to_owned(), json!(people))]);
+    let mut more = Map::from_iter([("voided".to_owned(), json!(people))]);
+    more.extend(before.proposal.about());
     let data = Bound { round: before.proposal.round, digest: before.digest, answer: None, more };
     append(conn, Kind::ApprovalVoided, action_id, data, passing).await?;
     Ok(())
@@ -86,7 +87,8 @@ async fn ask(
 ) -> Result<(), Error> {
     let (body, digest) = proposal.to_bytes()?;
     let groups: Value = json!(proposal.approvals);
-    let more = Map::from_iter([("groups".to_owned(), groups)]);
+    let mut more = Map::from_iter([("groups".to_owned(), groups)]);
+    more.extend(proposal.about());
     let data = Bound { round: proposal.round, digest, answer: None, more };
     let entry_id = append(conn, Kind::ApprovalRequested, proposal.action_id, data, passing).await?;
     let new = NewRequest {

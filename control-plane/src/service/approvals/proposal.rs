@@ -9,7 +9,7 @@ use aegis_contract::order::Preconditions;
 use aegis_contract::target::Target;
 use aegis_policy::{Approval, Decision, Limit, Review, RuleName};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::service::dispatch::preconditions_of;
@@ -89,6 +89,11 @@ impl Proposal {
             dry_run_only: obligations.dry_run_only,
             break_glass: obligations.break_glass.iter().map(|demanded| demanded.what.clone()).collect(),
         })
+    }
+
+    /// What is to be done, and to what, as the entries about it say it.
+    pub(super) fn about(&self) -> [(String, Value); 2] {
+        [("type".to_owned(), json!(self.r#type)), ("target".to_owned(), json!(self.target))]
     }
 
     /// Whether both ask the same, in whatever round.

@@ -193,6 +193,8 @@ async fn append_order_signed(
                 "ledger": signed.ledger.id,
                 "notAfter": signed.not_after,
                 "onBehalfOf": action.requested_by,
+                "type": action.change.action_type(),
+                "target": action.target,
             }),
         },
     )

@@ -1,10 +1,11 @@
 //! The one way an action gets its outcome.
 
-use aegis_contract::action::ActionState;
+use aegis_contract::action::{ActionState, ActionType};
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::dsse::Envelope;
 use aegis_contract::ids::ActionId;
 use aegis_contract::receipt::Step;
+use aegis_contract::target::Target;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -39,14 +40,18 @@ impl Outcome {
 pub struct Ending<'a> {
     /// The action.
     pub action_id: ActionId,
+    /// What it did.
+    pub action_type: ActionType,
+    /// To what.
+    pub target: &'a Target,
     /// The states it may end from; in another one it is left alone.
     pub from: &'a [ActionState],
     /// The final state.
     pub to: ActionState,
     /// Who ends it.
     pub principal: &'a str,
-    /// For whom, when an engine ends it.
-    pub on_behalf_of: Option<&'a str>,
+    /// Who asked for the action.
+    pub on_behalf_of: &'a str,
     /// The request that caused it.
     pub request_id: Option<&'a str>,
     /// How it ended.
@@ -71,6 +76,8 @@ pub async fn end_action(conn: &mut PgConnection, ending: Ending<'_>) -> Result<b
                 "code": ending.outcome.code,
                 "message": ending.outcome.message,
                 "onBehalfOf": ending.on_behalf_of,
+                "type": ending.action_type,
+                "target": ending.target,
             }),
         },
     )
@@ -104,10 +111,12 @@ async fn end_expired(
 ) -> Result<bool, Error> {
     let ending = Ending {
         action_id: action.id,
+        action_type: action.change.action_type(),
+        target: &action.target,
         from: &[action.state],
         to: ActionState::Expired,
         principal: DISPATCHER,
-        on_behalf_of: Some(&action.requested_by),
+        on_behalf_of: &action.requested_by,
         request_id: None,
         outcome: &Outcome::without_receipt(code.as_str(), message),
     };

@@ -76,6 +76,7 @@ pub async fn record_not_accepted(
         request_id: None,
         data: json!({
             "attempt": attempt, "status": status, "code": code, "onBehalfOf": action.requested_by,
+            "type": action.change.action_type(), "target": action.target,
         }),
     };
     audit::append(&mut tx, record).await?;
@@ -103,7 +104,12 @@ async fn become_unknown(conn: &mut PgConnection, action: &OpenAction, message: &
             principal: DISPATCHER,
             action_id: Some(action.id),
             request_id: None,
-            data: json!({ "message": message, "onBehalfOf": action.requested_by }),
+            data: json!({
+                "message": message,
+                "onBehalfOf": action.requested_by,
+                "type": action.change.action_type(),
+                "target": action.target,
+            }),
         },
     )
     .await?;
@@ -133,6 +139,8 @@ async fn keep(conn: &mut PgConnection, action: &OpenAction, answer: &Answer) -> 
                 "ledger": answer.receipt.ledger,
                 "head": answer.receipt.head,
                 "onBehalfOf": action.requested_by,
+                "type": action.change.action_type(),
+                "target": action.target,
             }),
         },
     )
@@ -291,10 +299,12 @@ async fn end(
 ) -> Result<Recorded, Error> {
     let ending = Ending {
         action_id: action.id,
+        action_type: action.change.action_type(),
+        target: &action.target,
         from: &OPEN,
         to,
         principal: DISPATCHER,
-        on_behalf_of: Some(&action.requested_by),
+        on_behalf_of: &action.requested_by,
         request_id: None,
         outcome: &outcome,
     };

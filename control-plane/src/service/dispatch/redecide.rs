@@ -188,10 +188,12 @@ async fn end_waiting(
 ) -> Result<(), Error> {
     let ending = Ending {
         action_id: action.id,
+        action_type: action.change.action_type(),
+        target: &action.target,
         from: &[action.state],
         to,
         principal: DISPATCHER,
-        on_behalf_of: Some(&action.requested_by),
+        on_behalf_of: &action.requested_by,
         request_id: None,
         outcome,
     };
