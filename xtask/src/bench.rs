@@ -11,6 +11,8 @@ mod policy;
 mod replay;
 mod resident;
 mod scene;
+mod search;
+mod verifier;
 
 use std::borrow::Cow;
 use std::os::unix::process::CommandExt;
@@ -45,6 +47,14 @@ enum Subject {
     Decide,
     /// From an entry's commit to the checkpoint over it, and rows of a chain that pgbench inserts
     Audit,
+    /// Searches in a large audit log
+    Search {
+        /// How many entries it has; with ten million, some 10 GB on the disk
+        #[arg(long, default_value_t = 1_000_000)]
+        entries: u64,
+    },
+    /// Hashes, and proofs in a log of ten million entries
+    Verifier,
     /// Policy decisions, against Cedar, regorus and casbin
     Policy,
     /// One million stored decisions, taken again under a draft
@@ -150,6 +160,8 @@ pub(crate) async fn run(arguments: BenchArguments) -> Result<()> {
         Subject::Memory => memory::run(arguments.quick).await?,
         Subject::Decide => decide::run(arguments.quick).await?,
         Subject::Audit => audit::run(arguments.quick).await?,
+        Subject::Search { entries } => search::run(entries, arguments.quick).await?,
+        Subject::Verifier => verifier::run(arguments.quick)?,
         Subject::Policy => policy::run(arguments.quick)?,
         Subject::Replay => replay::run(arguments.quick).await?,
         Subject::Build { cold } => build::run(cold)?,
