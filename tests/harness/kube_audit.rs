@@ -70,11 +70,20 @@ impl KubeRequest {
     /// Whether it changed something: answered 2xx, and not a rehearsal with `dryRun=All`.
     #[must_use]
     pub fn is_effective_write(&self) -> bool {
-        let succeeded = self.response_status.as_ref().is_some_and(|status| (200..300).contains(&status.code));
+        self.is_write()
+            && self.response_status.as_ref().is_some_and(|status| (200..300).contains(&status.code))
+    }
+
+    /// Whether it may have changed something although it was not answered so: whoever asked was gone (499, 504), or
+    /// the server failed, after etcd may have had it.
+    #[must_use]
+    pub fn is_write_in_doubt(&self) -> bool {
+        self.is_write() && self.response_status.as_ref().is_none_or(|status| status.code >= 499)
+    }
+
+    fn is_write(&self) -> bool {
         let rehearsed = self.request_uri.contains("dryRun=All");
-        succeeded
-            && !rehearsed
-            && matches!(&*self.verb, "create" | "update" | "patch" | "delete" | "deletecollection")
+        !rehearsed && matches!(&*self.verb, "create" | "update" | "patch" | "delete" | "deletecollection")
     }
 
     /// Whether it addressed something in this namespace.
@@ -109,6 +118,13 @@ impl KubeAudit {
     /// The effective writes by programs whose User-Agent holds this text, such as an action's id.
     pub fn writes_by_agent(&self, text: &str) -> Result<Vec<KubeRequest>> {
         self.effective_writes(text, |request| request.user_agent.contains(text))
+    }
+
+    /// The writes of which nobody can tell whether they took effect, by programs as above.
+    pub fn writes_in_doubt_by_agent(&self, text: &str) -> Result<Vec<KubeRequest>> {
+        let mut requests = self.requests_with(text)?;
+        requests.retain(|request| request.is_write_in_doubt() && request.user_agent.contains(text));
+        Ok(requests)
     }
 
     fn effective_writes(

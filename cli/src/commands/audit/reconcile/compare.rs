@@ -82,7 +82,7 @@ impl<'c> Compared<'c> {
             let Some((start, end)) = ordered_and_over(course).filter(|_| wrote(course) == Wrote::Yes) else {
                 continue;
             };
-            if changed.contains(id) {
+            if changed.contains(id) || log.in_doubt.contains(id) {
                 compared.written += 1;
             } else if start >= from && end <= to {
                 compared.unwritten.push((*id, course));

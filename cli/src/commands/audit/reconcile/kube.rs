@@ -1,5 +1,6 @@
 //! What an API server recorded of one identity's writes.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub(super) struct KubeLog {
     pub(super) span: Option<(Timestamp, Timestamp)>,
     /// The writes, oldest first.
     pub(super) writes: Vec<Write>,
+    /// Actions of which a change was cut off: it may have taken effect all the same.
+    pub(super) in_doubt: BTreeSet<ActionId>,
     /// Questions to the API server, of which nothing is stored.
     pub(super) questions: u64,
 }
@@ -97,7 +100,7 @@ struct Status {
 impl KubeLog {
     /// Reads files of events. What follows the last newline is not written yet.
     pub(super) fn read(paths: &[PathBuf], user: &str) -> Result<Self, Failure> {
-        let mut log = Self { span: None, writes: Vec::new(), questions: 0 };
+        let mut log = Self { span: None, writes: Vec::new(), in_doubt: BTreeSet::new(), questions: 0 };
         for path in paths {
             log.read_file(path, user)?;
         }
@@ -135,9 +138,19 @@ impl KubeLog {
         let is_of = |who: &User| who.username == user;
         if event.stage != "ResponseComplete"
             || !(is_of(&event.user) || event.impersonated_user.as_ref().is_some_and(is_of))
-            || !event.changed_something()
+            || !event.is_write()
         {
             return;
+        }
+        let is_fence = event.request_object.as_ref().is_some_and(is_fence);
+        match event.response_status.as_ref().map(|status| status.code) {
+            Some(200..300) => {}
+            // Whoever asked was gone (499, 504), or the server failed, after etcd may have had it.
+            None | Some(499..) => {
+                self.in_doubt.extend(action_of(&event.user_agent).filter(|_| !is_fence));
+                return;
+            }
+            Some(_) => return,
         }
         let object = event.object_ref.unwrap_or_default();
         if QUESTIONS.contains(&&*object.api_group) && event.verb == "create" {
@@ -160,18 +173,17 @@ impl KubeLog {
             group: object.api_group,
             namespace: object.namespace,
             name: object.name,
-            is_fence: event.request_object.as_ref().is_some_and(is_fence),
+            is_fence,
         });
     }
 }
 
 impl Event {
-    /// Whether it was answered 2xx, and was no rehearsal.
-    fn changed_something(&self) -> bool {
-        let succeeded = self.response_status.as_ref().is_some_and(|status| (200..300).contains(&status.code));
+    /// Whether it changes something unless it is refused: it is no rehearsal.
+    fn is_write(&self) -> bool {
         let writes = ["create", "update", "patch", "delete", "deletecollection"].contains(&&*self.verb);
         let query = self.request_uri.split_once('?').map_or("", |(_, query)| query);
-        succeeded && writes && !query.split('&').any(|parameter| parameter == "dryRun=All")
+        writes && !query.split('&').any(|parameter| parameter == "dryRun=All")
     }
 }
 
