@@ -1,11 +1,16 @@
 //! What the exit code says. Scripts rely on the numbers: one is never given another meaning.
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use aegis_contract::action::ActionState;
 use aegis_contract::problem::Problem;
 use aegis_evidence::bundle::Class;
+
+/// Codes with their meanings, as help shows them.
+fn table(codes: &[(u8, &str)]) -> String {
+    let lines = codes.iter().map(|(code, meaning)| format!("  {code}  {meaning}\n"));
+    std::iter::once("Exit codes:\n".to_owned()).chain(lines).collect()
+}
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,11 +94,7 @@ impl Exit {
 
     /// The table of codes for `--help`.
     pub(crate) fn help() -> String {
-        let mut text = "Exit codes:\n".to_owned();
-        for exit in Self::ALL {
-            writeln!(text, "  {}  {}", exit as u8, exit.meaning()).expect("writing to a string cannot fail");
-        }
-        text
+        table(&Self::ALL.map(|exit| (exit as u8, exit.meaning())))
     }
 }
 
@@ -156,12 +157,7 @@ impl Verdict {
 
     /// The table of codes for the command's help.
     pub(crate) fn help() -> String {
-        let mut text = "Exit codes:\n".to_owned();
-        for verdict in Self::ALL {
-            writeln!(text, "  {}  {}", verdict as u8, verdict.meaning())
-                .expect("writing to a string cannot fail");
-        }
-        text
+        table(&Self::ALL.map(|verdict| (verdict as u8, verdict.meaning())))
     }
 }
 
@@ -215,11 +211,7 @@ impl Reconciled {
 
     /// The table of codes for the command's help.
     pub(crate) fn help() -> String {
-        let mut text = "Exit codes:\n".to_owned();
-        for end in Self::ALL {
-            writeln!(text, "  {}  {}", end as u8, end.meaning()).expect("writing to a string cannot fail");
-        }
-        text
+        table(&Self::ALL.map(|end| (end as u8, end.meaning())))
     }
 }
 

@@ -3,7 +3,6 @@
 mod auditor;
 mod broken_exports;
 mod campaign;
-mod chance;
 mod exports;
 mod following;
 mod forks;

@@ -3,6 +3,7 @@
 mod actions;
 mod approvals;
 mod audit_log;
+mod chance;
 mod cli;
 mod commands;
 mod control_plane;

@@ -1,12 +1,13 @@
 //! Verifying a bundle that lies in a file.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::BufReader;
 use std::path::Path;
 
 use aegis_contract::digest::Digest;
 use aegis_evidence::LogKeys;
 use aegis_evidence::bundle::{LINE_BYTES_MAX, Report, Verifier};
+use aegis_runtime::lines::next_line;
 use anyhow::Context;
 use sha2::{Digest as _, Sha256};
 
@@ -19,17 +20,10 @@ pub(super) fn verify(path: &Path, keys: LogKeys) -> anyhow::Result<(Report, Dige
     let mut file = BufReader::new(File::open(path).with_context(|| format!("cannot read {shown}"))?);
     let mut verifier = Verifier::new(keys, Vec::new());
     let (mut hasher, mut line) = (Sha256::new(), Vec::new());
-    loop {
-        line.clear();
-        // A longer line is one byte too long for the verifier too.
-        let limit = LINE_BYTES_MAX as u64 + 2;
-        file.by_ref()
-            .take(limit)
-            .read_until(b'\n', &mut line)
-            .with_context(|| format!("cannot read {shown}"))?;
+    while next_line(&mut file, LINE_BYTES_MAX, &mut line).with_context(|| format!("cannot read {shown}"))? {
         hasher.update(&line);
-        let is_line = line.pop_if(|last| *last == b'\n').is_some() || line.len() as u64 == limit;
-        if !is_line || verifier.line(&line).is_err() {
+        hasher.update(b"\n");
+        if verifier.line(&line).is_err() {
             break;
         }
     }

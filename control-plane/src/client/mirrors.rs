@@ -4,17 +4,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use reqwest::Url;
 use reqwest::redirect::Policy;
 
+use super::webhooks::{ATTEMPT_TIMEOUT, USER_AGENT, reason};
 use crate::error::Error;
 
-/// How long one attempt may take altogether.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
-const USER_AGENT: &str = concat!("aegis-control-plane/", env!("CARGO_PKG_VERSION"));
 /// Media type of a checkpoint: a signed note is text.
 const NOTE_TYPE: &str = "text/plain; charset=utf-8";
 /// Stands for the number of entries in a URL.
@@ -101,7 +98,7 @@ impl MirrorClient {
             Mirror::Receiver(url) => self.0.post(url.clone()),
         };
         let sent = request.header(CONTENT_TYPE, NOTE_TYPE).body(note.to_owned()).send().await;
-        let answer = sent.map_err(|error| error.without_url().to_string())?;
+        let answer = sent.map_err(|error| reason(&error.without_url()))?;
         if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
     }
 }

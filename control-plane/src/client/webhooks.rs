@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Most characters kept of a reason.
 const REASON_LENGTH_MAX: usize = 300;
-const USER_AGENT: &str = concat!("aegis-control-plane/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("aegis-control-plane/", env!("CARGO_PKG_VERSION"));
 
 /// Sends notifications.
 #[derive(Clone)]
@@ -111,7 +111,8 @@ fn signatures(message: Message<'_>) -> String {
     secrets.iter().map(|secret| format!("v1,{}", sign(secret))).collect::<Vec<_>>().join(" ")
 }
 
-fn reason(error: &reqwest::Error) -> String {
+/// Why there was no answer, for people: also what caused it. The error must not name its URL.
+pub(super) fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} s", ATTEMPT_TIMEOUT.as_secs());
     }

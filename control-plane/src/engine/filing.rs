@@ -21,9 +21,6 @@ pub async fn run(store: Store, shutdown: Shutdown) {
                 warn!(error = &error as &dyn std::error::Error, "the audit log is not filed; trying again");
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            () = shutdown.wait() => {}
-        }
+        shutdown.pause(PERIOD).await;
     }
 }

@@ -39,10 +39,7 @@ pub async fn run(follower: Follower, shutdown: Shutdown) {
         if let Err(error) = tell_all(&follower).await {
             warn!(error = &error as &dyn std::error::Error, "executors are not told the newest checkpoint");
         }
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            () = shutdown.wait() => {}
-        }
+        shutdown.pause(PERIOD).await;
     }
 }
 

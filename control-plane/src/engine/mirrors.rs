@@ -34,10 +34,7 @@ pub async fn run(publisher: Publisher, shutdown: Shutdown) {
         if let Err(error) = publish(&publisher).await {
             warn!(error = &error as &dyn std::error::Error, "the newest checkpoint is not published");
         }
-        tokio::select! {
-            () = tokio::time::sleep(publisher.period) => {}
-            () = shutdown.wait() => {}
-        }
+        shutdown.pause(publisher.period).await;
     }
 }
 

@@ -23,10 +23,7 @@ pub async fn run(store: Store, safeguards: Safeguards, origin: String, shutdown:
                 "clock, size and forks were not read from the database"
             );
         }
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            () = shutdown.wait() => {}
-        }
+        shutdown.pause(PERIOD).await;
     }
 }
 

@@ -59,10 +59,7 @@ pub async fn run(courier: Courier, shutdown: Shutdown) {
                 Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot look into the outbox"),
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(TICK) => {}
-            () = shutdown.wait() => {}
-        }
+        shutdown.pause(TICK).await;
         while let Some(done) = rounds.try_join_next() {
             forget(&mut busy, done);
         }

@@ -278,13 +278,7 @@ impl Export {
     async fn entries(&mut self, conn: &mut PgConnection) -> Result<Vec<u8>, Error> {
         let window_end = self.window_end();
         let filter = self.wanted.filter.to_stored();
-        let mut found = entries::page(conn, &filter, self.next, window_end, PIECE_BYTES_MAX).await?;
-        let bytes: usize = found.iter().map(|filed| filed.body.len()).sum();
-        let is_cut = i64::try_from(bytes).is_ok_and(|bytes| bytes >= PIECE_BYTES_MAX);
-        let next = match found.last() {
-            Some(last) if is_cut => last.index + 1,
-            _ => window_end,
-        };
+        let (mut found, next) = entries::page(conn, &filter, self.next, window_end, PIECE_BYTES_MAX).await?;
         let misfiled = self.find_misfiled(conn, &found).await?;
         found.retain(|filed| self.wanted.filter.fits(&filed.body));
         let piece = match (self.wanted.form, &self.manifest.content) {

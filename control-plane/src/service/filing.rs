@@ -89,17 +89,14 @@ pub async fn file_next(store: &Store) -> Result<bool, Error> {
     let next = within(ANSWER_WITHIN, next(&mut tx)).await?;
     let Some(block) = next else { return Ok(false) };
     let mut read = Block::default();
-    let first = u64::from(block) * BLOCK;
-    let all = Filter::default();
-    while read.next < BLOCK {
-        let piece = entries::page(
-            &mut tx,
-            &all,
-            first + read.next,
-            first + (read.next + READ).min(BLOCK),
-            READ_BYTES_MAX,
-        );
-        read.add(&within(ANSWER_WITHIN, piece).await?, first);
+    let (first, all) = (u64::from(block) * BLOCK, Filter::default());
+    let (mut next, end) = (first, first + BLOCK);
+    while next < end {
+        let piece = entries::page(&mut tx, &all, next, (next + READ).min(end), READ_BYTES_MAX);
+        let (piece, behind) = within(ANSWER_WITHIN, piece).await?;
+        // What is missing is found by whoever verifies; here it is passed by.
+        read.add(&piece, first);
+        next = behind;
     }
     // A block whose entries were taken out of the log is filed as one that holds nothing.
     let (oldest, newest) = read.times.unwrap_or((Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH));
@@ -124,8 +121,6 @@ async fn next(conn: &mut PgConnection) -> Result<Option<u32>, Error> {
 /// What was read of a block.
 #[derive(Default)]
 struct Block {
-    /// The place in the block that is read next.
-    next: u64,
     times: Option<(Timestamp, Timestamp)>,
     postings: BTreeMap<i64, Places>,
 }
@@ -144,12 +139,6 @@ impl Block {
                 self.postings.entry(term).or_insert(Places::NONE).add(place);
             }
         }
-        // What is missing is found by whoever verifies; here it is passed by.
-        let cut = piece.iter().map(|filed| filed.body.len()).sum::<usize>() >= READ_BYTES_MAX as usize;
-        self.next = match piece.last() {
-            Some(last) if cut => last.index - first + 1,
-            _ => (self.next + READ).min(BLOCK),
-        };
     }
 }
 

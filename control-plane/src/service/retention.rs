@@ -27,10 +27,7 @@ pub async fn run(store: Store, metrics: ControlPlaneMetrics, shutdown: Shutdown)
                 "expired rows were not removed; trying again later"
             );
         }
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            () = shutdown.wait() => {}
-        }
+        shutdown.pause(PERIOD).await;
     }
 }
 

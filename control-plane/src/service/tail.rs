@@ -66,13 +66,7 @@ async fn read(conn: &mut PgConnection, filter: &Filter, first: Option<u64>) -> R
         return Err(Error::Parameter { name: "first", message });
     }
     let end = first.saturating_add(WINDOW).min(size);
-    let mut found = entries::page(conn, &filter.to_stored(), first, end, BYTES_MAX).await?;
-    let bytes: usize = found.iter().map(|filed| filed.body.len()).sum();
-    let is_cut = i64::try_from(bytes).is_ok_and(|bytes| bytes >= BYTES_MAX);
-    let next = match found.last() {
-        Some(last) if is_cut => last.index + 1,
-        _ => end,
-    };
+    let (mut found, next) = entries::page(conn, &filter.to_stored(), first, end, BYTES_MAX).await?;
     found.retain(|filed| filed.kind != Kind::AuditRead.as_str() && filter.fits(&filed.body));
     Ok(Part { entries: found, next, size })
 }

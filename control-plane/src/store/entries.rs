@@ -239,15 +239,15 @@ pub struct Filed {
     pub request_id: Option<String>,
 }
 
-/// What is filed under `filter` at the places from `first` to before `end`, in their order. Ends early after the
-/// entry with which it holds `bytes_max` bytes.
+/// What is filed under `filter` at the places from `first` to before `end`, in their order, and the place to go on
+/// from: `end`, or behind the entry with which there are `bytes_max` bytes.
 pub async fn page(
     conn: &mut PgConnection,
     filter: &Filter,
     first: u64,
     end: u64,
     bytes_max: i64,
-) -> Result<Vec<Filed>, Error> {
+) -> Result<(Vec<Filed>, u64), Error> {
     let rows = sqlx::query!(
         r#"select index as "index!", id as "id!", kind as "kind!", at as "at!: Stored",
                principal as "principal!", action_id, request_id, body as "body!"
@@ -276,6 +276,12 @@ pub async fn page(
     )
     .fetch_all(conn)
     .await?;
+    let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
+    let is_cut = i64::try_from(bytes).is_ok_and(|bytes| bytes >= bytes_max);
+    let next = match rows.last() {
+        Some(last) if is_cut => last.index.cast_unsigned() + 1,
+        _ => end,
+    };
     let filed = rows.into_iter().map(|row| Filed {
         index: row.index.cast_unsigned(),
         body: row.body,
@@ -286,7 +292,7 @@ pub async fn page(
         action_id: row.action_id.map(ActionId),
         request_id: row.request_id,
     });
-    Ok(filed.collect())
+    Ok((filed.collect(), next))
 }
 
 /// One entry's bytes.

@@ -31,8 +31,7 @@ pub async fn newest(conn: &mut PgConnection, wanted: Wanted, limit: i64) -> Resu
     )
     .fetch_all(conn)
     .await?;
-    let placed = |index: Option<i64>, body| Placed { index: index.map(i64::cast_unsigned), body };
-    Ok(rows.into_iter().map(|row| placed(row.index, row.body)).collect())
+    Ok(rows.into_iter().map(|row| Placed::of(row.index, row.body)).collect())
 }
 
 /// The oldest ones first.
@@ -47,6 +46,5 @@ pub async fn oldest(conn: &mut PgConnection, wanted: Wanted, limit: i64) -> Resu
     )
     .fetch_all(conn)
     .await?;
-    let placed = |index: Option<i64>, body| Placed { index: index.map(i64::cast_unsigned), body };
-    Ok(rows.into_iter().map(|row| placed(row.index, row.body)).collect())
+    Ok(rows.into_iter().map(|row| Placed::of(row.index, row.body)).collect())
 }

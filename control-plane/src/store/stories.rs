@@ -17,6 +17,12 @@ pub struct Placed {
     pub body: Vec<u8>,
 }
 
+impl Placed {
+    pub(super) fn of(index: Option<i64>, body: Vec<u8>) -> Self {
+        Self { index: index.map(i64::cast_unsigned), body }
+    }
+}
+
 /// The first entries of an action in the order of the log, those without a place last.
 pub async fn entries(conn: &mut PgConnection, action_id: ActionId, limit: i64) -> Result<Vec<Placed>, Error> {
     let rows = sqlx::query!(
@@ -27,8 +33,7 @@ pub async fn entries(conn: &mut PgConnection, action_id: ActionId, limit: i64) -
     )
     .fetch_all(conn)
     .await?;
-    let placed = |index: Option<i64>, body| Placed { index: index.map(i64::cast_unsigned), body };
-    Ok(rows.into_iter().map(|row| placed(row.index, row.body)).collect())
+    Ok(rows.into_iter().map(|row| Placed::of(row.index, row.body)).collect())
 }
 
 /// What entries of an action name by its digest: these decisions, its requests for approval, its orders and its

@@ -154,10 +154,7 @@ pub(crate) async fn resume_actions(executor: Arc<Executor>) {
                 was_failing = true;
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(RESUME_INTERVAL) => {}
-            () = executor.shutdown.wait() => {}
-        }
+        executor.shutdown.pause(RESUME_INTERVAL).await;
     }
 }
 

@@ -12,6 +12,7 @@
 pub mod clock;
 #[cfg(feature = "service")]
 pub mod http;
+pub mod lines;
 #[cfg(feature = "service")]
 pub mod metrics;
 pub mod settings;

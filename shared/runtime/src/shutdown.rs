@@ -1,5 +1,7 @@
 //! One token that tells every part of a process to finish.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -37,6 +39,14 @@ impl Shutdown {
     pub async fn wait(&self) {
         // An error means that the sender is gone, which ends the process as well.
         let _ = self.0.clone().wait_for(|triggered| *triggered).await;
+    }
+
+    /// Returns after `time`, or at once when the process has been asked to end.
+    pub async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.wait() => {}
+        }
     }
 
     /// Whether the process has been asked to end.

@@ -19,10 +19,10 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 
 use self::changes::{Change, Touched};
-use super::chance::Chance;
 use super::stored::StoredLog;
 use super::{WITHIN, settled};
 use crate::actions::scene::answered;
+use crate::chance::Chance;
 
 /// Entries of the log: two tiles, and a part of a third.
 const ENTRIES: usize = 560;

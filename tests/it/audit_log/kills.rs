@@ -9,10 +9,10 @@ use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::{Context, Result};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, raw_sql};
 
-use super::chance::Chance;
 use super::ordering::{Load, expect_all, until_grown};
 use super::stored::log_keys;
 use super::{WITHIN, settled};
+use crate::chance::Chance;
 
 /// Kills in the suite, and in the long run.
 const KILLS: usize = 50;

@@ -115,18 +115,24 @@ impl Recorded {
         let end = self.recorded + count;
         while self.recorded < end {
             let next = (self.recorded + RECORDED).min(end);
-            let insert = format!(
-                "insert into audit.pending (id, kind, at, principal, action_id, request_id, body) \
-                 select made.* from generate_series({}, {}) n, bench_entry(n, {}) made",
-                self.recorded,
-                next - 1,
-                self.milliseconds,
-            );
-            raw_sql(AssertSqlSafe(insert)).execute(&mut self.conn).await?;
-            self.recorded = next;
+            self.insert(next).await?;
             self.until_waiting(WAITING_MAX).await?;
         }
         self.until_waiting(0).await
+    }
+
+    /// Records entries up to this one by one statement.
+    async fn insert(&mut self, end: u64) -> Result<()> {
+        let insert = format!(
+            "insert into audit.pending (id, kind, at, principal, action_id, request_id, body) \
+             select made.* from generate_series({}, {}) n, bench_entry(n, {}) made",
+            self.recorded,
+            end - 1,
+            self.milliseconds,
+        );
+        raw_sql(AssertSqlSafe(insert)).execute(&mut self.conn).await?;
+        self.recorded = end;
+        Ok(())
     }
 
     async fn until_waiting(&mut self, most: i64) -> Result<()> {
@@ -197,18 +203,9 @@ impl Recorded {
     async fn drain(&mut self, count: u64, first: &'static str) -> Result<f64> {
         let mut other = PgConnection::connect(&self.url).await?;
         raw_sql(first).execute(&mut other).await?;
-        let next = self.recorded + count;
         // Others see all of them at once.
-        let insert = format!(
-            "insert into audit.pending (id, kind, at, principal, action_id, request_id, body) \
-             select made.* from generate_series({}, {}) n, bench_entry(n, {}) made",
-            self.recorded,
-            next - 1,
-            self.milliseconds,
-        );
-        raw_sql(AssertSqlSafe(insert)).execute(&mut self.conn).await?;
+        self.insert(self.recorded + count).await?;
         let begun = Instant::now();
-        self.recorded = next;
         self.until_waiting(0).await?;
         let rate = count as f64 / begun.elapsed().as_secs_f64();
         other.close().await?;

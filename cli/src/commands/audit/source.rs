@@ -1,6 +1,6 @@
 //! Where the entries of a question come from: an evidence bundle that is verified meanwhile, or the server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aegis_evidence::bundle::{Content, Report, Verifier};
 use aegis_evidence::{LogKeys, VerifierKey};
@@ -57,15 +57,14 @@ impl SourceOptions {
         (from, to): (Timestamp, Timestamp),
         mut sink: impl FnMut(&[u8]),
     ) -> Result<Taken, Failure> {
-        if self.bundle.is_some() {
-            return self.take_bundle(&mut sink);
+        if let Some(path) = &self.bundle {
+            return self.take_bundle(path, &mut sink);
         }
         let now = clock::now();
         let client = settings.client()?;
         take_live(&client, (from, to), &mut sink).await?;
-        let from_server = settings.url.clone();
         Ok(Taken {
-            from: from_server,
+            from: settings.url.clone(),
             is_gapless: true,
             from_the_first: false,
             since: from,
@@ -73,8 +72,7 @@ impl SourceOptions {
         })
     }
 
-    fn take_bundle(&self, sink: &mut impl FnMut(&[u8])) -> Result<Taken, Failure> {
-        let path = self.bundle.as_deref().unwrap_or_else(|| std::path::Path::new(""));
+    fn take_bundle(&self, path: &Path, sink: &mut impl FnMut(&[u8])) -> Result<Taken, Failure> {
         let keys: LogKeys = believed(&self.keys, self.keys_file.as_deref())?;
         let (mut since, mut until) = (Timestamp::MAX, Timestamp::MIN);
         let mut note = |_: u64, entry: &[u8]| {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use aegis_contract::ids::EntryId;
-use aegis_evidence::{Head, KeyError, LogKeys, SignerKey, VerifierKey, endorse, sign_checkpoint};
+use aegis_evidence::{Head, LogKeys, SignerKey, VerifierKey, endorse, sign_checkpoint};
 use aegis_runtime::clock;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -105,7 +105,7 @@ pub async fn add_key(store: &Store, keyring: &Keyring, origin: &str) -> Result<V
     let turn = Turn::take(store, keyring, origin).await?;
     let mut tx = store.begin().await?;
     let seed: [u8; 32] = clock::random_bytes();
-    let key = SignerKey::from_seed(origin, &seed).map_err(|error: KeyError| Error::internal(error))?;
+    let key = SignerKey::from_seed(origin, &seed).map_err(Error::internal)?;
     let endorsement = endorse(turn.log.signers.newest(), &key).map_err(Error::internal)?;
     let entry = record(&mut tx, Kind::LogKeyAdded, key.verifier(), Some(&endorsement)).await?;
     let sealed_seed = keyring.seal(Purpose::LogKey, &seed);

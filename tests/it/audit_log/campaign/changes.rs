@@ -1,6 +1,6 @@
 //! What a superuser may do to a log.
 
-use super::Chance;
+use crate::chance::Chance;
 
 /// One change.
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! Verifying a file: line by line, in memory that grows with actions and not with entries.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use aegis_evidence::bundle::{Content, Fault, LINE_BYTES_MAX, Line, Report, Verifier};
 use aegis_evidence::{Head, LogKeys};
+use aegis_runtime::lines::next_line;
 
 use super::answer::Answer;
 use crate::commands::audit::meaning::Meaning;
@@ -33,8 +34,8 @@ pub(super) fn verify(path: &Path, keys: LogKeys, remembered: Option<Head>) -> Re
 pub(super) fn endorsements(path: &Path) -> Result<Vec<String>, Failure> {
     let cannot = |source| Failure::from(Cause::File { path: path.to_owned(), source });
     let mut line = Vec::new();
-    let file = BufReader::new(File::open(path).map_err(cannot)?);
-    file.take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line).map_err(cannot)?;
+    let mut file = BufReader::new(File::open(path).map_err(cannot)?);
+    next_line(&mut file, LINE_BYTES_MAX, &mut line).map_err(cannot)?;
     Ok(match serde_json::from_slice(&line) {
         Ok(Line::Manifest(manifest)) => manifest.endorsements,
         _ => Vec::new(),
@@ -73,15 +74,7 @@ fn read(
 ) -> io::Result<Read> {
     let mut checkpoint = None;
     let mut line = Vec::new();
-    loop {
-        line.clear();
-        let limit = LINE_BYTES_MAX as u64 + 2;
-        file.by_ref().take(limit).read_until(b'\n', &mut line)?;
-        let is_too_long = line.len() as u64 == limit;
-        // What follows the last newline is no line of the bundle.
-        if line.pop_if(|last| *last == b'\n').is_none() && !is_too_long {
-            break;
-        }
+    while next_line(&mut file, LINE_BYTES_MAX, &mut line)? {
         match verifier.line(&line) {
             Ok(Some(index)) => sink(index, &line),
             Ok(None) if checkpoint.is_none() => checkpoint = manifest_checkpoint(&line),

@@ -6,11 +6,13 @@ use anyhow::{Context, Result};
 /// The variable that makes a run repeat another.
 const SEED: &str = "AEGIS_TEST_SEED";
 
-pub(super) struct Chance(u64);
+/// Whoever asks for the same numbers in the same order gets them again by the seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u64);
 
 impl Chance {
     /// Of the seed that the environment names, or of a new one; says which.
-    pub(super) fn from_environment() -> Result<Self> {
+    pub(crate) fn from_environment() -> Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "a failed run is repeated by its seed")]
         let given = std::env::var(SEED).ok();
         let seed = match given {
@@ -22,7 +24,7 @@ impl Chance {
     }
 
     /// A number below `end`: splitmix64 (Steele, Lea, Flood 2014).
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
