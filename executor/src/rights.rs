@@ -13,7 +13,9 @@ use aegis_contract::target::Kind;
 use serde_json::{Value, json};
 
 const APPS: &str = "apps";
+const AUTOSCALING: &str = "autoscaling";
 const CORE: &str = "";
+const POLICY: &str = "policy";
 
 /// One verb on one resource, as RBAC names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,15 +76,46 @@ pub(crate) fn table() -> Value {
 
 /// What one action does with a target of one kind, from its preconditions to the end of its watch.
 fn rights_of(action: ActionType, kind: Kind) -> Vec<Right> {
-    let mut rights = vec![read(kind)];
+    let mut rights = follow(kind);
+    // Which pods it takes away, and whether budgets let it.
+    rights.extend(follow(Kind::Pod));
+    rights.extend(look_up(POLICY, "poddisruptionbudgets"));
     match action {
-        ActionType::Restart => rights.push(patch(kind)),
-        ActionType::RestartPod => rights.push(Right::new(CORE, "pods/eviction", "create")),
+        ActionType::Restart => {
+            rights.extend([patch(kind), EVICT]);
+            rights.extend(revisions(kind));
+            rights.extend(look_up(CORE, "resourcequotas"));
+        }
+        ActionType::RestartPod => rights.push(EVICT),
         // The object itself is patched only when it is fenced.
-        ActionType::Scale => rights.extend([patch_scale(kind), patch(kind)]),
-        ActionType::Rollback => rights.extend([patch(kind), Right::new(APPS, "replicasets", "list")]),
+        ActionType::Scale => {
+            rights.extend([patch_scale(kind), patch(kind)]);
+            rights.extend(look_up(AUTOSCALING, "horizontalpodautoscalers"));
+            rights.extend(look_up(CORE, "resourcequotas"));
+        }
+        ActionType::Rollback => {
+            rights.extend([patch(kind), EVICT]);
+            rights.extend(revisions(kind));
+        }
     }
     rights
+}
+
+const EVICT: Right = Right::new(CORE, "pods/eviction", "create");
+
+/// Reads objects of a kind, and learns at once when they change.
+fn follow(kind: Kind) -> Vec<Right> {
+    let (group, resource) = resource_of(kind);
+    ["get", "list", "watch"].map(|verb| Right::new(group, resource, verb)).to_vec()
+}
+
+fn look_up(group: &'static str, resource: &'static str) -> [Right; 2] {
+    ["get", "list"].map(|verb| Right::new(group, resource, verb))
+}
+
+/// Where a workload's revisions are kept.
+fn revisions(kind: Kind) -> [Right; 2] {
+    look_up(APPS, if kind == Kind::Deployment { "replicasets" } else { "controllerrevisions" })
 }
 
 fn resource_of(kind: Kind) -> (&'static str, &'static str) {
@@ -131,14 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_evicted_and_never_changed_and_nothing_is_deleted_or_listed_without_need() {
+    fn pods_are_evicted_and_never_changed_and_nothing_is_made_updated_or_deleted() {
         let rights: Vec<_> = needed().into_keys().collect();
         assert!(!rights.contains(&Right::new(CORE, "pods", "patch")));
-        let unusual: Vec<_> = rights.iter().filter(|right| !["get", "patch"].contains(&right.verb)).collect();
-        assert_eq!(
-            unusual,
-            [&Right::new(CORE, "pods/eviction", "create"), &Right::new(APPS, "replicasets", "list")]
-        );
+        let reads = ["get", "list", "watch"];
+        let writes: BTreeSet<_> =
+            rights.iter().filter(|right| !reads.contains(&right.verb)).map(ToString::to_string).collect();
+        let patched = ["deployments", "statefulsets", "daemonsets"].map(|kind| format!("patch {kind}.apps"));
+        let scaled = ["deployments", "statefulsets"].map(|kind| format!("patch {kind}.apps/scale"));
+        let expected = patched.into_iter().chain(scaled).chain(["create pods/eviction".to_owned()]);
+        assert_eq!(writes, expected.collect());
     }
 
     #[test]

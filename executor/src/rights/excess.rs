@@ -223,7 +223,7 @@ mod tests {
             ("create", "", "pods/exec", "create pods/exec"),
             ("get", "", "secrets", "get secrets"),
             ("delete", "apps", "deployments", "delete deployments.apps"),
-            ("list", "apps", "deployments", "list deployments.apps"),
+            ("update", "apps", "deployments", "update deployments.apps"),
             ("escalate", "rbac.authorization.k8s.io", "roles", "escalate roles.rbac.authorization.k8s.io"),
             ("impersonate", "", "users", "impersonate users"),
             ("*", "apps", "deployments", "* deployments.apps"),

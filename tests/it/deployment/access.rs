@@ -78,7 +78,7 @@ async fn the_roles_in_the_manifests_are_the_table_of_the_action_catalogue() -> R
 /// The right that a request such as `PATCH /apis/apps/v1/namespaces/shop/deployments/web/scale?…` needs.
 fn right_of(request: &str) -> Option<Right> {
     let (method, path) = request.split_once(' ')?;
-    let path = path.split('?').next()?;
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let (root, rest) = path.split_once("/namespaces/")?;
     let group = root.strip_prefix("/apis/").and_then(|root| root.split('/').next()).unwrap_or_default();
     let parts: Vec<_> = rest.split('/').skip(1).collect();
@@ -88,6 +88,7 @@ fn right_of(request: &str) -> Option<Right> {
         [] => return None,
     };
     let verb = match (method, parts.len()) {
+        ("GET", 1) if query.split('&').any(|part| matches!(part, "watch=true" | "watch=1")) => "watch",
         ("GET", 1) => "list",
         ("GET", _) => "get",
         ("PATCH", _) => "patch",
@@ -95,6 +96,21 @@ fn right_of(request: &str) -> Option<Right> {
         _ => return Some(right(group, &resource, method)),
     };
     Some(right(group, &resource, verb))
+}
+
+/// Rights that stand in the table before the code that uses them.
+fn is_prepared((group, resource, verb): &Right) -> bool {
+    let reads = matches!(verb.as_str(), "get" | "list" | "watch");
+    let follows = matches!(verb.as_str(), "list" | "watch");
+    match (group.as_str(), resource.as_str()) {
+        ("apps", "deployments" | "statefulsets" | "daemonsets") | ("", "pods") => follows,
+        ("apps", "replicasets") => verb == "get",
+        ("apps", "controllerrevisions")
+        | ("policy", "poddisruptionbudgets")
+        | ("autoscaling", "horizontalpodautoscalers")
+        | ("", "resourcequotas") => reads,
+        _ => false,
+    }
 }
 
 #[tokio::test]
@@ -121,7 +137,11 @@ async fn every_right_in_the_table_is_used_by_some_action() -> Result<()> {
 
     let seen = scene.stack.executor(0).api_server()?.seen();
     let used: BTreeSet<_> = seen.iter().filter_map(|request| right_of(request)).collect();
-    assert_eq!(used, table().await?);
+    let table = table().await?;
+    let unknown: Vec<_> = used.difference(&table).collect();
+    assert!(unknown.is_empty(), "not in the table: {unknown:?}");
+    let idle: Vec<_> = table.difference(&used).filter(|right| !is_prepared(right)).collect();
+    assert!(idle.is_empty(), "used by no action: {idle:?}");
     Ok(())
 }
 
