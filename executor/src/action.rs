@@ -253,6 +253,8 @@ pub(crate) mod tests {
 
     fn acting(before: WrittenFields, after: WrittenFields) -> Acting {
         Acting {
+            number: 1,
+            not_after: None,
             uid: "u1".to_owned(),
             generation: 4,
             before,

@@ -40,8 +40,8 @@ impl Executor {
             code: ending.code,
             message: ending.message,
             steps: steps_of(story),
-            before: story.acting.as_ref().map(|acting| acting.before.clone()),
-            after: story.acting.as_ref().map(|acting| acting.after.clone()),
+            before: story.writes.first().map(|acting| acting.before.clone()),
+            after: story.writes.first().map(|acting| acting.after.clone()),
         };
         self.receipts.sign(story.order_digest, Some(story.name), ledger, Stage::Finished { result })
     }

@@ -281,7 +281,7 @@ fn used_nonce() -> Refusal {
 
 /// What the ledger alone tells of an unfinished action.
 pub(super) fn steps_of(story: &Story) -> Vec<Step> {
-    match &story.acting {
+    match story.writes.last() {
         Some(acting) => acting.steps.clone(),
         None => vec![Step {
             name: "accepted".to_owned(),

@@ -113,6 +113,8 @@ mod tests {
 
     fn acting(failed_before: Option<&str>) -> Acting {
         Acting {
+            number: 1,
+            not_after: None,
             uid: "u1".to_owned(),
             generation: 1,
             before: WrittenFields::Scale { replicas: 1 },

@@ -14,7 +14,7 @@ use super::Executor;
 use super::first_look::FirstLook;
 use super::lease::Lease;
 use super::orders::steps_of;
-use super::writing::pause;
+use super::writing::{Wrote, pause};
 use crate::action::object::Object;
 use crate::action::{self, Plan, rollout};
 use crate::cluster::{Caller, ReadError};
@@ -121,11 +121,27 @@ impl Worker<'_> {
         if self.lease.grant.fence > 1 {
             self.step("resumed", "another worker had begun");
         }
-        let (ending, acting) = match self.story.acting.clone() {
-            Some(acting) => (self.write(&acting, None).await?, Some(acting)),
-            None => self.begin(first_look).await?,
+        let (ending, first) = match self.story.writes.as_slice() {
+            [first, .., last] => (self.write_and_watch(last, None).await?, Some(first.clone())),
+            [only] => (self.write_and_watch(only, None).await?, Some(only.clone())),
+            [] => self.begin(first_look).await?,
         };
-        self.finish(ending, acting).await
+        self.finish(ending, first).await
+    }
+
+    async fn write_and_watch(&self, acting: &Acting, fresh: Option<Object>) -> Result<Ending, Stop> {
+        match self.write(acting, fresh).await? {
+            Wrote::Ended(ending) => Ok(ending),
+            Wrote::Since(at) => self.watch(acting, at).await,
+        }
+    }
+
+    /// Puts a write into the ledger before it is made.
+    async fn announce(&self, acting: &Acting) -> Result<(), Stop> {
+        let Story { name, order_digest, .. } = self.story;
+        let announced =
+            self.executor.ledger.begin_acting(name, order_digest, self.lease.grant, acting).await?;
+        if announced { Ok(()) } else { Err(Stop::LeaseLost) }
     }
 
     pub(super) fn step(&self, name: &str, message: impl Into<String>) {
@@ -174,11 +190,8 @@ impl Worker<'_> {
             Plan::Write { before, after } => {
                 self.step("checked", "the object is as the decision saw it");
                 let acting = self.acting(&object, before, after);
-                let Story { name, order_digest, .. } = self.story;
-                if !self.executor.ledger.begin_acting(name, order_digest, self.lease.grant, &acting).await? {
-                    return Err(Stop::LeaseLost);
-                }
-                let ending = self.write(&acting, Some(object)).await?;
+                self.announce(&acting).await?;
+                let ending = self.write_and_watch(&acting, Some(object)).await?;
                 Ok((ending, Some(acting)))
             }
         }
@@ -211,6 +224,8 @@ impl Worker<'_> {
             }
         };
         Acting {
+            number: 1,
+            not_after: None,
             uid: object.uid().to_owned(),
             generation: object.generation(),
             before,

@@ -1,4 +1,4 @@
-//! The one write of an action: made at most once, or certainly not, or said to be in doubt.
+//! One write of an action: made at most once, or certainly not, or said to be in doubt.
 //!
 //! INVARIANT: read → lease confirmed in the ledger → time checked → write that tests what was read.
 //! Whoever takes the lease over writes to the object (the change, or a fence) before it says that
@@ -27,8 +27,18 @@ const SAME_VERSION_CONFLICTS_MAX: u32 = 3;
 /// Shortest span after the order's time in which a write in doubt is still looked into, in seconds.
 const DOUBT_SECONDS_MIN: u32 = 60;
 
+/// What became of a write.
+pub(super) enum Wrote {
+    /// It was made, at about this time; what it causes is to be watched.
+    Since(Timestamp),
+    /// The action ends like this.
+    Ended(Ending),
+}
+
 /// What is known about the write so far.
 struct Writing {
+    /// The instant after which it may not be made.
+    not_after: Timestamp,
     /// Whether a write may have been made, or may still arrive, without our knowing.
     in_doubt: bool,
     /// How the action ends if the object turns out to be untouched.
@@ -57,11 +67,12 @@ enum Next {
 }
 
 impl Worker<'_> {
-    /// Writes and watches. `fresh` is the object as it was read before the `acting` row was written
-    /// by this worker; without it an earlier worker may have written already.
-    pub(super) async fn write(&self, acting: &Acting, fresh: Option<Object>) -> Result<Ending, Stop> {
+    /// Makes the write that the ledger announces. `fresh` is the object as it was read before the
+    /// `acting` row was written by this worker; without it an earlier worker may have written already.
+    pub(super) async fn write(&self, acting: &Acting, fresh: Option<Object>) -> Result<Wrote, Stop> {
         let resumed = fresh.is_none();
         let mut writing = Writing {
+            not_after: acting.not_after.unwrap_or(self.not_after),
             // A dry run leaves nothing behind that could be in doubt.
             in_doubt: resumed && !self.act.dry_run,
             withdrawn: None,
@@ -78,11 +89,11 @@ impl Worker<'_> {
                         self.lease.confirm().await?;
                         object
                     }
-                    Err(ending) => return Ok(ending),
+                    Err(ending) => return Ok(Wrote::Ended(ending)),
                 },
             };
             let next = match (action::state(&self.act, acting, object.as_ref()), object) {
-                (State::After, _) => return self.watch(acting, acting.at).await,
+                (State::After, _) => return Ok(Wrote::Since(acting.at)),
                 // The fence proved that nothing was written before it; what others did since is theirs.
                 (_, _) if writing.is_fenced() => {
                     Next::End(writing.withdrawn.clone().unwrap_or_else(Ending::expired))
@@ -92,24 +103,24 @@ impl Worker<'_> {
                 (State::Before, None) => Next::Again,
             };
             match next {
-                Next::End(ending) => return Ok(ending),
-                Next::Written(at) => return self.after_write(acting, at).await,
+                Next::End(ending) => return Ok(Wrote::Ended(ending)),
+                Next::Written(at) => return Ok(self.after_write(at).await),
                 Next::Again => {}
                 Next::Later => pause().await,
             }
         }
     }
 
-    async fn after_write(&self, acting: &Acting, at: Timestamp) -> Result<Ending, Stop> {
+    async fn after_write(&self, at: Timestamp) -> Wrote {
         if self.act.dry_run {
             self.step("written", "the API server accepted the write as a dry run");
             let message = "the API server would accept the change; nothing was written";
-            return Ok(Ending::new(ExecutionStatus::Succeeded, OutcomeCode::DryRun, message));
+            return Wrote::Ended(Ending::new(ExecutionStatus::Succeeded, OutcomeCode::DryRun, message));
         }
         self.step("written", "the API server accepted the change");
         // No controller has dealt with it yet.
         tokio::time::sleep(watching::pause(SignedDuration::ZERO)).await;
-        self.watch(acting, at).await
+        Wrote::Since(at)
     }
 
     async fn read_until_known(&self, writing: &Writing) -> Result<Option<Object>, Ending> {
@@ -123,10 +134,10 @@ impl Worker<'_> {
                 // until its time is over.
                 Err(ReadError::Forbidden(message) | ReadError::Unavailable(message)) => {
                     let now = clock::now();
-                    if !writing.in_doubt && has_passed(self.not_after, now) {
+                    if !writing.in_doubt && has_passed(writing.not_after, now) {
                         return Err(writing.held_back.clone().unwrap_or_else(Ending::expired));
                     }
-                    if has_passed(self.doubt_until(), now) {
+                    if has_passed(self.doubt_until(writing), now) {
                         return Err(in_doubt(&message));
                     }
                     tracing::warn!(message, "cannot read the target; trying again");
@@ -136,9 +147,9 @@ impl Worker<'_> {
         }
     }
 
-    fn doubt_until(&self) -> Timestamp {
+    fn doubt_until(&self, writing: &Writing) -> Timestamp {
         let seconds = self.act.watch_seconds.max(DOUBT_SECONDS_MIN);
-        self.not_after + SignedDuration::from_secs(seconds.into())
+        writing.not_after + SignedDuration::from_secs(seconds.into())
     }
 
     async fn write_once(&self, acting: &Acting, object: &Object, writing: &mut Writing) -> Next {
@@ -158,7 +169,7 @@ impl Worker<'_> {
                 return self.withdraw(object, ending, writing).await;
             }
         };
-        if has_passed(self.not_after, clock::now()) {
+        if has_passed(writing.not_after, clock::now()) {
             return Next::Again;
         }
         match self.executor.cluster.write(write, self.caller()).await {
@@ -185,7 +196,7 @@ impl Worker<'_> {
         if let Some(ending) = &writing.withdrawn {
             return Some(ending.clone());
         }
-        if has_passed(self.not_after, clock::now()) {
+        if has_passed(writing.not_after, clock::now()) {
             return Some(writing.held_back.clone().unwrap_or_else(Ending::expired));
         }
         if !self.executor.allowlist.allows(&self.act.target.namespace) {
@@ -214,7 +225,7 @@ impl Worker<'_> {
         let Some(fence) = action::fence(target, object, self.act.action_id, self.lease.grant.fence) else {
             return Next::End(in_doubt("the executor may not fence a pod"));
         };
-        if has_passed(self.doubt_until(), clock::now()) {
+        if has_passed(self.doubt_until(writing), clock::now()) {
             return Next::End(in_doubt("the object could not be fenced in time"));
         }
         writing.withdrawn = Some(ending);

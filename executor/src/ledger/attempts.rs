@@ -182,7 +182,7 @@ impl Ledger {
             order_digest,
             order_bytes: order_bytes.to_vec(),
             accepted_at,
-            acting: None,
+            writes: Vec::new(),
             receipt: None,
             ledger: LedgerPosition { id: ledger, row: read_row(row.row_number)? },
         };

@@ -25,18 +25,25 @@ pub(crate) struct Story {
     pub(crate) order_bytes: Vec<u8>,
     /// When it was accepted.
     pub(crate) accepted_at: Timestamp,
-    /// What was about to be written, once it was.
-    pub(crate) acting: Option<Acting>,
+    /// The writes that were announced, in order; only the last one may not be made yet.
+    pub(crate) writes: Vec<Acting>,
     /// The final receipt, once there is one.
     pub(crate) receipt: Option<Vec<u8>>,
     /// How the ledger stood when this was read.
     pub(crate) ledger: LedgerPosition,
 }
 
-/// Body of an `acting` row: what will be written, and to what.
+/// Body of an `acting` row: what will be written, and to what. Every write of an action has its own,
+/// and none is announced before the one ahead of it has taken effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Acting {
+    /// Which write of its action, from 1; rows from before there were several bear no number.
+    #[serde(default = "first")]
+    pub(crate) number: u32,
+    /// The instant after which it may not be made; absent where that is the order's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) not_after: Option<Timestamp>,
     /// The object.
     pub(crate) uid: String,
     /// Its generation before the write.
@@ -55,6 +62,10 @@ pub(crate) struct Acting {
     pub(crate) failed_before: Option<String>,
 }
 
+fn first() -> u32 {
+    1
+}
+
 /// What the ledger holds of an action; `None` unless one of its attempts was accepted.
 pub(super) async fn read_story(
     conn: &mut PgConnection,
@@ -69,14 +80,15 @@ pub(super) async fn read_story(
     )
     .fetch_all(conn)
     .await?;
-    let (mut accepted, mut acting, mut receipt) = (None, None, None);
+    let (mut accepted, mut writes, mut receipt) = (None, Vec::new(), None);
     for row in rows {
         match row.kind.as_str() {
             "accepted" => accepted = Some(row),
-            "acting" => acting = row.body.map(|body| body.0),
+            "acting" => writes.extend(row.body.map(|body| body.0)),
             _ => receipt = row.receipt,
         }
     }
+    writes.sort_by_key(|acting: &Acting| acting.number);
     let Some(row) = accepted else { return Ok(None) };
     let (Some(order_digest), Some(order_bytes)) = (row.order_digest, row.order_bytes) else {
         return Ok(None);
@@ -89,7 +101,7 @@ pub(super) async fn read_story(
         order_digest: read_digest(&order_digest)?,
         order_bytes,
         accepted_at: row.at.to_jiff(),
-        acting,
+        writes,
         receipt,
         ledger: LedgerPosition { id, row: read_row(row.last_row)? },
     }))
