@@ -56,6 +56,8 @@ pub struct Log {
 struct Horizon {
     /// When all was looked at last; never yet.
     all_looked_at: Option<Instant>,
+    /// Whether the last look at all did not come to the end of what waits.
+    is_behind: bool,
     /// The newest entry that has been moved.
     newest: Uuid,
     /// The newest when all was looked at last, and the time before.
@@ -63,10 +65,14 @@ struct Horizon {
 }
 
 impl Horizon {
-    const NOTHING_SEEN: Self = Self { all_looked_at: None, newest: Uuid::nil(), marks: [Uuid::nil(); 2] };
+    const NOTHING_SEEN: Self =
+        Self { all_looked_at: None, is_behind: false, newest: Uuid::nil(), marks: [Uuid::nil(); 2] };
 
     /// What the next look may leave out.
     fn after(&mut self) -> Uuid {
+        if self.is_behind {
+            return Uuid::nil();
+        }
         if self.all_looked_at.is_some_and(|at| at.elapsed() < LOOK_AT_ALL_EVERY) {
             return self.marks[1];
         }
@@ -124,7 +130,9 @@ impl Log {
     /// # Errors
     /// When the turn is over; those of the database. Then the turn must be begun again.
     pub async fn integrate(&mut self, conn: &mut PgConnection) -> Result<Integrated, Error> {
-        let waiting = log::waiting(conn, self.horizon.after(), BATCH_MAX.into()).await?;
+        let after = self.horizon.after();
+        let waiting = log::waiting(conn, after, BATCH_MAX.into()).await?;
+        let is_full = waiting.len() == usize::from(BATCH_MAX);
         let first = self.edge.size();
         if !waiting.is_empty() {
             let leaves: Vec<Hash> = waiting.iter().map(|entry| entry.leaf).collect();
@@ -143,8 +151,8 @@ impl Log {
             let ids = waiting.iter().map(|entry| entry.id);
             self.horizon.newest = ids.fold(self.horizon.newest, Ord::max);
         }
-        let added = waiting.len();
-        Ok(Integrated { size: self.edge.size(), added, is_full: added == usize::from(BATCH_MAX) })
+        self.horizon.is_behind = is_full && after.is_nil();
+        Ok(Integrated { size: self.edge.size(), added: waiting.len(), is_full })
     }
 }
 
@@ -326,5 +334,8 @@ mod tests {
             );
             horizon.all_looked_at = long_ago();
         }
+        horizon.is_behind = true;
+        let _ = horizon.after();
+        assert_eq!(horizon.after(), Uuid::nil(), "a look at all goes on to its end");
     }
 }
