@@ -2,25 +2,33 @@
 //! how their effect is judged. Nothing here decides whether an action may run, and nothing here
 //! waits; the fields are the same ones that preconditions, ledger and receipts speak of.
 
+mod disruption;
 pub(crate) mod facts;
 pub(crate) mod object;
+mod owners;
+pub(crate) mod planning;
+mod quota;
 mod restart;
 mod restart_pod;
+mod revisions;
 mod rollback;
 pub(crate) mod rollout;
 mod scale;
+mod selector;
 mod template;
 
 use aegis_contract::action::Change;
 use aegis_contract::code::OutcomeCode;
+use aegis_contract::digest::Digest;
 use aegis_contract::ids::ActionId;
 use aegis_contract::order::{Act, WrittenFields};
+use aegis_contract::plan::Obstacle;
 use aegis_contract::target::{Kind, Target};
 use http::Method;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::object::Object;
+use self::revisions::Revision;
 use crate::cluster::{Caller, Cluster, ReadError, Write, path_of};
 use crate::ledger::stories::Acting;
 
@@ -28,36 +36,6 @@ const JSON_PATCH: &str = "application/json-patch+json";
 /// Annotation that is written so that no older write's resourceVersion test can pass any more.
 const FENCE_ANNOTATION: &str = "aegis.dev/fence";
 const ANNOTATIONS: &str = "/metadata/annotations";
-
-/// What the live object says to a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
-    /// These fields will be written.
-    Write {
-        /// The fields now.
-        before: WrittenFields,
-        /// The fields as they will be written.
-        after: WrittenFields,
-    },
-    /// The object is as wanted.
-    AlreadyDone {
-        /// The fields now.
-        fields: WrittenFields,
-    },
-    /// The change must not be made.
-    Refuse {
-        /// Why.
-        code: OutcomeCode,
-        /// For people.
-        message: String,
-    },
-}
-
-impl Plan {
-    fn refuse(code: OutcomeCode, message: impl Into<String>) -> Self {
-        Self::Refuse { code, message: message.into() }
-    }
-}
 
 /// How a live object relates to an `acting` row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,38 +63,29 @@ fn fields(change: &Change, object: &Object) -> Option<WrittenFields> {
     }
 }
 
-/// Compares the live object with the order's preconditions and works out what to write.
-pub(crate) async fn plan(
-    act: &Act,
-    object: &Object,
-    cluster: &Cluster,
-    now: Timestamp,
-) -> Result<Plan, ReadError> {
+/// Why the live object is not the one that the decision saw.
+pub(crate) fn refused_by_preconditions(act: &Act, object: &Object) -> Option<Obstacle> {
     if object.uid() != act.preconditions.uid {
-        return Ok(Plan::refuse(
-            OutcomeCode::TargetReplaced,
-            format!("{} is another object now: its uid is {}", act.target, object.uid()),
-        ));
+        let message = format!("{} is another object now: its uid is {}", act.target, object.uid());
+        return Some(obstacle(OutcomeCode::TargetReplaced, message));
     }
-    let Some(before) = fields(&act.change, object) else {
-        return Ok(Plan::refuse(OutcomeCode::PreconditionFailed, "the object lacks the field to be written"));
-    };
-    if before != act.preconditions.fields {
-        return Ok(Plan::refuse(
-            OutcomeCode::PreconditionFailed,
-            "a field to be written is not as the decision saw it",
-        ));
-    }
-    match &act.change {
-        Change::Restart(_) => Ok(restart::plan(object, before, now)),
-        Change::RestartPod(_) => Ok(restart_pod::plan(object, before)),
-        Change::Scale(params) => Ok(scale::plan(*params, before)),
-        Change::Rollback(params) => {
-            let sets =
-                rollback::revisions(&act.target, object, cluster, Caller::Action(act.action_id)).await?;
-            Ok(rollback::plan(*params, object, before, &sets))
+    let code = OutcomeCode::PreconditionFailed;
+    match fields(&act.change, object) {
+        None => Some(obstacle(code, "the object lacks the field to be written")),
+        Some(before) if before != act.preconditions.fields => {
+            Some(obstacle(code, "a field to be written is not as the decision saw it"))
         }
+        Some(_) => None,
     }
+}
+
+/// Digest of the pod template of a workload, without what restarts add; `None` where there is none.
+pub(crate) fn template_digest(object: &Object) -> Option<Digest> {
+    template::digest(object.at("/spec/template")?)
+}
+
+fn obstacle(code: OutcomeCode, message: impl Into<String>) -> Obstacle {
+    Obstacle { code, message: message.into() }
 }
 
 /// How `object` (`None`: there is none) relates to what was about to be written.
@@ -174,25 +143,45 @@ pub(crate) async fn write(
     object: &Object,
     cluster: &Cluster,
 ) -> Result<Write, WriteError> {
-    let path = path_of(&act.target);
-    let write = match (&act.change, &acting.after) {
-        (Change::RestartPod(_), _) => return Ok(restart_pod::write(&act.target, object, act.dry_run)),
-        (Change::Restart(_), WrittenFields::Restart { restarted_at: Some(restarted_at) }) => {
-            patch(path, object, restart::operations(object, restarted_at, act.action_id))
-        }
-        (Change::Scale(params), _) => patch(format!("{path}/scale"), object, scale::operations(*params)),
-        (Change::Rollback(_), WrittenFields::Rollback { template_digest }) => {
+    let revisions = match act.change {
+        Change::Rollback(_) => {
             let caller = Caller::Action(act.action_id);
-            let sets =
-                rollback::revisions(&act.target, object, cluster, caller).await.map_err(WriteError::Read)?;
-            let operations = rollback::operations(&sets, *template_digest, act.action_id)
-                .ok_or(WriteError::RevisionGone)?;
-            patch(path, object, operations)
+            revisions::read(&act.target, object, cluster, caller).await.map_err(WriteError::Read)?
         }
-        // An `acting` row of another change cannot come from this program.
-        (Change::Restart(_) | Change::Rollback(_), _) => return Err(WriteError::RevisionGone),
+        Change::Restart(_) | Change::RestartPod(_) | Change::Scale(_) => Vec::new(),
     };
-    Ok(Write { dry_run: act.dry_run, ..write })
+    let writing = Writing { target: &act.target, change: &act.change, object, revisions: &revisions };
+    let write = writing.write(&acting.after, act.action_id, act.dry_run);
+    write.ok_or(WriteError::RevisionGone)
+}
+
+/// What a write is made of.
+struct Writing<'a> {
+    target: &'a Target,
+    change: &'a Change,
+    object: &'a Object,
+    revisions: &'a [Revision],
+}
+
+impl Writing<'_> {
+    /// `None` when no kept revision has the wanted template.
+    fn write(&self, after: &WrittenFields, action_id: ActionId, dry_run: bool) -> Option<Write> {
+        let Self { target, change, object, revisions } = self;
+        let path = path_of(target);
+        let write = match (change, after) {
+            (Change::RestartPod(_), _) => restart_pod::write(target, object, dry_run),
+            (Change::Restart(_), WrittenFields::Restart { restarted_at: Some(restarted_at) }) => {
+                patch(path, object, restart::operations(object, restarted_at, action_id))
+            }
+            (Change::Scale(params), _) => patch(format!("{path}/scale"), object, scale::operations(*params)),
+            (Change::Rollback(_), WrittenFields::Rollback { template_digest }) => {
+                patch(path, object, rollback::operations(object, revisions, *template_digest, action_id)?)
+            }
+            // Fields of another change cannot come from this program.
+            (Change::Restart(_) | Change::Rollback(_), _) => return None,
+        };
+        Some(Write { dry_run, ..write })
+    }
 }
 
 /// A write to the object's own annotation after which no write that was made up earlier can pass its
@@ -223,8 +212,8 @@ fn patch(path: String, object: &Object, operations: Vec<Value>) -> Write {
 #[cfg(test)]
 pub(crate) mod tests {
     use aegis_contract::action::{NoParams, ScaleParams};
-    use aegis_contract::digest::Digest;
     use aegis_contract::order::Preconditions;
+    use jiff::Timestamp;
     use uuid::Uuid;
 
     use super::*;
@@ -237,7 +226,7 @@ pub(crate) mod tests {
             ledger: Uuid::from_u128(9).into(),
             target: Target::parse(&format!("shop/{kind}/web"), "local").unwrap(),
             change,
-            preconditions: Preconditions { uid: "u1".to_owned(), fields },
+            preconditions: Preconditions { uid: "u1".to_owned(), fields, planned: None },
             watch_seconds: 60,
             dry_run: false,
             decision_id: Uuid::from_u128(8).into(),

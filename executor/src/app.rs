@@ -12,7 +12,9 @@ use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 
 use crate::cluster::Cluster;
-use crate::execute::{Executor, ExecutorMetrics, Held, History, ReceiptSigner, Workers, resume_actions};
+use crate::execute::{
+    Executor, ExecutorMetrics, Held, History, ReceiptSigner, Workers, resume_actions, watch_soaking,
+};
 use crate::http;
 use crate::ledger::Ledger;
 use crate::rights;
@@ -74,6 +76,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         allowlist,
         dangerous_allow_excess_rights,
         kubeconfig,
+        soak,
         log_level,
     } = settings;
     telemetry::init(SERVICE, &log_level)?;
@@ -92,6 +95,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         receipts: ReceiptSigner::new(cluster.clone(), receipt_key, held),
         cluster_name: cluster,
         order_keys,
+        soak,
         allowlist,
         history,
         ledger,
@@ -102,12 +106,14 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     });
     executor.name_ledger().await.context("cannot name the ledger")?;
     let resume = tokio::spawn(resume_when_reviewed(Arc::clone(&executor), reviewed.clone()));
+    let soaking = tokio::spawn(watch_soaking(Arc::clone(&executor)));
     let router = edge::with_edge(reviewed.guard(http::routes(Arc::clone(&executor))), metrics);
     tokio::select! {
         Err(excess) = review.run(shutdown.clone()) => return Err(excess.into()),
         served = edge::serve(listen_address, router, shutdown) => served?,
     }
     resume.await.context("the loop that resumes actions failed")?;
+    soaking.await.context("the loop that looks for good templates failed")?;
     executor.workers.hand_over().await;
     Ok(())
 }

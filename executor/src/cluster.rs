@@ -21,8 +21,8 @@ use crate::action::object::Object;
 const SERVER_TIMEOUT: &str = "timeout=5s";
 /// A little more than the server's own limit, so that its answer arrives when there is one.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(7);
-/// Most ReplicaSets read for a rollback; Kubernetes keeps ten old ones unless told otherwise.
-const REPLICA_SETS_MAX: u32 = 500;
+/// Most objects of a list: of one workload's revisions, or of a namespace's budgets, quotas and autoscalers.
+const LISTED_MAX: u32 = 2_000;
 /// Text of an error is cut to this many characters before it is passed on.
 const MESSAGE_LENGTH_MAX: usize = 500;
 
@@ -113,19 +113,21 @@ impl Cluster {
         }
     }
 
-    /// Reads the ReplicaSets that `selector` (in the query's form) chooses in the target's namespace.
-    pub(crate) async fn replica_sets(
+    /// Reads the objects of a collection that `selector` (in the query's form) chooses; all when it is empty.
+    pub(crate) async fn list(
         &self,
-        target: &Target,
+        path: &str,
         selector: &str,
         caller: Caller,
     ) -> Result<Vec<Object>, ReadError> {
-        let path = format!("/apis/apps/v1/namespaces/{}/replicasets", target.namespace);
-        let query = format!("&limit={REPLICA_SETS_MAX}&labelSelector={}", percent_encode(selector));
-        let mut list = self.call(Method::GET, &path, &query, None, caller).await.map_err(read_error)?;
+        let query = format!("&limit={LISTED_MAX}&labelSelector={}", percent_encode(selector));
+        let mut list = self.call(Method::GET, path, &query, None, caller).await.map_err(read_error)?;
+        if list.pointer("/metadata/continue").and_then(Value::as_str).is_some_and(|rest| !rest.is_empty()) {
+            return Err(ReadError::Unavailable(format!("{path} holds more than {LISTED_MAX} objects")));
+        }
         match list.pointer_mut("/items").map(Value::take) {
             Some(Value::Array(items)) => Ok(items.into_iter().map(Object::new).collect()),
-            _ => Err(ReadError::Unavailable("the list of ReplicaSets has no items".to_owned())),
+            _ => Err(ReadError::Unavailable(format!("the list {path} has no items"))),
         }
     }
 
@@ -213,15 +215,19 @@ fn write_answer(error: CallError) -> WriteAnswer {
     }
 }
 
+/// Path of all objects of a kind in a namespace.
+pub(crate) fn collection_of(namespace: &str, kind: Kind) -> String {
+    match kind {
+        Kind::Deployment => format!("/apis/apps/v1/namespaces/{namespace}/deployments"),
+        Kind::StatefulSet => format!("/apis/apps/v1/namespaces/{namespace}/statefulsets"),
+        Kind::DaemonSet => format!("/apis/apps/v1/namespaces/{namespace}/daemonsets"),
+        Kind::Pod => format!("/api/v1/namespaces/{namespace}/pods"),
+    }
+}
+
 /// Path of a target's object.
 pub(crate) fn path_of(target: &Target) -> String {
-    let Target { namespace, name, .. } = target;
-    match target.kind {
-        Kind::Deployment => format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}"),
-        Kind::StatefulSet => format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"),
-        Kind::DaemonSet => format!("/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}"),
-        Kind::Pod => format!("/api/v1/namespaces/{namespace}/pods/{name}"),
-    }
+    format!("{}/{}", collection_of(&target.namespace, target.kind), target.name)
 }
 
 fn percent_encode(text: &str) -> String {

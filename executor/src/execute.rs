@@ -15,10 +15,13 @@ mod metrics;
 mod naming;
 mod orders;
 mod receipts;
+mod soaking;
 mod watching;
 mod worker;
 mod workers;
 mod writing;
+
+use std::time::Duration;
 
 use aegis_contract::dsse::OrderKeys;
 use aegis_runtime::shutdown::Shutdown;
@@ -27,6 +30,7 @@ pub(crate) use self::history::{Held, History};
 pub(crate) use self::metrics::ExecutorMetrics;
 pub(crate) use self::orders::AnswerError;
 pub(crate) use self::receipts::ReceiptSigner;
+pub(crate) use self::soaking::watch_soaking;
 pub(crate) use self::workers::{Workers, resume_actions};
 use crate::cluster::Cluster;
 use crate::ledger::Ledger;
@@ -40,6 +44,8 @@ pub(crate) struct Executor {
     pub(crate) order_keys: OrderKeys,
     /// Signs receipts.
     pub(crate) receipts: ReceiptSigner,
+    /// How long all pods must have been available with a template before it can be returned to; zero: not at all.
+    pub(crate) soak: Duration,
     /// The executor's own ceiling.
     pub(crate) allowlist: Allowlist,
     /// The audit log as far as it was verified.

@@ -11,6 +11,7 @@ pub(crate) mod heads;
 pub(crate) mod identity;
 pub(crate) mod leases;
 pub(crate) mod stories;
+pub(crate) mod templates;
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aegis_contract::dsse::{OrderKey, OrderKeys, ReceiptKey};
 use aegis_contract::key::{KeyError, SharedSecret};
@@ -14,6 +15,9 @@ use crate::verify::allowlist::Allowlist;
 
 /// Most namespaces on the allowlist: every observation reports them all, and a receipt has 64 KiB.
 const NAMESPACES_MAX: usize = 500;
+
+/// `SOAK_SECONDS` when it is not set.
+const SOAK_SECONDS_DEFAULT: u32 = 300;
 
 /// What `serve` needs.
 pub(crate) struct Settings {
@@ -37,6 +41,9 @@ pub(crate) struct Settings {
     pub(crate) dangerous_allow_excess_rights: bool,
     /// `KUBECONFIG_FILE`: path of a kubeconfig; absent means the service account of this pod.
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// `SOAK_SECONDS`: how long all pods must have been available with a template before a rollback may return to it;
+    /// 0 means that every revision is good enough.
+    pub(crate) soak: Duration,
     /// `LOG_LEVEL`: a filter such as `info`.
     pub(crate) log_level: String,
 }
@@ -62,6 +69,7 @@ impl Settings {
         let allowlist = read_allowlist(&mut source);
         let dangerous_allow_excess_rights = source.or("DANGEROUS_ALLOW_EXCESS_RIGHTS", false);
         let kubeconfig = read_kubeconfig(&mut source);
+        let soak = Duration::from_secs(source.or("SOAK_SECONDS", SOAK_SECONDS_DEFAULT).into());
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let settings = (|| {
             Some(Self {
@@ -75,6 +83,7 @@ impl Settings {
                 allowlist,
                 dangerous_allow_excess_rights,
                 kubeconfig,
+                soak,
                 log_level,
             })
         })();

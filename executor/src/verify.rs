@@ -94,6 +94,7 @@ pub(crate) mod tests {
             preconditions: Preconditions {
                 uid: "u1".to_owned(),
                 fields: WrittenFields::Scale { replicas: 3 },
+                planned: None,
             },
             watch_seconds: 300,
             dry_run: false,
@@ -125,6 +126,7 @@ pub(crate) mod tests {
             action_id: Some(act.action_id),
             request_id: None,
             data: Intent {
+                plan_digest: act.preconditions.plan_digest(&act.change),
                 attempt: act.attempt,
                 target: act.target.clone(),
                 change: act.change.clone(),

@@ -76,6 +76,7 @@ impl Kubernetes {
         let (kind, name) = object.split_once('/').context("an object is named KIND/NAME")?;
         let group = match kind {
             "deployment" | "statefulset" | "daemonset" | "replicaset" => "/apis/apps/v1",
+            "poddisruptionbudget" => "/apis/policy/v1",
             _ => "/api/v1",
         };
         let text = self.read(&format!("{group}/namespaces/{namespace}/{kind}s/{name}")).await?;

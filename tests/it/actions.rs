@@ -4,5 +4,6 @@
 mod acting;
 mod cancelling;
 mod failing;
+mod planning;
 mod refusing;
 pub(crate) mod scene;

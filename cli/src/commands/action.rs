@@ -112,7 +112,7 @@ const COLUMNS: [Column; 6] = [
     column("createdAt", "/createdAt"),
 ];
 
-const FIRST: [&str; 9] = [
+const FIRST: [&str; 18] = [
     "id",
     "state",
     "outcome.code",
@@ -121,6 +121,15 @@ const FIRST: [&str; 9] = [
     "target",
     "reason",
     "requestedBy",
+    "plan.changes",
+    "plan.toRevision",
+    "plan.podsAffected",
+    "plan.podsWanted",
+    "plan.podsUnavailable",
+    "plan.podsUnavailableMax",
+    "plan.warnings",
+    "plan.undo",
+    "plan.digest",
     "decisionId",
 ];
 

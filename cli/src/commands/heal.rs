@@ -26,7 +26,13 @@ pub(crate) enum Heal {
     #[command(
         after_help = "Example:\n  aegisctl heal restart shop/Deployment/web --reason 'leaks memory' --wait"
     )]
-    Restart(Ask),
+    Restart {
+        #[command(flatten)]
+        ask: Ask,
+        /// Restart also while a rollout is under way
+        #[arg(long)]
+        during_rollout: bool,
+    },
     /// Evict one pod, which its controller replaces
     #[command(after_help = "Example:\n  aegisctl heal restart-pod shop/Pod/web-5d8f7c-x2v9k --wait")]
     RestartPod(Ask),
@@ -68,7 +74,7 @@ pub(crate) struct Ask {
     /// Something policies may look at; KEY:=JSON for numbers, true and false. May be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_metadata)]
     metadata: Vec<(String, Value)>,
-    /// Go the whole way, but let the cluster only pretend to write
+    /// Go the whole way, but let the cluster only pretend to write: `plan` tells what would be done
     #[arg(long)]
     dry_run: bool,
     /// Wait for the end, 600 seconds if none are named; the exit code then tells how it ended (`aegisctl --help`)
@@ -86,7 +92,10 @@ pub(crate) struct Ask {
 /// Runs the command.
 pub(crate) async fn run(command: &Heal, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let (action_type, ask, params) = match command {
-        Heal::Restart(ask) => (ActionType::Restart, ask, json!({})),
+        Heal::Restart { ask, during_rollout: false } => (ActionType::Restart, ask, json!({})),
+        Heal::Restart { ask, during_rollout: true } => {
+            (ActionType::Restart, ask, json!({ "duringRollout": true }))
+        }
         Heal::RestartPod(ask) => (ActionType::RestartPod, ask, json!({})),
         Heal::Scale { ask, replicas } => (ActionType::Scale, ask, json!({ "replicas": replicas })),
         Heal::Rollback { ask, to_revision: None } => (ActionType::Rollback, ask, json!({})),

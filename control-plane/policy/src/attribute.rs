@@ -125,6 +125,7 @@ pub(crate) const ROLLOUTS: &[&str] = &["complete", "progressing", "failed"];
 const WHO: &str = "the signature or session of the request";
 const REQUEST: &str = "the request";
 const EXECUTOR: &str = "the executor's facts";
+const PLAN: &str = "the executor's plan";
 
 const fn row(
     path: &'static str,
@@ -210,6 +211,14 @@ pub static ATTRIBUTES: &[Attribute] = &[
         REQUEST,
         "the wanted number of replicas",
         Read::Param("replicas"),
+    ),
+    row(
+        "params.duringRollout",
+        Type::Flag,
+        Presence::PerhapsWith(ActionType::Restart),
+        REQUEST,
+        "whether to restart also while a rollout is under way; missing means no",
+        Read::Param("duringRollout"),
     ),
     row(
         "params.toRevision",
@@ -299,6 +308,48 @@ pub static ATTRIBUTES: &[Attribute] = &[
         "state of the latest rollout",
         Read::Facts(|facts| Some(facts.rollout.as_str().into())),
     ),
+    row(
+        "target.podsAffected",
+        Type::Whole,
+        Presence::Perhaps,
+        PLAN,
+        "pods that the action makes, ends or replaces",
+        Read::Facts(|facts| facts.pods_affected.map(Value::from)),
+    ),
+    row(
+        "target.unavailableMax",
+        Type::Whole,
+        Presence::Perhaps,
+        PLAN,
+        "most wanted pods that may not be available at one time, with those that are not now",
+        Read::Facts(|facts| facts.unavailable_max.map(Value::from)),
+    ),
+    row(
+        "target.unavailableMaxPercent",
+        Type::Whole,
+        Presence::Perhaps,
+        PLAN,
+        "the same in per cent of the wanted pods, rounded up",
+        Read::Facts(|facts| facts.unavailable_max_percent.map(Value::from)),
+    ),
+    row(
+        "target.disruptionsAllowed",
+        Type::Whole,
+        Presence::Perhaps,
+        PLAN,
+        "pods that the tightest disruption budget of the target lets go down; missing where it has none",
+        Read::Facts(|facts| facts.disruptions_allowed.map(Value::from)),
+    ),
+];
+
+/// Facts that some objects, or facts that were asked for without a change, do not have.
+pub(crate) const MISSING_FACTS: &[&str] = &[
+    "target.templateDigest",
+    "target.replicas",
+    "target.podsAffected",
+    "target.unavailableMax",
+    "target.unavailableMaxPercent",
+    "target.disruptionsAllowed",
 ];
 
 /// The row that a path names.

@@ -48,7 +48,7 @@ pub enum Counted {
         wanted: u32,
         /// Pods it has available.
         available: u32,
-        /// Pods of these that the action takes down, at the least.
+        /// Pods of these that the action takes down at one time: at the most, as planned; without a plan at the least.
         takes_down: u32,
     },
     /// For a breaker.
@@ -152,12 +152,19 @@ fn after(at: Timestamp, seconds: u32) -> Timestamp {
     at.saturating_add(SignedDuration::from_secs(seconds.into())).unwrap_or(Timestamp::MAX)
 }
 
-/// P43: what an `unavailable` limit looks at. One pod counts as taken down by every action but
+/// P43: what an `unavailable` limit looks at: the plan. Without one, one pod counts as taken down by every action but
 /// `scale`, because that is the least any of them does.
 pub fn count_unavailable(question: &Question, facts: Option<&Facts>, now: Timestamp) -> Counted {
     let Some(facts) = facts else { return Counted::Unknown { cause: Cause::Missing } };
     if Situation::new(question, Some(facts), now).facts_are_stale() {
         return Counted::Unknown { cause: Cause::Stale };
+    }
+    if let Some(plan) = &facts.plan {
+        return Counted::Unavailable {
+            wanted: plan.pods_wanted,
+            available: plan.pods_wanted.saturating_sub(plan.pods_unavailable),
+            takes_down: plan.pods_unavailable_max.saturating_sub(plan.pods_unavailable),
+        };
     }
     let Some(wanted) = facts.replicas else { return Counted::Unknown { cause: Cause::Missing } };
     let takes_down = u32::from(question.action() != ActionType::Scale.as_str());

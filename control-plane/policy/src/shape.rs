@@ -365,6 +365,10 @@ pub static FACTS: Object = object(
         may("updatedReplicas", PODS, "`replicas` when left out, or else 1"),
         may("paused", Shape::Flag, "false when left out"),
         may("rollout", Shape::OneOf(crate::attribute::ROLLOUTS), "`complete` when left out"),
+        may("podsAffected", PODS, "missing when left out"),
+        may("unavailableMax", PODS, "missing when left out"),
+        may("unavailableMaxPercent", PODS, "missing when left out"),
+        may("disruptionsAllowed", PODS, "missing when left out"),
     ],
 );
 

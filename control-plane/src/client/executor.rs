@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aegis_contract::action::Change;
 use aegis_contract::canonical;
 use aegis_contract::code::RefusalCode;
 use aegis_contract::digest::Digest;
@@ -13,6 +14,7 @@ use aegis_contract::facts::{Facts, Observation};
 use aegis_contract::order::{
     CONTRACT_VERSION, Follow, Instruction, NEEDS, Observe, Order, OrderRequest, Resolve,
 };
+use aegis_contract::plan::Obstacle;
 use aegis_contract::problem::Problem;
 use aegis_contract::receipt::{AttemptName, Receipt, Stage};
 use aegis_contract::strict::{self, Limits};
@@ -63,6 +65,16 @@ pub enum Observed {
         /// For people.
         message: String,
     },
+}
+
+impl Observed {
+    /// Why the executor would refuse the change that it was asked to plan.
+    pub fn obstacle(&self) -> Option<&Obstacle> {
+        match self {
+            Self::Present(facts) => facts.plan.as_ref()?.obstacle.as_ref(),
+            Self::Absent | Self::Refused { .. } => None,
+        }
+    }
 }
 
 /// A believed answer to an acting or resolving order.
@@ -198,13 +210,14 @@ impl ExecutorClient {
         Ok(Link { cluster, key, verifier, ledger })
     }
 
-    /// Asks what a target looks like; the executor has `within` to answer.
+    /// Asks what a target looks like and what a change would do to it; the executor has `within` to answer.
     ///
     /// # Errors
     /// `UnknownCluster`; `ExecutorUnavailable`; those of the database.
     pub async fn observe(
         &self,
         target: &Target,
+        change: &Change,
         trace: TraceContext,
         within: Duration,
     ) -> Result<Observed, Error> {
@@ -214,7 +227,8 @@ impl ExecutorClient {
         .await?;
         let look = async {
             let now = clock::now();
-            let instruction = Instruction::Observe(Observe { target: target.clone() });
+            let observe = Observe { target: target.clone(), change: Some(change.clone()) };
+            let instruction = Instruction::Observe(observe);
             let order = link.sign(instruction, now, now + self.order_lifetime)?;
             let (receipt, _) = self.post(&link, &order, None, Duration::ZERO, trace).await?;
             let ledger = receipt.ledger;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aegis_contract::action::{ActionState, ActionType};
 use aegis_contract::dsse::Envelope;
 use aegis_contract::ids::{ActionId, DecisionId};
+use aegis_contract::plan::Plan;
 use aegis_contract::problem::Problem;
 use aegis_contract::receipt::Step;
 use aegis_contract::target::{Kind, Target};
@@ -59,6 +60,11 @@ pub(super) struct ActionBody {
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
+    /// What it would do, as was planned when it was decided last; absent where nothing could be planned. Not in lists
+    /// of actions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Plan)]
+    plan: Option<Value>,
     /// How it ended; absent before.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = OutcomeBody)]
@@ -101,6 +107,7 @@ impl From<actions::Action> for ActionBody {
             deadline_at: action.deadline_at,
             created_at: action.created_at,
             updated_at: action.updated_at,
+            plan: action.plan,
             outcome: action.outcome,
             approval: None,
         }

@@ -75,6 +75,8 @@ pub struct Action {
     pub deadline_seconds: u32,
     /// When it may not start any more.
     pub deadline_at: Timestamp,
+    /// What it would do, as was planned when it was decided last. Not in lists.
+    pub plan: Option<Value>,
     /// How it ended.
     pub outcome: Option<Value>,
     /// When it was asked for.
@@ -122,6 +124,7 @@ struct Row {
     decision_id: Uuid,
     deadline_seconds: i32,
     deadline_at: Stored,
+    plan: Option<Value>,
     outcome: Option<Value>,
     created_at: Stored,
     updated_at: Stored,
@@ -145,6 +148,7 @@ impl TryFrom<Row> for Action {
             decision_id: DecisionId(row.decision_id),
             deadline_seconds: row.deadline_seconds.cast_unsigned(),
             deadline_at: row.deadline_at.to_jiff(),
+            plan: row.plan,
             outcome: row.outcome,
             created_at: row.created_at.to_jiff(),
             updated_at: row.updated_at.to_jiff(),
@@ -190,7 +194,9 @@ pub async fn find(conn: &mut PgConnection, id: ActionId) -> Result<Option<Action
     sqlx::query_as!(
         Row,
         r#"select a.id, type, cluster, namespace, kind, name, params, t.body as "reason?", metadata, dry_run,
-                  requested_by, state, decision_id, deadline_seconds, deadline_at, outcome, created_at, updated_at
+                  requested_by, state, decision_id, deadline_seconds, deadline_at, outcome, created_at, updated_at,
+                  (select (convert_from(d.body, 'UTF8')::json #> '{facts,plan}')::jsonb from decisions d
+                   where d.id = a.decision_id) as plan
            from actions a left join audit.texts t on t.id = a.reason_id where a.id = $1"#,
         id.0
     )
@@ -210,7 +216,8 @@ pub async fn list(
     sqlx::query_as!(
         Row,
         r#"select a.id, type, cluster, namespace, kind, name, params, t.body as "reason?", metadata, dry_run,
-                  requested_by, state, decision_id, deadline_seconds, deadline_at, outcome, created_at, updated_at
+                  requested_by, state, decision_id, deadline_seconds, deadline_at, outcome, created_at, updated_at,
+                  null::jsonb as plan
            from actions a left join audit.texts t on t.id = a.reason_id
            where ($1::text is null or state = $1)
              and ($2::text is null or type = $2)

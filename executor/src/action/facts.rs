@@ -44,6 +44,11 @@ pub(crate) fn facts(kind: Kind, object: &Object, observed_at: Timestamp) -> Fact
         updated_replicas: updated,
         paused: object.is_paused(),
         rollout: status.rollout,
+        pods_affected: None,
+        unavailable_max: None,
+        unavailable_max_percent: None,
+        disruptions_allowed: None,
+        plan: None,
     }
 }
 
@@ -58,7 +63,7 @@ fn replicas(kind: Kind, object: &Object) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use aegis_contract::action::{Change, NoParams, RollbackParams, ScaleParams};
+    use aegis_contract::action::{Change, RestartParams, RollbackParams, ScaleParams};
     use aegis_contract::order::Preconditions;
     use serde_json::json;
 
@@ -75,7 +80,7 @@ mod tests {
         }));
         let facts = facts(Kind::Deployment, &object, Timestamp::UNIX_EPOCH);
         for change in [
-            Change::Restart(NoParams {}),
+            Change::Restart(RestartParams::default()),
             Change::Scale(ScaleParams { replicas: 5 }),
             Change::Rollback(RollbackParams::default()),
         ] {

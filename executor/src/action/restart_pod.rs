@@ -2,23 +2,23 @@
 
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::order::WrittenFields;
+use aegis_contract::plan::Obstacle;
 use aegis_contract::target::Target;
 use http::Method;
 use serde_json::json;
 
-use super::Plan;
 use super::object::Object;
+use super::obstacle;
 use crate::cluster::{Write, path_of};
 
 pub(super) fn fields(object: &Object) -> WrittenFields {
     WrittenFields::RestartPod { present: !object.is_being_deleted() }
 }
 
-pub(super) fn plan(object: &Object, before: WrittenFields) -> Plan {
-    if object.controller().is_none() {
-        return Plan::refuse(OutcomeCode::NoController, "no controller would replace the pod");
-    }
-    Plan::Write { before, after: WrittenFields::RestartPod { present: false } }
+/// Why the pod must not be evicted.
+pub(super) fn refused(object: &Object) -> Option<Obstacle> {
+    let nobody = object.controller().is_none();
+    nobody.then(|| obstacle(OutcomeCode::NoController, "no controller would replace the pod"))
 }
 
 pub(super) fn write(target: &Target, object: &Object, dry_run: bool) -> Write {
@@ -54,9 +54,9 @@ mod tests {
         );
         let merely_owned =
             Object::new(json!({ "metadata": { "uid": "u1", "ownerReferences": [{ "uid": "r" }] } }));
-        assert!(matches!(plan(&bare, fields(&bare)), Plan::Refuse { code: OutcomeCode::NoController, .. }));
-        assert!(matches!(plan(&merely_owned, fields(&bare)), Plan::Refuse { .. }));
-        assert!(matches!(plan(&owned, fields(&owned)), Plan::Write { .. }));
+        assert_eq!(refused(&bare).unwrap().code, OutcomeCode::NoController);
+        assert!(refused(&merely_owned).is_some());
+        assert!(refused(&owned).is_none());
     }
 
     #[test]

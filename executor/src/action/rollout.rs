@@ -104,6 +104,35 @@ fn not_observed(object: &Object) -> Option<RolloutStatus> {
     })
 }
 
+/// Whether any pods are wanted.
+pub(crate) fn has_pods(kind: Kind, object: &Object) -> bool {
+    match kind {
+        Kind::Deployment | Kind::StatefulSet => object.number("/spec/replicas") > 0,
+        Kind::DaemonSet => object.number("/status/desiredNumberScheduled") > 0,
+        Kind::Pod => true,
+    }
+}
+
+/// Whether pods are still being replaced. Pods of the present template that are not available are no rollout.
+pub(crate) fn is_under_way(kind: Kind, object: &Object) -> bool {
+    let wanted = object.number("/spec/replicas");
+    let is_mixed = match kind {
+        Kind::Deployment => {
+            let updated = object.number("/status/updatedReplicas");
+            updated < wanted || object.number("/status/replicas") > updated
+        }
+        Kind::StatefulSet => {
+            let partition = object.number("/spec/updateStrategy/rollingUpdate/partition");
+            object.number("/status/updatedReplicas") + partition < wanted
+        }
+        Kind::DaemonSet => {
+            object.number("/status/updatedNumberScheduled") < object.number("/status/desiredNumberScheduled")
+        }
+        Kind::Pod => false,
+    };
+    is_mixed || not_observed(object).is_some()
+}
+
 struct Counts {
     wanted: u64,
     updated: u64,

@@ -1,20 +1,46 @@
 //! `scale`: another number of replicas, through the scale subresource.
 
 use aegis_contract::action::ScaleParams;
+use aegis_contract::code::OutcomeCode;
 use aegis_contract::order::WrittenFields;
+use aegis_contract::plan::{Obstacle, Owner};
+use aegis_contract::target::Kind;
 use serde_json::{Value, json};
 
-use super::Plan;
 use super::object::Object;
+use super::obstacle;
 
 pub(super) fn fields(object: &Object) -> Option<WrittenFields> {
     let replicas = object.at("/spec/replicas")?.as_u64()?;
     Some(WrittenFields::Scale { replicas: u32::try_from(replicas).ok()? })
 }
 
-pub(super) fn plan(params: ScaleParams, before: WrittenFields) -> Plan {
-    let after = WrittenFields::Scale { replicas: params.replicas };
-    if before == after { Plan::AlreadyDone { fields: before } } else { Plan::Write { before, after } }
+/// Why the replicas are not ours to set.
+pub(super) fn refused(autoscalers: &[Owner]) -> Option<Obstacle> {
+    let Owner { by, name, .. } = autoscalers.first()?;
+    let message =
+        format!("{by} {name} sets the replicas and would set them again: change its bounds instead");
+    Some(obstacle(OutcomeCode::AutoscalerOwned, message))
+}
+
+/// What whoever agrees to this number of replicas should know.
+pub(super) fn warnings(kind: Kind, object: &Object, now: u32, wanted: u32) -> Vec<String> {
+    if kind != Kind::StatefulSet {
+        return Vec::new();
+    }
+    let mut warnings = Vec::new();
+    if wanted < now {
+        let deletes = object.text("/spec/persistentVolumeClaimRetentionPolicy/whenScaled") == "Delete";
+        let volumes = if deletes { "are deleted with them" } else { "stay, with their costs and their data" };
+        let message =
+            format!("pods {wanted} to {} leave, the highest first; their volumes {volumes}", now - 1);
+        warnings.push(message);
+    }
+    let is_ordered = object.text("/spec/podManagementPolicy") != "Parallel";
+    if is_ordered && object.count("/status/readyReplicas") < now {
+        warnings.push("a pod is not ready: the controller waits for it before it goes on".to_owned());
+    }
+    warnings
 }
 
 pub(super) fn operations(params: ScaleParams) -> Vec<Value> {
@@ -27,11 +53,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workload_that_already_has_the_replicas_is_left_alone() {
-        let object = Object::new(json!({ "spec": { "replicas": 3 } }));
-        let before = fields(&object).unwrap();
-        let plan_to = |replicas| plan(ScaleParams { replicas }, before.clone());
-        assert_eq!(plan_to(3), Plan::AlreadyDone { fields: WrittenFields::Scale { replicas: 3 } });
-        assert!(matches!(plan_to(0), Plan::Write { after: WrittenFields::Scale { replicas: 0 }, .. }));
+    fn who_scales_a_stateful_set_down_is_told_of_pods_and_volumes() {
+        let object = |policy: &str, ready: u32| {
+            Object::new(json!({
+                "spec": { "persistentVolumeClaimRetentionPolicy": { "whenScaled": policy } },
+                "status": { "readyReplicas": ready },
+            }))
+        };
+        let told =
+            |policy, ready, wanted| warnings(Kind::StatefulSet, &object(policy, ready), 3, wanted).join("; ");
+        assert!(told("Retain", 3, 1).contains("pods 1 to 2 leave") && told("Retain", 3, 1).contains("stay"));
+        assert!(told("Delete", 3, 1).contains("deleted"));
+        assert_eq!(told("Retain", 3, 5), "");
+        assert!(told("Retain", 2, 5).contains("not ready"));
+        assert!(warnings(Kind::Deployment, &object("Retain", 0), 3, 1).is_empty());
     }
 }

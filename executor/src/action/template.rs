@@ -43,6 +43,14 @@ pub(super) fn without_hash(mut template: Value) -> Value {
     template
 }
 
+/// The template as its StatefulSet or DaemonSet had it: a ControllerRevision keeps a patch.
+pub(super) fn without_directive(mut template: Value) -> Value {
+    if let Some(template) = template.as_object_mut() {
+        template.remove("$patch");
+    }
+    template
+}
+
 // A map that becomes empty goes too: a template without annotations has none.
 fn remove(template: &mut Value, map: &str, name: &str) {
     let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) else { return };

@@ -7,6 +7,7 @@ use aegis_contract::code::RefusalCode;
 use aegis_contract::facts::Observation;
 use aegis_contract::ids::LedgerId;
 use aegis_contract::order::{Act, Follow, Instruction, Observe, Resolve};
+use aegis_contract::plan::Plan;
 use aegis_contract::receipt::{AttemptName, LedgerPosition, Stage, Step};
 use aegis_runtime::clock;
 use tokio::time::Instant;
@@ -15,6 +16,8 @@ use super::Executor;
 use super::first_look::FirstLook;
 use super::worker::Begun;
 use crate::action::facts;
+use crate::action::object::Object;
+use crate::action::planning::{self, Surroundings};
 use crate::cluster::{Caller, ReadError};
 use crate::ledger::LedgerError;
 use crate::ledger::attempts::{Acceptance, Accepted, Known, KnownAttempt, Resolved};
@@ -220,6 +223,15 @@ impl Executor {
         match self.cluster.read(&observe.target, Caller::Observe).await {
             Ok(Some(object)) => {
                 let facts = facts::facts(observe.target.kind, &object, clock::now());
+                let facts = match self.plan(observe, &object).await {
+                    Ok(Some(plan)) => facts.with_plan(plan),
+                    Ok(None) => facts,
+                    Err(AnswerError::Cluster(ReadError::Forbidden(message))) => {
+                        let refusal = Refusal::new(RefusalCode::NamespaceNotAllowed, message);
+                        return Ok(self.observation_refused(refusal));
+                    }
+                    Err(error) => return Err(error),
+                };
                 Ok(self.observed(Observation::Present { facts }))
             }
             Ok(None) => Ok(self.observed(Observation::Absent)),
@@ -228,6 +240,17 @@ impl Executor {
             }
             Err(error @ ReadError::Unavailable(_)) => Err(error.into()),
         }
+    }
+
+    /// The plan of the change that was named, rehearsed.
+    async fn plan(&self, observe: &Observe, object: &Object) -> Result<Option<Plan>, AnswerError> {
+        let Observe { target, change: Some(change) } = observe else { return Ok(None) };
+        let good = self.good_templates(change, object).await?;
+        let around = Surroundings::read(target, change, object, good, &self.cluster, Caller::Observe).await?;
+        let Some(plan) = planning::plan(target, change, object, &around, None, clock::now()) else {
+            return Ok(None);
+        };
+        Ok(Some(planning::rehearse(target, change, object, &around, &self.cluster, plan).await))
     }
 
     fn observed(&self, observation: Observation) -> Stage {

@@ -2,7 +2,8 @@
 
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::facts::Rollout;
-use aegis_contract::order::{Act, Instruction, Order};
+use aegis_contract::order::{Act, Instruction, Order, WrittenFields};
+use aegis_contract::plan::{Obstacle, Plan};
 use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, LedgerPosition, Stage, Step};
 use aegis_contract::strict::{self, Limits};
 use aegis_contract::target::Kind;
@@ -16,10 +17,12 @@ use super::lease::Lease;
 use super::orders::steps_of;
 use super::writing::{Wrote, pause};
 use crate::action::object::Object;
-use crate::action::{self, Plan, rollout};
+use crate::action::planning::{self, Surroundings};
+use crate::action::{self, rollout};
 use crate::cluster::{Caller, ReadError};
 use crate::ledger::LedgerError;
 use crate::ledger::stories::{Acting, Story};
+use crate::ledger::templates::Verdict;
 use crate::verify::time::has_passed;
 
 /// Why a worker stopped before the action ended. Another one goes on.
@@ -60,6 +63,11 @@ impl Ending {
         )
     }
 }
+
+/// The fields as they are and as they will be written, or why not.
+type Planned = Result<(WrittenFields, WrittenFields), Obstacle>;
+/// A target as it was read, with what is to be written; `None` when there is none.
+type Looked = Result<Option<(Object, Planned)>, ReadError>;
 
 /// One worker's view of its action.
 pub(super) struct Worker<'a> {
@@ -165,7 +173,7 @@ impl Worker<'_> {
             if has_passed(self.not_after, clock::now()) {
                 return Ok((Ending::expired(), None));
             }
-            match self.look_and_plan(first_look.take()).await {
+            match self.look_and_plan(first_look.take()).await? {
                 Ok(Some(found)) => break found,
                 Ok(None) => return Ok((refused(OutcomeCode::TargetGone, "there is no such object"), None)),
                 Err(ReadError::Forbidden(message)) => {
@@ -181,13 +189,13 @@ impl Worker<'_> {
             }
         };
         match plan {
-            Plan::Refuse { code, message } => Ok((refused(code, &message), None)),
-            Plan::AlreadyDone { fields } => {
-                let acting = self.acting(&object, fields.clone(), fields);
+            Err(Obstacle { code, message }) => Ok((refused(code, &message), None)),
+            Ok((before, after)) if before == after => {
+                let acting = self.acting(&object, before, after);
                 let message = "the object already was as wanted; nothing was written";
                 Ok((Ending::new(ExecutionStatus::Succeeded, OutcomeCode::AlreadyDone, message), Some(acting)))
             }
-            Plan::Write { before, after } => {
+            Ok((before, after)) => {
                 self.step("checked", "the object is as the decision saw it");
                 let acting = self.acting(&object, before, after);
                 self.announce(&acting).await?;
@@ -197,25 +205,44 @@ impl Worker<'_> {
         }
     }
 
-    async fn look_and_plan(
-        &self,
-        first_look: Option<FirstLook>,
-    ) -> Result<Option<(Object, Plan)>, ReadError> {
+    async fn look_and_plan(&self, first_look: Option<FirstLook>) -> Result<Looked, Stop> {
         let seen = match first_look {
-            Some(first_look) => first_look.finish().await?,
-            None => self.read().await?,
+            Some(first_look) => first_look.finish().await,
+            None => self.read().await,
         };
-        let Some(object) = seen else { return Ok(None) };
-        let plan = action::plan(&self.act, &object, &self.executor.cluster, clock::now()).await?;
-        Ok(Some((object, plan)))
+        let object = match seen {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(Ok(None)),
+            Err(error) => return Ok(Err(error)),
+        };
+        let planned = self.plan(&object).await?;
+        Ok(planned.map(|planned| Some((object, planned))))
     }
 
-    fn acting(
-        &self,
-        object: &Object,
-        before: aegis_contract::order::WrittenFields,
-        after: aegis_contract::order::WrittenFields,
-    ) -> Acting {
+    /// The fields as they are and as they will be written, when that is what was agreed to.
+    async fn plan(&self, object: &Object) -> Result<Result<Planned, ReadError>, Stop> {
+        let Act { target, change, .. } = &self.act;
+        if let Some(obstacle) = action::refused_by_preconditions(&self.act, object) {
+            return Ok(Ok(Err(obstacle)));
+        }
+        let good = self.executor.good_templates(change, object).await?;
+        let cluster = &self.executor.cluster;
+        let around = match Surroundings::read(target, change, object, good, cluster, self.caller()).await {
+            Ok(around) => around,
+            Err(error) => return Ok(Err(error)),
+        };
+        let is_approved = Some(!self.act.approvals.is_empty());
+        let Some(plan) = planning::plan(target, change, object, &around, is_approved, clock::now()) else {
+            let message = "the object lacks the field to be written".to_owned();
+            return Ok(Ok(Err(Obstacle { code: OutcomeCode::PreconditionFailed, message })));
+        };
+        Ok(Ok(match (planning::changed(&self.act, object, &plan), plan) {
+            (_, Plan { obstacle: Some(obstacle), .. }) | (Some(obstacle), _) => Err(obstacle),
+            (None, Plan { before, after, .. }) => Ok((before.clone(), after.unwrap_or(before))),
+        }))
+    }
+
+    fn acting(&self, object: &Object, before: WrittenFields, after: WrittenFields) -> Acting {
         let failed_before = match self.act.target.kind {
             Kind::Pod => None,
             kind => {
@@ -236,10 +263,26 @@ impl Worker<'_> {
         }
     }
 
+    /// What a workload was rolled back from, and what it failed to roll out, is not returned to again.
+    async fn remember(&self, code: OutcomeCode, acting: &Acting) -> Result<(), Stop> {
+        let failed = match code {
+            OutcomeCode::RolloutComplete => &acting.before,
+            OutcomeCode::RolloutFailed => &acting.after,
+            _ => return Ok(()),
+        };
+        if let WrittenFields::Rollback { template_digest } = failed {
+            self.executor.ledger.remember(&acting.uid, *template_digest, Verdict::Bad).await?;
+        }
+        Ok(())
+    }
+
     /// Signs the final receipt and stores it; from then on it is the answer.
     async fn finish(&self, ending: Ending, acting: Option<Acting>) -> Result<(), Stop> {
         let Ending { status, code, message } = ending;
         self.step("finished", message.clone());
+        if let Some(acting) = &acting {
+            self.remember(code, acting).await?;
+        }
         let (before, after) = acting.map(|acting| (acting.before, acting.after)).unzip();
         let steps = self.steps.borrow().clone();
         let result = ExecutionResult { status, code, message: message.clone(), steps, before, after };

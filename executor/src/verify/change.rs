@@ -29,7 +29,7 @@ pub(crate) fn fits(change: &Change, fields: &WrittenFields) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use aegis_contract::action::{NoParams, RollbackParams, ScaleParams};
+    use aegis_contract::action::{NoParams, RestartParams, RollbackParams, ScaleParams};
     use aegis_contract::target::Kind;
 
     use super::super::tests::sound_act;
@@ -41,10 +41,11 @@ mod tests {
             (Change::Scale(ScaleParams { replicas: 0 }), Kind::Deployment, true),
             (Change::Scale(ScaleParams { replicas: 1_001 }), Kind::Deployment, false),
             (Change::Scale(ScaleParams { replicas: 1 }), Kind::DaemonSet, false),
-            (Change::Restart(NoParams {}), Kind::DaemonSet, true),
-            (Change::Restart(NoParams {}), Kind::Pod, false),
+            (Change::Restart(RestartParams::default()), Kind::DaemonSet, true),
+            (Change::Restart(RestartParams::default()), Kind::Pod, false),
             (Change::RestartPod(NoParams {}), Kind::Deployment, false),
-            (Change::Rollback(RollbackParams { to_revision: None }), Kind::StatefulSet, false),
+            (Change::Rollback(RollbackParams { to_revision: None }), Kind::StatefulSet, true),
+            (Change::Rollback(RollbackParams { to_revision: None }), Kind::Pod, false),
             (Change::Rollback(RollbackParams { to_revision: Some(0) }), Kind::Deployment, false),
         ] {
             let mut act = sound_act();

@@ -38,7 +38,8 @@ pub(crate) fn verify_follow(follow: &Follow, keys: &LogKeys, kept: &Kept) -> Res
 
 fn check_fields(act: &Act, entry: &Entry<Intent>) -> Result<(), Refusal> {
     let Entry { schema, id: _, kind, at: _, principal: _, action_id, request_id: _, data } = entry;
-    let Intent { attempt, target, change, dry_run, decision_id, policy_digest, approvals } = data;
+    let Intent { attempt, target, change, dry_run, decision_id, policy_digest, plan_digest, approvals } =
+        data;
     let fields = [
         ("schema", schema == ENTRY_SCHEMA),
         ("kind", kind == INTENT_KIND),
@@ -49,6 +50,7 @@ fn check_fields(act: &Act, entry: &Entry<Intent>) -> Result<(), Refusal> {
         ("dryRun", *dry_run == act.dry_run),
         ("decisionId", *decision_id == act.decision_id),
         ("policyDigest", *policy_digest == act.policy_digest),
+        ("planDigest", *plan_digest == act.preconditions.plan_digest(&act.change)),
         ("approvals", *approvals == act.approvals),
     ];
     match fields.iter().find(|(_, is_equal)| !is_equal) {
@@ -73,7 +75,7 @@ mod tests {
     #[test]
     fn an_intent_that_differs_in_any_field_is_refused() {
         type Change = fn(&mut Entry<Intent>);
-        let changes: [(&str, Change); 11] = [
+        let changes: [(&str, Change); 12] = [
             ("schema", |entry| entry.schema = "aegis.entry/v2".to_owned()),
             ("kind", |entry| entry.kind = "action.ended".to_owned()),
             ("actionId", |entry| entry.action_id = Some(Uuid::from_u128(99).into())),
@@ -84,6 +86,7 @@ mod tests {
             ("dryRun", |entry| entry.data.dry_run = true),
             ("decisionId", |entry| entry.data.decision_id = Uuid::from_u128(99).into()),
             ("policyDigest", |entry| entry.data.policy_digest = Digest::of(b"others")),
+            ("planDigest", |entry| entry.data.plan_digest = Some(Digest::of(b"others"))),
             ("approvals", |entry| entry.data.approvals.clear()),
         ];
         for (name, change) in changes {

@@ -1,6 +1,7 @@
 //! From received bytes to an order for this executor: size, envelope, key, signature, contract
 //! version, form, audience.
 
+use aegis_contract::action::Change;
 use aegis_contract::code::RefusalCode;
 use aegis_contract::digest::Digest;
 use aegis_contract::dsse::{EnvelopeError, OrderKeys};
@@ -88,7 +89,13 @@ fn read_order(payload: &[u8]) -> Result<Order, Refusal> {
             check_target(&act.target)?;
             check_preconditions(act)?;
         }
-        Instruction::Observe(observe) => check_target(&observe.target)?,
+        Instruction::Observe(observe) => {
+            check_target(&observe.target)?;
+            if let Some(change) = &observe.change {
+                Change::new(change.action_type(), change.params(), observe.target.kind)
+                    .map_err(|error| malformed(error.to_string()))?;
+            }
+        }
         Instruction::Resolve(resolve) => check_attempt(resolve.attempt)?,
         Instruction::Follow(_) => {}
     }
@@ -240,7 +247,7 @@ mod tests {
         let mut observe = sound_act().target;
         observe.cluster = "other".to_owned();
         for instruction in
-            [Instruction::Act(Box::new(act)), Instruction::Observe(Observe { target: observe })]
+            [Instruction::Act(Box::new(act)), Instruction::Observe(Observe { target: observe, change: None })]
         {
             let body = body_of(&payload(&order(instruction)), &key("k2", 2));
             assert_eq!(code_of(&body), RefusalCode::AudienceMismatch);

@@ -51,7 +51,7 @@ impl ActionType {
             Self::Restart => &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet],
             Self::RestartPod => &[Kind::Pod],
             Self::Scale => &[Kind::Deployment, Kind::StatefulSet],
-            Self::Rollback => &[Kind::Deployment],
+            Self::Rollback => &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet],
         }
     }
 }
@@ -78,7 +78,7 @@ impl FromStr for ActionType {
 #[serde(tag = "type", content = "params", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Change {
     /// See [`ActionType::Restart`].
-    Restart(NoParams),
+    Restart(RestartParams),
     /// See [`ActionType::RestartPod`].
     RestartPod(NoParams),
     /// See [`ActionType::Scale`].
@@ -91,6 +91,20 @@ pub enum Change {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoParams {}
+
+/// Parameters of `restart`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RestartParams {
+    /// Restart also while a rollout is under way.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub during_rollout: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
 
 /// Parameters of `scale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +207,9 @@ impl Change {
     /// The parameters as the JSON object that [`Change::new`] reads.
     pub fn params(&self) -> Value {
         match self {
+            Self::Restart(RestartParams { during_rollout: true }) => {
+                serde_json::json!({ "duringRollout": true })
+            }
             Self::Restart(_) | Self::RestartPod(_) => serde_json::json!({}),
             Self::Scale(params) => serde_json::json!({ "replicas": params.replicas }),
             Self::Rollback(RollbackParams { to_revision: None }) => serde_json::json!({}),
@@ -310,6 +327,7 @@ mod tests {
     fn every_type_reads_back_the_parameters_it_writes() {
         for (action_type, params) in [
             (ActionType::Restart, json!({})),
+            (ActionType::Restart, json!({ "duringRollout": true })),
             (ActionType::RestartPod, json!({})),
             (ActionType::Scale, json!({ "replicas": 5 })),
             (ActionType::Rollback, json!({})),

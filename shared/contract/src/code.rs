@@ -106,13 +106,29 @@ codes! {
         PreconditionFailed = "precondition-failed",
         /// Rollouts of the object are paused.
         TargetPaused = "target-paused",
-        /// No earlier revision has another template.
+        /// A rollout is under way, and the change would go over it.
+        RolloutInProgress = "rollout-in-progress",
+        /// The update strategy leaves pods as they are until somebody deletes them.
+        StrategyOnDelete = "strategy-on-delete",
+        /// The partition of a StatefulSet keeps every pod as it is.
+        PartitionHidesPods = "partition-hides-pods",
+        /// No pods are wanted: there is nothing to restart.
+        NoReplicas = "no-replicas",
+        /// A resource quota leaves no room for the pod that the rollout needs first.
+        QuotaExceeded = "quota-exceeded",
+        /// An autoscaler sets the replicas.
+        AutoscalerOwned = "autoscaler-owned",
+        /// The change would do something else now than what was agreed to.
+        PlanChanged = "plan-changed",
+        /// No earlier revision has another template and is good enough.
         NoEarlierRevision = "no-earlier-revision",
+        /// The named revision failed before: a person must agree to it.
+        RevisionKnownBad = "revision-known-bad",
         /// The pod has no controller that would replace it.
         NoController = "no-controller",
         /// Somebody else changed the written fields; nothing more was done.
         Contested = "contested",
-        /// A disruption budget blocked the eviction until the time was over.
+        /// A disruption budget has no room for what the rollout takes down, or blocked the eviction until the time was over.
         BudgetBlocked = "budget-blocked",
         /// The API server refused the write.
         ClusterRefused = "cluster-refused",

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::plan::Plan;
 
 /// The answer to an observing order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,37 @@ pub struct Facts {
     pub paused: bool,
     /// State of the latest rollout; for a pod, whether it is ready.
     pub rollout: Rollout,
+    /// Pods that the change would make, end or replace. This and what follows stands in the facts that were asked for
+    /// with a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_affected: Option<u32>,
+    /// Most wanted pods that may not be available at one time while it is made, with those that are not now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable_max: Option<u32>,
+    /// The same in per cent of the wanted pods, rounded up; 0 when none are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable_max_percent: Option<u32>,
+    /// Pods that the tightest disruption budget of the target lets go down; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruptions_allowed: Option<u32>,
+    /// All of what the change would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<Plan>>,
+}
+
+impl Facts {
+    /// The facts with a plan, and with what of it policies read.
+    #[must_use]
+    pub fn with_plan(self, plan: Plan) -> Self {
+        Self {
+            pods_affected: Some(plan.pods_affected),
+            unavailable_max: Some(plan.pods_unavailable_max),
+            unavailable_max_percent: Some(plan.unavailable_max_percent()),
+            disruptions_allowed: plan.budgets.iter().map(|budget| budget.disruptions_allowed).min(),
+            plan: Some(Box::new(plan)),
+            ..self
+        }
+    }
 }
 
 /// State of a rollout.

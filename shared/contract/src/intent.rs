@@ -53,6 +53,9 @@ pub struct Intent {
     pub decision_id: DecisionId,
     /// The policy set the decision was taken from.
     pub policy_digest: Digest,
+    /// The plan that was agreed to. Not in entries of releases that made none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_digest: Option<Digest>,
     /// The people on whose word it goes ahead; none where policy asks nobody. Not in entries of releases
     /// that asked nobody.
     #[serde(default)]

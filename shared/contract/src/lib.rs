@@ -6,7 +6,7 @@
 //!                                       └──────dsse(receipt)────────┘
 //! ```
 //!
-//! Documents: [`action`], [`target`], [`facts`], [`intent`], [`order`], [`receipt`], [`problem`].
+//! Documents: [`action`], [`target`], [`facts`], [`plan`], [`intent`], [`order`], [`receipt`], [`problem`].
 //! Bytes: [`canonical`] writes them, [`strict`] reads them, [`digest`] names them, [`dsse`] and
 //! [`http_signature`] sign them with what [`key`] holds. Nothing here does IO or reads a clock.
 
@@ -21,6 +21,7 @@ pub mod ids;
 pub mod intent;
 pub mod key;
 pub mod order;
+pub mod plan;
 pub mod problem;
 pub mod receipt;
 pub mod strict;

@@ -11,6 +11,7 @@ use crate::dsse::Envelope;
 use crate::facts::Facts;
 use crate::ids::{ActionId, DecisionId, LedgerId};
 use crate::intent::Approval;
+use crate::plan::digest_of;
 use crate::target::Target;
 
 /// Version of everything in this module and in [`crate::receipt`]. It rises with each change of
@@ -110,6 +111,22 @@ pub struct Preconditions {
     pub uid: String,
     /// The fields that the change writes.
     pub fields: WrittenFields,
+    /// What was planned to be done: the plan made before the write must be the same. Not in orders of version 4, which
+    /// a ledger may still have to carry out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Planned>,
+}
+
+/// What of a plan stands in an order. With the values that the decision saw it has the plan's digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Planned {
+    /// The target's pod template then; a pod has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_digest: Option<Digest>,
+    /// The fields as they would be written, without the time of a restart; absent behind an obstacle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<WrittenFields>,
 }
 
 /// The fields that a change writes, with their values at one time. They are compared before the
@@ -139,6 +156,17 @@ pub enum WrittenFields {
     },
 }
 
+impl WrittenFields {
+    /// The same without the time of a restart, which no plan is bound to.
+    #[must_use]
+    pub fn without_time(&self) -> Self {
+        match self {
+            Self::Restart { .. } => Self::Restart { restarted_at: None },
+            Self::RestartPod { .. } | Self::Scale { .. } | Self::Rollback { .. } => self.clone(),
+        }
+    }
+}
+
 impl Preconditions {
     /// What `facts` say of the object and of the fields `change` writes; `None` when the object
     /// lacks them (no replicas, no template).
@@ -149,16 +177,29 @@ impl Preconditions {
             Change::Scale(_) => WrittenFields::Scale { replicas: facts.replicas? },
             Change::Rollback(_) => WrittenFields::Rollback { template_digest: facts.template_digest? },
         };
-        Some(Self { uid: facts.uid.clone(), fields })
+        let planned = facts.plan.as_ref().map(|plan| Planned {
+            template_digest: facts.template_digest,
+            after: plan.after.as_ref().map(WrittenFields::without_time),
+        });
+        Some(Self { uid: facts.uid.clone(), fields, planned })
+    }
+
+    /// Digest of the plan that a change was decided on ([`digest_of`]).
+    pub fn plan_digest(&self, change: &Change) -> Option<Digest> {
+        let Planned { template_digest, after } = self.planned.as_ref()?;
+        Some(digest_of(change, &self.uid, *template_digest, &self.fields, after.as_ref()))
     }
 }
 
-/// Look at one object.
+/// Look at one object, and plan a change of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Observe {
     /// The object.
     pub target: Target,
+    /// What shall be planned; nothing when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
 }
 
 /// Close an attempt and all earlier ones of its action.

@@ -119,7 +119,9 @@ impl Launcher<'_> {
             .env("ORDER_KEY_FILE", self.secrets.path("order-key"))
             .env("RECEIPT_KEY_FILE", self.secrets.path("receipt-key.pem"))
             .env("LOG_KEYS", log_key)
-            .env("LOG_FIRST_HEAD", "empty");
+            .env("LOG_FIRST_HEAD", "empty")
+            // What ran a moment ago is good enough to return to.
+            .env("SOAK_SECONDS", "0");
         for (setting, value) in &self.options.executor_settings {
             settings = settings.env(setting, value);
         }

@@ -89,7 +89,7 @@ impl Scene {
     pub(crate) async fn occupy(&self, name: &str) -> Result<String> {
         let stuck = deployment(name, "app:unready", 1);
         self.stack.kubernetes().apply_in(self.stack.namespace(), stuck).await?;
-        let id = self.ask(&self.stack.action("restart", "Deployment", name, &json!({}))).await?;
+        let id = self.ask(&self.restart_anyway(name)).await?;
         self.until_state(&id, "running").await?;
         eventually("the restart being written", WITHIN, async || {
             Ok((!self.writes(&id)?.is_empty()).then_some(()))
@@ -118,6 +118,11 @@ impl Scene {
     /// A request for a restart of a Deployment.
     pub(crate) fn restart(&self, name: &str) -> Value {
         self.stack.action("restart", "Deployment", name, &json!({}))
+    }
+
+    /// A request for a rolling restart of a Deployment, also while another rollout is under way.
+    pub(crate) fn restart_anyway(&self, name: &str) -> Value {
+        self.stack.action("restart", "Deployment", name, &json!({ "duringRollout": true }))
     }
 
     /// A request to scale a Deployment.

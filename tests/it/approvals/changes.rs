@@ -63,6 +63,38 @@ async fn approvals_are_void_when_the_target_has_another_template() -> Result<()>
 }
 
 #[tokio::test]
+async fn approvals_are_void_when_a_rollback_would_return_to_another_revision() -> Result<()> {
+    let scene = scene(json!([{ "role": "sre", "min": 1 }]), &["web"]).await?;
+    let anna = scene.stack.new_person("anna", &["sre"]).await?;
+    let (kubernetes, namespace) = (scene.stack.kubernetes(), scene.stack.namespace());
+    for image in ["main=app:2", "main=app:3"] {
+        scene.kubectl(&["set", "image", "deployment/web", image]).await?;
+        kubernetes.wait_rolled_out(namespace, "deployment/web").await?;
+    }
+    let request = scene.stack.action("rollback", "Deployment", "web", &json!({}));
+    let action = scene.asked(&request, 0).await?.expect(202)?.body;
+    let id = id_of(&action)?;
+    assert_eq!(action["plan"]["toRevision"], 2, "{action}");
+    // Nothing of the Deployment changes, but what it would return to is not there any more.
+    let sets = kubernetes.list(namespace, "replicaset", "web").await?;
+    let second =
+        sets.iter().find(|set| set["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2");
+    let name = second.and_then(|set| set["metadata"]["name"].as_str()).unwrap_or("no second revision");
+    let name = format!("replicaset/{name}");
+    scene.kubectl(&["delete", &name]).await?;
+    approve(&anna, &action).await?;
+    until_void(&scene, &id).await?;
+    assert!(scene.writes(&id)?.is_empty());
+    approve(&anna, &action).await?;
+    expect(&scene.ended(&id).await?, "succeeded", "rollout-complete");
+    assert_eq!(
+        scene.object("deployment/web").await?["spec"]["template"]["spec"]["containers"][0]["image"],
+        "app:1"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn limits_take_their_room_only_when_nobody_is_missing_any_more() -> Result<()> {
     let scene = scene(json!([{ "role": "sre", "min": 1 }]), &["web", "api"]).await?;
     let anna = scene.stack.new_person("anna", &["sre"]).await?;

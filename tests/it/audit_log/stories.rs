@@ -168,7 +168,7 @@ async fn a_story_stays_when_tables_beside_the_log_are_changed_and_says_what_is_g
 async fn a_story_says_where_it_stands_and_what_never_came() -> Result<()> {
     let scene = Scene::open(StackOptions::default()).await?;
     let running = scene.occupy("web").await?;
-    let queued = scene.ask(&scene.restart("web")).await?;
+    let queued = scene.ask(&scene.restart_anyway("web")).await?;
     until_sequenced(&scene.stack).await?;
     let open = ("outcome-open", "");
     assert_eq!(

@@ -61,7 +61,7 @@ async fn an_intent_that_is_not_in_the_log_within_two_seconds_is_never_ordered() 
     scene.deploy_small(&["web"]).await?;
     let mut holder = PgConnection::connect(&scene.stack.control_plane_database().superuser_url).await?;
     raw_sql("begin; select from audit.sequencer for update").execute(&mut holder).await?;
-    let id = scene.ask(&scene.restart("web")).await?;
+    let id = scene.ask(&scene.restart_anyway("web")).await?;
     tokio::time::sleep(HELD).await;
     holder.close().await?;
     let action = scene.ended(&id).await?;
@@ -70,7 +70,7 @@ async fn an_intent_that_is_not_in_the_log_within_two_seconds_is_never_ordered() 
     assert!(scene.writes(&id)?.is_empty());
     // What is asked for afterwards is done.
     until("a restart in time", WITHIN, async || {
-        Ok(scene.carry_out(&scene.restart("web")).await?["state"] == "succeeded")
+        Ok(scene.carry_out(&scene.restart_anyway("web")).await?["state"] == "succeeded")
     })
     .await
 }

@@ -40,7 +40,7 @@ async fn an_order_that_never_arrived_is_closed_and_the_action_ordered_again_or_e
     let scene = Scene::open(StackOptions { order_proxy: true, ..StackOptions::default() }).await?;
     scene.deploy_small(&["web", "late"]).await?;
     let cut = cut_acting(&scene, Moment::BeforePassingOn)?;
-    let again = scene.ask(&scene.restart("web")).await?;
+    let again = scene.ask(&scene.restart_anyway("web")).await?;
     let mut request = scene.restart("late");
     request["deadlineSeconds"] = json!(4);
     let late = scene.ask(&request).await?;
@@ -83,7 +83,7 @@ async fn an_order_whose_answers_are_lost_is_carried_out_once_and_its_outcome_lea
     let scene = Scene::open(StackOptions { order_proxy: true, ..StackOptions::default() }).await?;
     scene.deploy_small(&["web"]).await?;
     let cut = cut_acting(&scene, Moment::BeforeAnswering)?;
-    let id = scene.ask(&scene.restart("web")).await?;
+    let id = scene.ask(&scene.restart_anyway("web")).await?;
     scene.until_state(&id, "unknown").await?;
     // As long as nobody knows, nobody else may begin.
     let next = scene.ask(&scene.scale("web", 2)).await?;
@@ -135,7 +135,7 @@ async fn an_executor_that_is_gone_for_good_does_not_hold_its_target_for_ever() -
     let scene = Scene::open(StackOptions::default()).await?;
     let stuck = deployment("web", "app:unready", 1);
     scene.stack.kubernetes().apply_in(scene.stack.namespace(), stuck).await?;
-    let mut request = scene.restart("web");
+    let mut request = scene.restart_anyway("web");
     request["deadlineSeconds"] = json!(8);
     let id = scene.ask(&request).await?;
     scene.until_receipt(&id, "running").await?;

@@ -42,7 +42,7 @@ async fn ledger(scene: &Scene) -> Result<BTreeMap<i64, (String, String)>> {
 
 /// The twenty requests: restarts, and scalings to as many different sizes.
 fn twenty(scene: &Scene) -> Vec<Value> {
-    let restarts = (0..8).map(|_| scene.restart("web"));
+    let restarts = (0..8).map(|_| scene.restart_anyway("web"));
     let scalings = (1..=13).filter(|replicas| *replicas != 2).map(|replicas| scene.scale("web", replicas));
     let requests: Vec<_> = restarts.chain(scalings).collect();
     assert_eq!(requests.len(), 20);
@@ -147,7 +147,7 @@ async fn what_is_not_allowed_any_more_when_its_turn_comes_is_denied() -> Result<
     let scene = Scene::open(StackOptions::default()).await?;
     scene.deploy_small(&["web"]).await?;
     let claims = HeldClaims::take(&scene.stack).await?;
-    let id = scene.ask(&scene.restart("web")).await?;
+    let id = scene.ask(&scene.restart_anyway("web")).await?;
     let path = "/api/v1/policies/allow-everything/deactivate";
     scene.admin.post(path, &json!({})).await?.expect(200)?;
     claims.release().await?;
@@ -168,7 +168,7 @@ async fn what_is_still_allowed_by_other_policies_is_ordered_on_a_new_decision() 
     let scene = Scene::open(StackOptions::default()).await?;
     scene.deploy_small(&["web"]).await?;
     let claims = HeldClaims::take(&scene.stack).await?;
-    let id = scene.ask(&scene.restart("web")).await?;
+    let id = scene.ask(&scene.restart_anyway("web")).await?;
     let first = scene.action(&id).await?;
     let rule = json!({ "id": "no-scaling", "effect": "DENY", "reason": "sizes are set by hand",
         "match": { "actions": ["scale"] } });

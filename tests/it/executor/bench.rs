@@ -15,6 +15,7 @@ use aegis_contract::key::SharedSecret;
 use aegis_contract::order::{
     Act, CONTRACT_VERSION, Instruction, Observe, Order, OrderRequest, Preconditions, Resolve,
 };
+use aegis_contract::plan::Plan;
 use aegis_contract::receipt::{ExecutionResult, Receipt, Stage};
 use aegis_contract::strict::{self, Limits, base64_encode};
 use aegis_contract::target::{Kind, Target};
@@ -145,7 +146,9 @@ impl Bench {
             .env("ORDER_KEY_FILE", folder.join("order-key"))
             .env("RECEIPT_KEY_FILE", folder.join("receipt-key"))
             .env("LOG_KEYS", self.log.key())
-            .env("LOG_FIRST_HEAD", "empty");
+            .env("LOG_FIRST_HEAD", "empty")
+            // Revisions of a moment ago are good enough, but where a test says otherwise.
+            .env("SOAK_SECONDS", "0");
         for (name, value) in settings {
             launch = launch.env(name, value);
         }
@@ -215,13 +218,25 @@ impl Bench {
 
     /// What an executor answers when it is asked about a target.
     pub(crate) async fn observe(&self, target: &Target) -> Result<Receipt> {
-        let observe = order(Instruction::Observe(Observe { target: target.clone() }), 30);
+        self.look_at(target, None).await
+    }
+
+    /// What an executor answers when it is asked about a target, and what a change would do to it.
+    async fn look_at(&self, target: &Target, change: Option<&Change>) -> Result<Receipt> {
+        let observe = Observe { target: target.clone(), change: change.cloned() };
+        let observe = order(Instruction::Observe(observe), 30);
         self.receipt(&self.send(0, &self.sign(&observe)?, 0).await?)
     }
 
     /// The facts of a target, as an executor reports them.
     pub(crate) async fn facts(&self, target: &Target) -> Result<Facts> {
         facts_in(self.observe(target).await?.stage)
+    }
+
+    /// The plan of a change, as an executor reports it.
+    pub(crate) async fn plan(&self, change: &Change, target: &Target) -> Result<Plan> {
+        let facts = facts_in(self.look_at(target, Some(change)).await?.stage)?;
+        facts.plan.map(|plan| *plan).context("no plan")
     }
 
     /// A target in the allowed namespace.
@@ -238,7 +253,7 @@ impl Bench {
 
     /// An act on the target as it stands.
     pub(crate) async fn act(&self, change: Change, target: Target) -> Result<Act> {
-        let Receipt { ledger, stage, .. } = self.observe(&target).await?;
+        let Receipt { ledger, stage, .. } = self.look_at(&target, Some(&change)).await?;
         let facts = facts_in(stage)?;
         let preconditions = Preconditions::of(&change, &facts).context("the target lacks the field")?;
         let mut act = Act {
@@ -358,6 +373,7 @@ pub(crate) fn write_intent(act: &mut Act) -> Result<()> {
         action_id: Some(act.action_id),
         request_id: None,
         data: Intent {
+            plan_digest: act.preconditions.plan_digest(&act.change),
             attempt: act.attempt,
             target: act.target.clone(),
             change: act.change.clone(),

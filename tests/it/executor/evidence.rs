@@ -1,6 +1,6 @@
 //! Evidence before effect: what is not shown to be in the one log that the executor follows is not begun.
 
-use aegis_contract::action::{Change, NoParams};
+use aegis_contract::action::{Change, RestartParams};
 use aegis_contract::order::{Act, Follow, Instruction};
 use aegis_contract::receipt::Stage;
 use aegis_contract::strict::base64_decode;
@@ -14,7 +14,7 @@ use super::log::TestLog;
 
 async fn an_act(bench: &Bench, name: &str) -> Result<Act> {
     let target = bench.deploy(name).await?;
-    bench.act(Change::Restart(NoParams {}), target).await
+    bench.act(Change::Restart(RestartParams::default()), target).await
 }
 
 fn entry(act: &Act) -> Result<Vec<u8>> {

@@ -68,7 +68,7 @@ async fn without_the_api_server_observing_answers_503_and_acting_waits_or_expire
     let act = bench.act(Change::Scale(ScaleParams { replicas: 5 }), target.clone()).await?;
     let away = bench.replicas[0].api_server.cut_off();
 
-    let observe = order(Instruction::Observe(Observe { target }), 30);
+    let observe = order(Instruction::Observe(Observe { target, change: None }), 30);
     let answer = bench.send(0, &bench.sign(&observe)?, 0).await?;
     assert_eq!((answer.status, answer.code()), (503, "cluster-unavailable".to_owned()));
     let result = bench.finished(0, &bench.sign(&act_order(&act, 2))?).await?;

@@ -1,6 +1,6 @@
 //! Orders that are refused: each with its code, none with an effect.
 
-use aegis_contract::action::{Change, NoParams, ScaleParams};
+use aegis_contract::action::{Change, RestartParams, ScaleParams};
 use aegis_contract::canonical;
 use aegis_contract::code::RefusalCode;
 use aegis_contract::dsse::OrderKey;
@@ -174,7 +174,7 @@ async fn observing_is_signed_timed_and_limited_to_allowed_namespaces() -> Result
     let bench = Bench::start(1).await?;
     let target = bench.deploy("web").await?;
     let observe = |change: &dyn Fn(&mut Order, &mut Observe)| {
-        let mut observe = Observe { target: target.clone() };
+        let mut observe = Observe { target: target.clone(), change: None };
         let mut order = order(Instruction::Observe(observe.clone()), 30);
         change(&mut order, &mut observe);
         order.instruction = Instruction::Observe(observe);
@@ -224,7 +224,7 @@ async fn an_expired_resolving_order_closes_nothing() -> Result<()> {
 async fn a_parameter_that_is_not_known_or_too_long_a_wait_is_refused() -> Result<()> {
     let bench = Bench::start(1).await?;
     let target = bench.deploy("web").await?;
-    let act = bench.act(Change::Restart(NoParams {}), target).await?;
+    let act = bench.act(Change::Restart(RestartParams::default()), target).await?;
     let answer = bench.send(0, &bench.sign(&act_order(&act, 30))?, 31).await?;
     assert_eq!((answer.status, answer.code()), (400, "query-invalid".to_owned()));
     bench.expect_rows(act.action_id, &[]).await

@@ -44,7 +44,10 @@ impl Bench {
     fn tries(&self, target: &Target) -> usize {
         let scales = format!("/deployments/{}/scale", target.name);
         let seen = self.replicas[0].api_server.seen();
-        seen.iter().filter(|line| line.starts_with("PATCH") && line.contains(&scales)).count()
+        let is_try = |line: &&String| {
+            line.starts_with("PATCH") && !line.contains("dryRun=All") && line.contains(&scales)
+        };
+        seen.iter().filter(is_try).count()
     }
 
     async fn until_tried(&self, target: &Target, times: usize) -> Result<()> {

@@ -6,7 +6,7 @@ use aegis_tests::workload::deployment;
 use anyhow::Result;
 use serde_json::json;
 
-use super::scene::{activate, decision_of, demand, deploy_empty};
+use super::scene::{activate, decision_of, demand, deploy_empty, touch};
 use crate::actions::scene::{Scene, WITHIN, expect};
 use crate::dispatch::held_claims::HeldClaims;
 
@@ -21,7 +21,7 @@ async fn an_action_decided_again_is_not_counted_against_itself() -> Result<()> {
     ]);
     demand(&scene, "one", limits).await?;
     let claims = HeldClaims::take(&scene.stack).await?;
-    let id = scene.ask(&scene.restart("web")).await?;
+    let id = scene.ask(&touch(&scene, "web")).await?;
     activate(&scene, "unrelated", json!({ "match": { "actions": ["scale"] }, "dryRunOnly": true })).await?;
     claims.release().await?;
 
@@ -43,7 +43,7 @@ async fn a_limit_that_comes_later_stops_the_later_ones_in_the_queue_and_not_the_
     let claims = HeldClaims::take(&scene.stack).await?;
     let mut ids = Vec::new();
     for name in names {
-        ids.push(scene.ask(&scene.restart(name)).await?);
+        ids.push(scene.ask(&touch(&scene, name)).await?);
     }
     demand(&scene, "one", json!([{ "type": "rate", "per": "namespace", "max": 1, "seconds": 3600 }])).await?;
     claims.release().await?;
@@ -63,12 +63,12 @@ async fn a_limit_that_comes_later_stops_the_later_ones_in_the_queue_and_not_the_
 async fn a_target_that_fell_ill_in_the_queue_is_left_alone() -> Result<()> {
     let scene = Scene::open(StackOptions::default()).await?;
     let mut manifest = deployment("web", "app:1", 2);
-    manifest["spec"]["strategy"] = json!({ "rollingUpdate": { "maxSurge": "0%", "maxUnavailable": "100%" } });
+    manifest["spec"]["strategy"] = json!({ "rollingUpdate": { "maxSurge": 0, "maxUnavailable": 1 } });
     scene.deploy(&[manifest]).await?;
     demand(&scene, "enough", json!([{ "type": "unavailable", "of": "target", "maxPercent": 50 }])).await?;
     let claims = HeldClaims::take(&scene.stack).await?;
-    let id = scene.ask(&scene.restart("web")).await?;
-    scene.kubectl(&["set", "image", "deployment/web", "main=app:unready"]).await?;
+    let id = scene.ask(&scene.restart_anyway("web")).await?;
+    scene.kubectl(&["annotate", "pods", "-l", "app=web", "sim.aegis.dev/break=unready"]).await?;
     until("all pods being unavailable", WITHIN, async || {
         Ok(scene.object("deployment/web").await?["status"]["availableReplicas"].as_u64().unwrap_or(0) == 0)
     })

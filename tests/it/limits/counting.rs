@@ -5,7 +5,7 @@ use aegis_tests::stack::StackOptions;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::scene::{activate, asked, decision_of, demand, deploy_empty, expect_limited};
+use super::scene::{activate, asked, decision_of, demand, deploy_empty, expect_limited, touch};
 use crate::actions::scene::{Scene, expect, id_of};
 use crate::dispatch::held_claims::HeldClaims;
 use crate::dispatch::lost_orders::cut_acting;
@@ -25,17 +25,17 @@ async fn what_ends_without_anything_done_gives_its_room_back() -> Result<()> {
     let scene = scene(&["cancelled", "expired", "denied", "refused", "done", "late"]).await?;
     demand(&scene, "one", json!([{ "type": "rate", "per": "namespace", "max": 1, "seconds": 3600 }])).await?;
     let full = async || -> Result<()> {
-        let answer = asked(&scene.client, &scene.restart("late")).await?;
+        let answer = asked(&scene.client, &touch(&scene, "late")).await?;
         expect_limited(&answer, "rate");
         Ok(())
     };
 
     let claims = HeldClaims::take(&scene.stack).await?;
-    let id = let_through(&scene, &scene.restart("cancelled")).await?;
+    let id = let_through(&scene, &touch(&scene, "cancelled")).await?;
     full().await?;
     scene.posted(&format!("/api/v1/actions/{id}/cancel")).await?.expect(200)?;
 
-    let mut request = scene.restart("expired");
+    let mut request = touch(&scene, "expired");
     request["deadlineSeconds"] = json!(2);
     let id = let_through(&scene, &request).await?;
     full().await?;
@@ -48,7 +48,7 @@ async fn what_ends_without_anything_done_gives_its_room_back() -> Result<()> {
     assert_eq!(state, "expired");
 
     let claims = HeldClaims::take(&scene.stack).await?;
-    let id = let_through(&scene, &scene.restart("refused")).await?;
+    let id = let_through(&scene, &touch(&scene, "refused")).await?;
     full().await?;
     scene.kubectl(&["delete", "deployment", "refused"]).await?;
     deploy_empty(&scene, &["refused".to_owned()]).await?;
@@ -56,8 +56,8 @@ async fn what_ends_without_anything_done_gives_its_room_back() -> Result<()> {
     claims.release().await?;
     expect(&scene.ended(&id).await?, "refused", "target-replaced");
 
-    let id = let_through(&scene, &scene.restart("done")).await?;
-    expect(&scene.ended(&id).await?, "succeeded", "rollout-complete");
+    let id = let_through(&scene, &touch(&scene, "done")).await?;
+    expect(&scene.ended(&id).await?, "succeeded", "already-done");
     full().await
 }
 
@@ -66,12 +66,12 @@ async fn what_became_of_nobody_knows_keeps_its_room() -> Result<()> {
     let scene = scene(&["lost", "next"]).await?;
     demand(&scene, "one", json!([{ "type": "concurrency", "per": "namespace", "max": 1 }])).await?;
     let cut = cut_acting(&scene, Moment::BeforePassingOn)?;
-    let id = let_through(&scene, &scene.restart("lost")).await?;
+    let id = let_through(&scene, &touch(&scene, "lost")).await?;
     scene.until_state(&id, "unknown").await?;
-    expect_limited(&asked(&scene.client, &scene.restart("next")).await?, "concurrency");
+    expect_limited(&asked(&scene.client, &touch(&scene, "next")).await?, "concurrency");
     drop(cut);
     assert_eq!(scene.ended(&id).await?["state"], "succeeded");
-    let id = let_through(&scene, &scene.restart("next")).await?;
+    let id = let_through(&scene, &touch(&scene, "next")).await?;
     assert_eq!(scene.ended(&id).await?["state"], "succeeded");
     Ok(())
 }
@@ -80,18 +80,18 @@ async fn what_became_of_nobody_knows_keeps_its_room() -> Result<()> {
 async fn rehearsals_and_questions_learn_of_limits_and_take_no_room() -> Result<()> {
     let scene = scene(&["web"]).await?;
     demand(&scene, "one", json!([{ "type": "cooldown", "per": "target", "seconds": 3600 }])).await?;
-    let mut rehearsal = scene.restart("web");
+    let mut rehearsal = touch(&scene, "web");
     rehearsal["dryRun"] = json!(true);
     let resource = format!("k8s/{}/{}/Deployment/web", scene.stack.cluster_name(), scene.stack.namespace());
     let question = json!({ "action": "restart", "resource": resource });
     for _ in 0..3 {
-        expect(&scene.carry_out(&rehearsal).await?, "succeeded", "dry-run");
+        expect(&scene.carry_out(&rehearsal).await?, "succeeded", "already-done");
         let answer = scene.client.post("/api/v1/policy/evaluate", &question).await?.expect(200)?;
         assert_eq!(answer.body["decision"], "ALLOW", "{}", answer.text);
         assert_eq!(answer.body["limits"][0]["verdict"], "room", "{}", answer.text);
     }
 
-    let id = let_through(&scene, &scene.restart("web")).await?;
+    let id = let_through(&scene, &touch(&scene, "web")).await?;
     let action = scene.ended(&id).await?;
     assert_eq!(action["state"], "succeeded");
     expect_limited(&asked(&scene.client, &rehearsal).await?, "cooldown");
@@ -103,7 +103,7 @@ async fn rehearsals_and_questions_learn_of_limits_and_take_no_room() -> Result<(
     let decided = decision_of(&scene, &action).await?;
     let limit = &decided["limits"][0];
     assert_eq!((&limit["verdict"], &limit["counted"]), (&json!("room"), &json!({ "cooldown": {} })));
-    let denied = asked(&scene.client, &scene.restart("web")).await?;
+    let denied = asked(&scene.client, &touch(&scene, "web")).await?;
     let decided = decision_of(&scene, &denied.body).await?;
     let limit = &decided["limits"][0];
     assert_eq!(limit["key"], format!("target={resource}"));
@@ -120,13 +120,13 @@ async fn rehearsals_and_questions_learn_of_limits_and_take_no_room() -> Result<(
 async fn where_only_a_dry_run_is_allowed_nothing_else_is_done() -> Result<()> {
     let scene = scene(&["web"]).await?;
     activate(&scene, "trial", json!({ "dryRunOnly": true })).await?;
-    let denied = asked(&scene.client, &scene.restart("web")).await?.expect(403)?;
+    let denied = asked(&scene.client, &touch(&scene, "web")).await?.expect(403)?;
     let reason = denied.body["reason"].as_str().context("a reason")?;
     assert!(reason.starts_with("DRY_RUN_ONLY: "), "{reason}");
     assert!(denied.body["retryAfterSeconds"].is_null(), "{}", denied.text);
-    let mut rehearsal = scene.restart("web");
+    let mut rehearsal = touch(&scene, "web");
     rehearsal["dryRun"] = json!(true);
-    expect(&scene.carry_out(&rehearsal).await?, "succeeded", "dry-run");
+    expect(&scene.carry_out(&rehearsal).await?, "succeeded", "already-done");
     assert_eq!(scene.writes_in_namespace()?, 0);
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(super) async fn activate(scene: &Scene, name: &str, demands: Value) -> Resul
     scene.admin.activate_policy(&policy).await
 }
 
-/// Applies Deployments without pods, which any action is done with at once.
+/// Applies Deployments without pods, which [`touch`] is done with at once.
 pub(super) async fn deploy_empty(scene: &Scene, names: &[String]) -> Result<()> {
     let namespace = scene.stack.namespace();
     let items = names.iter().map(|name| {
@@ -38,6 +38,11 @@ pub(super) async fn deploy_empty(scene: &Scene, names: &[String]) -> Result<()> 
     let wait = ["-n", namespace, "wait", "--for=condition=Available", "--timeout=90s"].map(str::to_owned);
     scene.stack.kubernetes().kubectl(wait.into_iter().chain(objects)).await?;
     Ok(())
+}
+
+/// A request that changes nothing: to return to the only revision there is.
+pub(super) fn touch(scene: &Scene, name: &str) -> Value {
+    scene.stack.action("rollback", "Deployment", name, &json!({ "toRevision": 1 }))
 }
 
 /// Asks as a caller until the answer is not "come again".

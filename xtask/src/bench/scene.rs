@@ -1,5 +1,5 @@
 //! What the measurements of running services have in common: a stack that writes through to the
-//! disk, with workloads that have no pods.
+//! disk, with workloads of one pod each.
 
 use aegis_tests::callers::Caller;
 use aegis_tests::cluster::{Cluster, ClusterOptions};
@@ -28,7 +28,7 @@ impl Scene {
         let step = progress::step(format!("creating {workloads} workloads"));
         let items: Vec<Value> = (0..workloads)
             .map(|index| {
-                let mut manifest = deployment(&workload(index), "app:1", 0);
+                let mut manifest = deployment(&workload(index), "app:1", 1);
                 manifest["metadata"]["namespace"] = json!(stack.namespace());
                 manifest
             })

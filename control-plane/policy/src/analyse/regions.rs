@@ -54,9 +54,11 @@ impl<'a> Regions<'a> {
         let known = self.values(&Dimension::Action, is_action)?;
         let aegis = self.text(&Dimension::Family, "aegis")?;
         let mut well_formed = self.diagrams.either(known, aegis)?;
-        for (path, action) in
-            [("params.replicas", ActionType::Scale), ("params.toRevision", ActionType::Rollback)]
-        {
+        for (path, action) in [
+            ("params.duringRollout", ActionType::Restart),
+            ("params.replicas", ActionType::Scale),
+            ("params.toRevision", ActionType::Rollback),
+        ] {
             let dimension = Dimension::Given(path.to_owned());
             if self.world.axis(&dimension).is_some() {
                 let missing = self.values(&dimension, Value::is_null)?;
@@ -87,7 +89,10 @@ impl<'a> Regions<'a> {
                 ActionType::Rollback => {
                     ("params.toRevision", |value| value.is_null() || is_whole_up_to(value, u64::MAX))
                 }
-                ActionType::Restart | ActionType::RestartPod => ("", |_| true),
+                ActionType::Restart => {
+                    ("params.duringRollout", |value| value.is_null() || value.is_boolean())
+                }
+                ActionType::RestartPod => ("", |_| true),
             };
             let dimension = Dimension::Given(path.to_owned());
             if self.world.axis(&dimension).is_some() {

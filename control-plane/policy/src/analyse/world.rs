@@ -414,7 +414,7 @@ fn given(path: &str, said: &Said<'_>) -> (Vec<Value>, bool) {
 
 /// Something of the facts, of the type that the table of attributes says.
 fn seen(path: &str, said: &Said<'_>) -> (Vec<Value>, bool) {
-    let missing = matches!(path, "target.replicas" | "target.templateDigest").then_some(Value::Null);
+    let missing = attribute::MISSING_FACTS.contains(&path).then_some(Value::Null);
     let all =
         |values: Vec<Value>, is_complete| (missing.iter().cloned().chain(values).collect(), is_complete);
     match attribute::find(path).map(|attribute| attribute.value_type) {

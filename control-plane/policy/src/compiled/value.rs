@@ -41,6 +41,10 @@ pub(super) enum Fact {
     UpdatedReplicas,
     Paused,
     Rollout,
+    PodsAffected,
+    UnavailableMax,
+    UnavailableMaxPercent,
+    DisruptionsAllowed,
 }
 
 /// An attribute, and its place in the sorted list of all that some condition reads.
@@ -133,6 +137,10 @@ impl Fact {
             "updatedReplicas" => Self::UpdatedReplicas,
             "paused" => Self::Paused,
             "rollout" => Self::Rollout,
+            "podsAffected" => Self::PodsAffected,
+            "unavailableMax" => Self::UnavailableMax,
+            "unavailableMaxPercent" => Self::UnavailableMaxPercent,
+            "disruptionsAllowed" => Self::DisruptionsAllowed,
             _ => return None,
         })
     }
@@ -150,6 +158,10 @@ impl Fact {
             Self::UpdatedReplicas => count(facts.updated_replicas),
             Self::Paused => Raw::Flag(facts.paused),
             Self::Rollout => Raw::of(facts.rollout.as_str()),
+            Self::PodsAffected => count(facts.pods_affected?),
+            Self::UnavailableMax => count(facts.unavailable_max?),
+            Self::UnavailableMaxPercent => count(facts.unavailable_max_percent?),
+            Self::DisruptionsAllowed => count(facts.disruptions_allowed?),
         })
     }
 }

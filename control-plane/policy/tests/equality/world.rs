@@ -254,7 +254,7 @@ fn comparison() -> impl Strategy<Value = Value> {
         1 => membership(one_of(&["resource.kind"]), subsequence(SEGMENTS[2].0, 1..3).prop_map(values)),
         1 => equality(one_of(&["target.rollout"]), select(vec!["complete", "failed"]).prop_map(Value::from)),
         1 => equality(one_of(&["target.paused"]), flag()),
-        2 => order(one_of(&["target.replicas", "target.readyReplicas", "target.generation", "params.replicas", "params.toRevision"]), (0..4u32).prop_map(Value::from)),
+        2 => order(one_of(&["target.replicas", "target.readyReplicas", "target.generation", "target.podsAffected", "target.unavailableMaxPercent", "params.replicas", "params.toRevision"]), (0..4u32).prop_map(Value::from)),
         1 => with_value(metadata(), "between", select(vec![json!([0, 2]), json!([1.5, 1.5])])),
         1 => with_value(one_of(&["target.replicas"]), "between", Just(json!([1, 2]))),
         1 => with_value(text_path(), "prefix", select(vec![json!("x"), json!("k8s/prod"), json!("ä")])),
@@ -517,6 +517,10 @@ fn facts() -> impl Strategy<Value = Value> {
             });
             if let Some(replicas) = replicas {
                 facts["replicas"] = json!(replicas);
+            }
+            if let Some(planned) = template.filter(|number| *number > 1) {
+                facts["podsAffected"] = json!(planned);
+                facts["unavailableMaxPercent"] = json!(ready * 10);
             }
             if let Some(template) = template {
                 facts["templateDigest"] = json!(digest(template));

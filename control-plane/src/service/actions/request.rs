@@ -6,6 +6,7 @@ use aegis_contract::action::ActionState;
 use aegis_contract::code::{OutcomeCode, RefusalCode};
 use aegis_contract::digest::Digest;
 use aegis_contract::ids::{ActionId, DecisionId};
+use aegis_contract::plan::Obstacle;
 use aegis_policy::Effect;
 use aegis_runtime::clock;
 use aegis_runtime::trace_context::TraceContext;
@@ -122,7 +123,9 @@ async fn replay_or_observe(
             Err(error) => Err(Err(error)),
         }
     };
-    let observed = async { Ok(services.executors.observe(&valid.target, request.trace, FACTS_WITHIN).await) };
+    let observed = async {
+        Ok(services.executors.observe(&valid.target, &valid.change, request.trace, FACTS_WITHIN).await)
+    };
     let ((), observed) = tokio::try_join!(replayed, observed)?;
     Ok(observed)
 }
@@ -292,7 +295,8 @@ async fn insert_action(
         Observed::Present(facts) => Some(facts.uid.as_str()),
         Observed::Absent | Observed::Refused { .. } => None,
     };
-    let is_possible = decided.effect == Effect::Allow && target_uid.is_some();
+    let is_possible =
+        decided.effect == Effect::Allow && target_uid.is_some() && observed.obstacle().is_none();
     let waits = is_possible && !decided.decision.obligations.approvals.is_empty();
     let counts = is_possible && !waits && !valid.dry_run;
     let new = NewAction {
@@ -339,6 +343,10 @@ async fn follow(
         }
         (Effect::Allow, Observed::Refused { code, message }) => {
             (ActionState::Refused, Outcome::without_receipt(code.as_str(), message.clone()))
+        }
+        (Effect::Allow, Observed::Present(_)) if let Some(obstacle) = observed.obstacle() => {
+            let Obstacle { code, message } = obstacle.clone();
+            (ActionState::Refused, Outcome::without_receipt(code.as_str(), message))
         }
         (Effect::Allow, Observed::Present(facts)) => {
             let subject = Subject {

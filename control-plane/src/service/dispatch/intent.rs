@@ -55,6 +55,7 @@ pub async fn write_intent(
         dry_run: new.dry_run,
         decision_id: new.decided.decision_id,
         policy_digest: new.decided.policy_digest,
+        plan_digest: preconditions.plan_digest(new.change),
         approvals: new.approvals.clone(),
     };
     let entry = audit::append(

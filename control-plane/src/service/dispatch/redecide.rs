@@ -8,6 +8,7 @@ use aegis_contract::code::{OutcomeCode, RefusalCode};
 use aegis_contract::facts::Facts;
 use aegis_contract::ids::ActionId;
 use aegis_contract::intent::Approval;
+use aegis_contract::plan::Obstacle;
 use aegis_policy::Effect;
 use aegis_runtime::trace_context::TraceContext;
 use sqlx::PgConnection;
@@ -53,7 +54,7 @@ pub async fn redecide(
         return Ok(Redecided::Over);
     };
     let trace = TraceContext::from_text(&seen.traceparent);
-    let observed = match client.observe(&seen.target, trace, FACTS_TIMEOUT).await {
+    let observed = match client.observe(&seen.target, &seen.change, trace, FACTS_TIMEOUT).await {
         Err(Error::ExecutorUnavailable { .. }) => {
             return expire_if_late(store, &seen).await;
         }
@@ -176,7 +177,10 @@ fn obstacle(action: &OpenAction, decided: &Decided, observed: &Observed) -> Opti
             OutcomeCode::TargetReplaced.as_str(),
             format!("another object of the same name now stands at {}", action.target),
         ),
-        Observed::Present(_) => None,
+        Observed::Present(_) => {
+            let Obstacle { code, message } = observed.obstacle()?.clone();
+            refused(code.as_str(), message)
+        }
     }
 }
 

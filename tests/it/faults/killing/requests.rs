@@ -55,14 +55,16 @@ fn wish(scene: &Scene, pods: &[String], number: usize) -> Wish {
     let action =
         |action: &str, kind: &str, name: &str, params: &Value| scene.stack.action(action, kind, name, params);
     let none = json!({});
+    // The one before may still be under way.
+    let anyway = json!({ "duringRollout": true });
     let (web, db) = (format!("web-{group}"), format!("db-{group}"));
     let (asked, request) = match number % 12 {
-        0 => (Asked::Done, action("restart", "Deployment", &web, &none)),
+        0 => (Asked::Done, action("restart", "Deployment", &web, &anyway)),
         1 => (Asked::Done, action("scale", "Deployment", &web, &replicas)),
         2 => (Asked::Done, action("rollback", "Deployment", &web, &none)),
-        3 => (Asked::Done, action("restart", "StatefulSet", &db, &none)),
+        3 => (Asked::Done, action("restart", "StatefulSet", &db, &anyway)),
         4 => (Asked::Done, action("scale", "StatefulSet", &db, &replicas)),
-        5 => (Asked::Done, action("restart", "DaemonSet", &format!("agent-{group}"), &none)),
+        5 => (Asked::Done, action("restart", "DaemonSet", &format!("agent-{group}"), &anyway)),
         // Pods that were evicted before are absent: the same pod may be asked for twice.
         6 => (Asked::Done, action("restart-pod", "Pod", &pods[round % pods.len()], &none)),
         7 => (Asked::Denied, action("restart", "Deployment", FORBIDDEN, &none)),
@@ -74,7 +76,7 @@ fn wish(scene: &Scene, pods: &[String], number: usize) -> Wish {
         }
         10 => (Asked::Absent, action("restart", "Deployment", "absent", &none)),
         _ => {
-            let mut request = action("restart", "Deployment", &web, &none);
+            let mut request = action("restart", "Deployment", &web, &anyway);
             request["dryRun"] = json!(true);
             (Asked::Rehearsed, request)
         }
