@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    action, approval, audit, completion, context, decision, doctor, heal, login, man, policy, review, sign,
-    webhook, whoami,
+    account, action, approval, audit, completion, context, decision, doctor, heal, hold, login, man, policy,
+    review, session, sign, webhook, whoami,
 };
 use crate::credentials::CredentialOptions;
 use crate::environment::Variable;
@@ -36,7 +36,7 @@ Examples:
     export AEGIS_URL=http://127.0.0.1:3000 AEGIS_KEY_ID=… AEGIS_SECRET_FILE=client.secret
     aegisctl heal rollback shop/Deployment/web --reason 'new image crashes' --wait
   As a person:
-    export AEGIS_TOKEN=$(aegisctl login --email you@example.com --password-file password)
+    aegisctl login --keep --email you@example.com --password-file password
     aegisctl policy apply policies/starter.json --activate
   For more than one control plane:
     aegisctl context set prod-eu --url https://aegis.example.com --key-id … --secret-file client.secret
@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// See what somebody must look at afterwards, and say that you did
     #[command(subcommand, after_help = "Example:\n  aegisctl review list")]
     Review(review::Review),
+    /// See what automation leaves alone since it was put back, and let it act there again
+    #[command(subcommand, after_help = "Example:\n  aegisctl hold list")]
+    Hold(hold::Hold),
     /// Look at decisions of the policy engine
     #[command(
         subcommand,
@@ -101,8 +104,16 @@ pub(crate) enum Command {
     Webhook(webhook::Webhook),
     /// Print the headers that sign a request, for use with other tools
     Sign(sign::Sign),
-    /// Sign in as a person and print the access token
+    /// Sign in as a person: print the access token, or keep the session
     Login(login::Login),
+    /// Sign out
+    Logout(session::Logout),
+    /// See where you are signed in, and end sessions
+    #[command(subcommand, after_help = "Example:\n  aegisctl session list")]
+    Session(session::Session),
+    /// See and change your own account
+    #[command(subcommand, after_help = "Example:\n  aegisctl account show")]
+    Account(account::Account),
     /// Show as whom you ask, and what you may do
     Whoami(whoami::Whoami),
     /// Say what is wrong with this set-up, and what to do about it

@@ -12,12 +12,13 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::SignedDuration;
 use reqwest::Url;
-use secrecy::ExposeSecret as _;
-use serde_json::Value;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
 
 use crate::credentials::Credentials;
 use crate::failure::{Cause, Failure};
 use crate::progress::Progress;
+use crate::session::Session;
 
 /// Longest time to make a connection; a healthy network needs a tenth of it.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -109,7 +110,11 @@ impl Client {
 
     /// Sends a request once.
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer, Failure> {
-        let request = self.prepare(call)?.timeout(ANSWER_WITHIN + call.wait);
+        let request = self.prepare(call).await?.timeout(ANSWER_WITHIN + call.wait);
+        self.exchange(request).await
+    }
+
+    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
         let response = request.send().await.map_err(|error| self.no_answer(&error))?;
         let status = response.status();
         let headers = response.headers().clone();
@@ -119,7 +124,7 @@ impl Client {
 
     /// Sends a request once, for an answer of any length and kind.
     pub(crate) async fn open(&self, call: &Call) -> Result<Pieces<'_>, Failure> {
-        let response = self.in_time(ANSWER_WITHIN, self.prepare(call)?.send()).await?;
+        let response = self.in_time(ANSWER_WITHIN, self.prepare(call).await?.send()).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(Pieces { client: self, response });
@@ -156,8 +161,33 @@ impl Client {
         }
     }
 
+    /// The access token of a kept session; a new one where it is over.
+    async fn continued(&self, session: &mut Session) -> Result<SecretString, Failure> {
+        if session.access_token().is_none() {
+            let body = json!({ "refreshToken": session.refresh_token() });
+            let call = self.api(Method::POST, &["auth", "refresh"]);
+            let request = self.http.post(call.url).timeout(ANSWER_WITHIN);
+            let request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+            session.go_on(&self.base, &self.exchange(request).await?.body)?;
+        }
+        session.access_token().ok_or_else(|| Failure::usage("the server's access tokens end at once"))
+    }
+
+    /// Whether requests are made in a session that is kept.
+    pub(crate) fn keeps_session(&self) -> bool {
+        matches!(self.credentials, Credentials::Kept(_))
+    }
+
+    /// Keeps the session no more.
+    pub(crate) async fn forget_session(&self) -> Result<(), Failure> {
+        match &self.credentials {
+            Credentials::Kept(session) => session.lock().await.forget(),
+            Credentials::None | Credentials::Token(_) | Credentials::Key(_) => Ok(()),
+        }
+    }
+
     /// A request with everything that it carries.
-    fn prepare(&self, call: &Call) -> Result<reqwest::RequestBuilder, Failure> {
+    async fn prepare(&self, call: &Call) -> Result<reqwest::RequestBuilder, Failure> {
         let mut headers = call.headers.clone();
         if !call.body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -165,10 +195,11 @@ impl Client {
         match &self.credentials {
             Credentials::None => {}
             Credentials::Token(token) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-                    .map_err(|_| Failure::usage("the token has characters that no token has"))?;
-                value.set_sensitive(true);
-                headers.insert(AUTHORIZATION, value);
+                headers.insert(AUTHORIZATION, bearer(token)?);
+            }
+            Credentials::Kept(session) => {
+                let token = self.continued(&mut *session.lock().await).await?;
+                headers.insert(AUTHORIZATION, bearer(&token)?);
             }
             Credentials::Key(key) => {
                 let signed =
@@ -288,10 +319,23 @@ impl Call {
     }
 }
 
+fn bearer(token: &SecretString) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+        .map_err(|_| Failure::usage("the token has characters that no token has"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// A signature as headers to send, and the text it is of.
 pub(crate) struct Signed {
     pub(crate) headers: HeaderMap,
     pub(crate) base: String,
+}
+
+/// Host and port of a URL, as a request names them.
+pub(crate) fn authority(url: &Url) -> Result<String, Failure> {
+    let host = url.host_str().ok_or_else(|| Failure::usage(format!("{url} names no host")))?;
+    Ok(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
 /// Signs a request as the control plane wants it, with a fresh nonce.
@@ -303,8 +347,7 @@ pub(crate) fn sign(
     key: &SigningKey,
     lifetime: SignedDuration,
 ) -> Result<Signed, Failure> {
-    let host = url.host_str().ok_or_else(|| Failure::usage(format!("{url} names no host")))?;
-    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let authority = authority(url)?;
     let request = http_signature::Request {
         method: method.as_str(),
         authority: &authority,

@@ -1,6 +1,7 @@
 //! The commands, one file for each noun. Each gathers what it needs, asks the control plane, writes the
 //! answer and says how it ended.
 
+pub(crate) mod account;
 pub(crate) mod action;
 pub(crate) mod approval;
 pub(crate) mod audit;
@@ -9,11 +10,13 @@ pub(crate) mod context;
 pub(crate) mod decision;
 pub(crate) mod doctor;
 pub(crate) mod heal;
+pub(crate) mod hold;
 pub(crate) mod login;
 pub(crate) mod man;
 pub(crate) mod page;
 pub(crate) mod policy;
 pub(crate) mod review;
+pub(crate) mod session;
 pub(crate) mod sign;
 pub(crate) mod webhook;
 pub(crate) mod whoami;
@@ -54,11 +57,15 @@ async fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Approval(command) => approval::run(command, &settings()?).await,
         Command::Policy(command) => policy::run(command, &settings()?).await,
         Command::Review(command) => review::run(command, &settings()?).await,
+        Command::Hold(command) => hold::run(command, &settings()?).await,
         Command::Decision(command) => decision::run(command, &settings()?).await,
         Command::Audit(command) => audit::run(command, &settings()?).await,
         Command::Webhook(command) => webhook::run(command, &settings()?).await,
         Command::Sign(command) => sign::run(command, &settings()?),
         Command::Login(command) => login::run(command, &settings()?).await,
+        Command::Logout(_) => session::log_out(&settings()?).await,
+        Command::Session(command) => session::run(command, &settings()?).await,
+        Command::Account(command) => account::run(command, &settings()?).await,
         Command::Whoami(_) => whoami::run(&settings()?).await,
         Command::Doctor(_) => doctor::run(&settings()?).await,
         Command::Context(command) => context::run(command, options),

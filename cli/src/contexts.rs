@@ -129,13 +129,17 @@ impl Contexts {
     }
 }
 
-/// Where the contexts of this person are. The base directory specification ignores relative paths.
-fn path(environment: &Environment) -> Option<PathBuf> {
+/// The folder of what is kept for this person. The base directory specification ignores relative paths.
+pub(crate) fn folder(environment: &Environment) -> Option<PathBuf> {
     let absolute =
         |variable| environment.plain(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder =
         absolute(Variable::ConfigHome).or_else(|| Some(absolute(Variable::Home)?.join(".config")))?;
-    Some(folder.join("aegis").join("config.json"))
+    Some(folder.join("aegis"))
+}
+
+fn path(environment: &Environment) -> Option<PathBuf> {
+    Some(folder(environment)?.join("config.json"))
 }
 
 fn parse(bytes: &[u8]) -> Result<Stored, String> {
@@ -157,10 +161,11 @@ fn broken(path: &Path, fault: &str) -> Failure {
     )
 }
 
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// Puts a file with this text in place of the one before, for nobody else to read.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let next = folder.join(format!(".config.json.{}", clock::new_uuid()));
+    let next = folder.join(format!(".next.{}", clock::new_uuid()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
     let written =
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&next, path));

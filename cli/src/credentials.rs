@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use aegis_contract::http_signature::SigningKey;
 use aegis_contract::key::SharedSecret;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Mutex;
 
 use crate::contexts::Context;
 use crate::environment::{Environment, Variable};
 use crate::failure::{Cause, Failure};
+use crate::session::Session;
 
 /// What proves who is asking.
 pub(crate) enum Credentials {
@@ -17,6 +19,8 @@ pub(crate) enum Credentials {
     None,
     /// The access token of a person.
     Token(SecretString),
+    /// The session of a person, which goes on as long as it is used.
+    Kept(Box<Mutex<Session>>),
     /// The key of a client.
     Key(Box<SigningKey>),
 }
@@ -88,7 +92,7 @@ impl CredentialOptions {
     pub(crate) fn signing_key(&self, context: &Context) -> Result<SigningKey, Failure> {
         match self.resolve(context)? {
             Credentials::Key(key) => Ok(*key),
-            Credentials::None | Credentials::Token(_) => Err(Failure::usage(
+            Credentials::None | Credentials::Token(_) | Credentials::Kept(_) => Err(Failure::usage(
                 "signing needs a key: give --key-id and --secret-file (AEGIS_KEY_ID and AEGIS_SECRET_FILE)",
             )),
         }
@@ -146,6 +150,7 @@ mod tests {
         match options.resolve_with(Environment::of_pairs(environment), context) {
             Ok(Credentials::None) => Ok("none".to_owned()),
             Ok(Credentials::Token(token)) => Ok(format!("token {}", token.expose_secret())),
+            Ok(Credentials::Kept(_)) => Ok("kept".to_owned()),
             Ok(Credentials::Key(key)) => Ok(format!("key {}", key.id())),
             Err(failure) => Err(failure.lines().join("\n")),
         }

@@ -72,7 +72,7 @@ impl Variable {
             Self::Cluster => "cluster of targets that name none, as --cluster",
             Self::Output => "how data is written, as --output",
             Self::NoColor => "if not empty: no colours, no spinner, no control characters",
-            Self::ConfigHome => "folder of aegis/config.json, which holds the contexts",
+            Self::ConfigHome => "folder of aegis/, which holds contexts and kept sessions",
             Self::Home => "its .config is used where XDG_CONFIG_HOME is not set",
         }
     }

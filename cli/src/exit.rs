@@ -34,10 +34,12 @@ pub(crate) enum Exit {
     Unavailable = 7,
     /// Something else stands in the way.
     Conflict = 8,
+    /// The change was found bad and put back.
+    Returned = 9,
 }
 
 impl Exit {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Done,
         Self::Failed,
         Self::Invalid,
@@ -47,6 +49,7 @@ impl Exit {
         Self::NotFound,
         Self::Unavailable,
         Self::Conflict,
+        Self::Returned,
     ];
 
     fn meaning(self) -> &'static str {
@@ -60,6 +63,7 @@ impl Exit {
             Self::NotFound => "no such action, policy, decision or route",
             Self::Unavailable => "not reachable or busy, or the action was not over in time",
             Self::Conflict => "conflict: replayed, reused key, changed in between, not cancellable",
+            Self::Returned => "the change was found bad and put back; the target is on hold for automation",
         }
     }
 
@@ -68,6 +72,7 @@ impl Exit {
         match state {
             ActionState::Succeeded => Some(Self::Done),
             ActionState::Failed | ActionState::Cancelled | ActionState::Expired => Some(Self::Failed),
+            ActionState::Returned => Some(Self::Returned),
             ActionState::Denied => Some(Self::Denied),
             ActionState::Refused => Some(Self::Refused),
             ActionState::AwaitingApproval
@@ -79,7 +84,7 @@ impl Exit {
 
     /// The end of a command that the control plane answered with a problem.
     pub(crate) fn of_problem(problem: &Problem) -> Self {
-        if problem.code == "policy-denied" {
+        if ["policy-denied", "target-on-hold"].contains(&problem.code.as_str()) {
             return Self::Denied;
         }
         match problem.status {
@@ -240,6 +245,7 @@ mod tests {
                 ("unknown", None),
                 ("succeeded", Some(0)),
                 ("failed", Some(1)),
+                ("returned", Some(9)),
                 ("denied", Some(3)),
                 ("refused", Some(4)),
                 ("cancelled", Some(1)),
@@ -258,6 +264,7 @@ mod tests {
             (401, "signature-invalid", 5),
             (403, "forbidden", 5),
             (403, "policy-denied", 3),
+            (403, "target-on-hold", 3),
             (404, "not-found", 6),
             (409, "nonce-replayed", 8),
             (412, "precondition-failed", 8),

@@ -81,6 +81,11 @@ impl Failure {
         }
     }
 
+    /// Whether the control plane does not know who is asking.
+    pub(crate) fn is_unauthenticated(&self) -> bool {
+        self.problem().is_some_and(|problem| problem.code == "unauthenticated")
+    }
+
     /// Whether the same request may get another answer when it is sent again.
     pub(crate) fn is_passing(&self) -> bool {
         match &self.cause {
@@ -180,7 +185,7 @@ fn problem_hint(problem: &Problem) -> Option<String> {
             });
         }
         "unauthenticated" => {
-            "sign in (`aegisctl login`, then AEGIS_TOKEN) or sign requests (AEGIS_KEY_ID and AEGIS_SECRET_FILE)"
+            "sign in (`aegisctl login --keep`) or sign requests (AEGIS_KEY_ID and AEGIS_SECRET_FILE)"
         }
         "sign-in-failed" => "e-mail or password is wrong",
         "forbidden" => "`aegisctl whoami` shows as whom you ask and what you may do",

@@ -19,6 +19,7 @@ mod failure;
 mod markdown;
 mod output;
 mod progress;
+mod session;
 mod settings;
 mod watch;
 

@@ -4,12 +4,13 @@
 use aegis_contract::http_signature::SigningKey;
 
 use crate::arguments::Options;
-use crate::client::Client;
+use crate::client::{Client, parse_base};
 use crate::contexts::{Context, Contexts};
 use crate::credentials::Credentials;
 use crate::environment::{Environment, Variable};
 use crate::failure::Failure;
 use crate::output::Format;
+use crate::session::Session;
 
 /// Address of a control plane that runs on this machine.
 const DEFAULT_URL: &str = "http://127.0.0.1:3000";
@@ -53,9 +54,14 @@ impl<'o> Settings<'o> {
         Ok(settings)
     }
 
-    /// A client as whoever the settings name.
+    /// A client as whoever the settings name; where they name nobody, in the session that is kept.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.url, self.options.credentials.resolve(&self.context)?)
+        let credentials = match self.options.credentials.resolve(&self.context)? {
+            Credentials::None => Session::read(&parse_base(&self.url)?)?
+                .map_or(Credentials::None, |session| Credentials::Kept(Box::new(session.into()))),
+            named => named,
+        };
+        Client::new(&self.url, credentials)
     }
 
     /// A client that shows no credentials, whatever is set.

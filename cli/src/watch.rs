@@ -18,7 +18,7 @@ const ROUND_MIN: Duration = Duration::from_secs(1);
 /// How long any question waits; the server allows 60 s, but proxies cut off what is silent for long.
 const ROUND_MAX: Duration = Duration::from_secs(16);
 /// Least time between two questions, whatever makes the server answer early.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// The state that an action, as the API answers it, is in.
 pub(crate) fn state(action: &Value) -> Result<ActionState, Failure> {
@@ -30,6 +30,17 @@ pub(crate) fn state(action: &Value) -> Result<ActionState, Failure> {
 /// The id of an action as the API answers it.
 pub(crate) fn id(action: &Value) -> &str {
     action.get("id").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Tells what the executor has done beyond `known` steps, and how many that makes.
+fn tell_steps(action: &Value, known: usize, progress: &Progress) -> usize {
+    let done = action.pointer("/outcome/steps").or_else(|| action.get("progress"));
+    let Some(steps) = done.and_then(Value::as_array) else { return known };
+    for step in steps.iter().skip(known) {
+        let text = |name: &str| step[name].as_str().unwrap_or_default();
+        progress.note(&format!("{} {}: {}", text("at"), text("name"), text("message")));
+    }
+    steps.len().max(known)
 }
 
 /// How a command ends that has waited `within` for an action.
@@ -51,6 +62,7 @@ pub(crate) async fn until_final(
     let end = Instant::now() + within;
     let mut round = ROUND_MIN;
     let mut state = state(&action)?;
+    let mut steps = 0;
     progress.show(&format!("action {id} is {state}"));
     while !state.is_final() {
         let left = end.saturating_duration_since(Instant::now());
@@ -59,13 +71,19 @@ pub(crate) async fn until_final(
         }
         let next_at = (Instant::now() + PAUSE).min(end);
         match client
-            .send(&client.api(Method::GET, &["actions", &id]).wait(round.min(left).max(ROUND_MIN)))
+            .send(
+                &client
+                    .api(Method::GET, &["actions", &id])
+                    .wait(round.min(left).max(ROUND_MIN))
+                    .query("steps", &steps.to_string()),
+            )
             .await
         {
             Ok(answer) => {
                 action = answer.body;
                 state = self::state(&action)?;
                 progress.show(&format!("action {id} is {state}"));
+                steps = tell_steps(&action, steps, progress);
             }
             Err(failure) if failure.is_passing() => {
                 progress.show(&format!("action {id} was {state}; {}; trying again", failure.cause));

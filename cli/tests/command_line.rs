@@ -8,11 +8,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use aegis_contract::http_signature::{self, VerifyingKey};
+use aegis_contract::http_signature::{self, SigningKey, VerifyingKey};
 use aegis_contract::key::SharedSecret;
+use aegis_contract::strict;
 use aegis_evidence::SignerKey;
 use aegis_runtime::clock;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::SignedDuration;
 use tempfile::TempDir;
 
 const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -183,6 +185,74 @@ fn signed_headers_are_what_the_control_plane_accepts() {
         let verified = presented.verify(&key, clock::now(), &["aegis.example:3000".to_owned()]).unwrap();
         assert_eq!(verified.key_id, "alert-bot-1");
         assert_eq!(verified.created.duration_until(verified.expires).as_secs(), 60);
+    }
+}
+
+/// The headers that another tool has made for `POST http://aegis.example/api/v1/actions` with the body `{}`, signing
+/// whatever `text` makes of the text that must be signed.
+fn made_by_another_tool(secret: &str, age: SignedDuration, text: impl Fn(&str) -> String) -> String {
+    let secret = SharedSecret::from_base64(secret).expect("a secret in base64");
+    let key = SigningKey::hmac_sha256("bot-1", secret).expect("a key with a name");
+    let headers = HeaderMap::new();
+    let request = http_signature::Request {
+        method: "POST",
+        authority: "aegis.example",
+        path: "/api/v1/actions",
+        query: None,
+        headers: &headers,
+        body: b"{}",
+    };
+    let created = clock::now() - age;
+    let expires = created + SignedDuration::from_secs(60);
+    let signed = http_signature::sign(&request, &key, created, expires, "0123456789abcdef")
+        .expect("a request that can be signed");
+    let signature = strict::base64_encode(&key.sign_base(&text(&signed.signature_base)));
+    format!(
+        "> Content-Digest: {}\nSignature-Input: {}\nSignature: aegis=:{signature}:\n",
+        signed.content_digest, signed.signature_input
+    )
+}
+
+#[test]
+fn what_is_wrong_with_a_signature_of_another_tool_is_explained() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(at("secret"), SECRET).unwrap();
+    let other = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=";
+    let now = SignedDuration::ZERO;
+    let sound = made_by_another_tool(SECRET, now, str::to_owned);
+    let explained = |headers: &str, method: &str, body: &str, key_id: &str| {
+        fs::write(at("headers"), headers).unwrap();
+        let (secret, headers) = (format!("--secret-file={}", at("secret")), at("headers"));
+        let request = ["sign", method, "http://aegis.example/api/v1/actions", "--data", body];
+        let key_id = format!("--key-id={key_id}");
+        let rest = [key_id.as_str(), &secret, "--explain", &headers, "-o=json"];
+        let output = aegisctl(&[&request[..], &rest].concat());
+        let said: serde_json::Value = serde_json::from_str(&stdout(&output))
+            .unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
+        assert_eq!(output.status.code(), Some(if said["accepted"] == true { 0 } else { 5 }), "{said}");
+        said
+    };
+    assert_eq!(explained(&sound, "POST", "{}", "bot-1")["accepted"], true);
+    let old = made_by_another_tool(SECRET, SignedDuration::from_mins(2), str::to_owned);
+    let line_break = made_by_another_tool(SECRET, now, |text| format!("{text}\n"));
+    let crlf = made_by_another_tool(SECRET, now, |text| text.replace('\n', "\r\n"));
+    let no_query = made_by_another_tool(SECRET, now, |text| text.replace(": ?\n", ": \n"));
+    for (headers, method, body, key_id, wrong, said_of_it) in [
+        (&old, "POST", "{}", "bot-1", "time", "expired"),
+        (&sound, "POST", "{ }", "bot-1", "body", "not of this body"),
+        (&sound.replace("\"@query\" ", ""), "POST", "{}", "bot-1", "components", "not covered"),
+        (&sound, "PUT", "{}", "bot-1", "key", "--show-base"),
+        (&made_by_another_tool(other, now, str::to_owned), "POST", "{}", "bot-1", "key", "another secret"),
+        (&sound, "POST", "{}", "bot-2", "key", "`bot-1`"),
+        (&line_break, "POST", "{}", "bot-1", "components", "after the last line"),
+        (&crlf, "POST", "{}", "bot-1", "components", "CR LF"),
+        (&no_query, "POST", "{}", "bot-1", "components", "an absent query"),
+        (&sound.replace("Signature: ", "X: "), "POST", "{}", "bot-1", "form", "missing"),
+    ] {
+        let said = explained(headers, method, body, key_id);
+        assert_eq!(said["wrong"], wrong, "{said}");
+        assert!(said["message"].as_str().unwrap().contains(said_of_it), "{said}");
     }
 }
 

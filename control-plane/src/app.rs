@@ -25,7 +25,7 @@ use crate::service::actions::InFlight;
 use crate::service::analysis::HeavyWork;
 use crate::service::authenticate::keys::{self, keys};
 use crate::service::decisions::recorder::{self, recorder};
-use crate::service::dispatch::Nudge;
+use crate::service::dispatch::{Nudge, OrderTerms};
 use crate::service::export::Turns;
 use crate::service::passwords::Passwords;
 use crate::service::policy_set::ActivePolicies;
@@ -69,7 +69,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         client: executors.clone(),
         nudge: nudge.clone(),
         safeguards: safeguards.clone(),
-        order_lifetime: settings.order_lifetime,
+        order_terms: OrderTerms { lifetime: settings.order_lifetime, soak_seconds: settings.soak_seconds },
     };
     let webhooks =
         WebhookClient::new(AddressRules { allow_private: settings.dangerous_allow_private_webhooks })?;

@@ -35,6 +35,12 @@ pub enum Kind {
     UserSignedIn,
     /// Signing in failed: the first of its account and minute.
     UserSignInFailed,
+    /// Sessions of a person were ended.
+    SessionEnded,
+    /// A person changed their password.
+    UserPasswordChanged,
+    /// A person changed what others see of them.
+    UserProfileChanged,
     /// A client was added, with its first key.
     ClientCreated,
     /// A client got another key.
@@ -91,6 +97,10 @@ pub enum Kind {
     ActionCloseRequested,
     /// An action has its outcome.
     ActionEnded,
+    /// An action was put back: automation leaves its target alone.
+    TargetHeld,
+    /// A person lets automation act on a target again.
+    TargetHoldLifted,
     /// The log has another name from here on: its history and the one that executors held were not the same.
     LogRenewed,
     /// Another key signs the log's checkpoints too.
@@ -117,12 +127,15 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 49] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
         Self::UserSignedIn,
         Self::UserSignInFailed,
+        Self::SessionEnded,
+        Self::UserPasswordChanged,
+        Self::UserProfileChanged,
         Self::ClientCreated,
         Self::ClientKeyAdded,
         Self::ClientKeyRevoked,
@@ -151,6 +164,8 @@ impl Kind {
         Self::ActionUnknown,
         Self::ActionCloseRequested,
         Self::ActionEnded,
+        Self::TargetHeld,
+        Self::TargetHoldLifted,
         Self::LogRenewed,
         Self::LogKeyAdded,
         Self::LogKeyRetired,
@@ -172,6 +187,9 @@ impl Kind {
             Self::UserRolesChanged => "user.roles-changed",
             Self::UserSignedIn => "user.signed-in",
             Self::UserSignInFailed => "user.sign-in-failed",
+            Self::SessionEnded => "session.ended",
+            Self::UserPasswordChanged => "user.password-changed",
+            Self::UserProfileChanged => "user.profile-changed",
             Self::ClientCreated => "client.created",
             Self::ClientKeyAdded => "client.key-added",
             Self::ClientKeyRevoked => "client.key-revoked",
@@ -200,6 +218,8 @@ impl Kind {
             Self::ActionUnknown => "action.unknown",
             Self::ActionCloseRequested => "action.close-requested",
             Self::ActionEnded => "action.ended",
+            Self::TargetHeld => "target.held",
+            Self::TargetHoldLifted => "target.hold-lifted",
             Self::LogRenewed => "log.renewed",
             Self::LogKeyAdded => "log.key-added",
             Self::LogKeyRetired => "log.key-retired",
@@ -228,6 +248,8 @@ impl Kind {
                 | Self::ApprovalVoided
                 | Self::ActionEnded
                 | Self::ActionUnknown
+                | Self::TargetHeld
+                | Self::TargetHoldLifted
                 | Self::OrderNotAccepted
         )
     }

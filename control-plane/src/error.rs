@@ -64,6 +64,9 @@ pub enum Error {
     /// E-mail address and password do not belong together.
     #[error("e-mail address or password is wrong")]
     SignInFailed,
+    /// A password was asked for once more, and is wrong.
+    #[error("the password is wrong")]
+    PasswordWrong,
     /// The request's signature was refused. Why is for metrics and the audit log.
     #[error("the signature was refused")]
     SignatureInvalid {
@@ -116,6 +119,19 @@ pub enum Error {
         /// Where it stands.
         state: ActionState,
     },
+    /// A hold keeps automation from acting on the target; the action stands denied.
+    #[error("{reason}")]
+    TargetOnHold {
+        /// The denied action.
+        action_id: ActionId,
+        /// What policy had said.
+        decision_id: DecisionId,
+        /// For people.
+        reason: String,
+    },
+    /// No hold was caused by the action, or not any more.
+    #[error("nothing is on hold because of this action, or not any more")]
+    NotOnHold,
     /// The caller is none of the people who must look at an action.
     #[error(
         "you are not asked to look at this: you asked for it, or a client of yours did, or you hold none of the roles"
@@ -246,6 +262,7 @@ impl Error {
             Self::UnknownCluster(_) => "unknown-cluster",
             Self::Unauthenticated => "unauthenticated",
             Self::SignInFailed => "sign-in-failed",
+            Self::PasswordWrong => "password-wrong",
             Self::SignatureInvalid { .. } => "signature-invalid",
             Self::Forbidden { .. } => "forbidden",
             Self::NotFound { .. } => "not-found",
@@ -256,6 +273,8 @@ impl Error {
             Self::InProgress => "in-progress",
             Self::NotCancellable { .. } => "not-cancellable",
             Self::NotClosable { .. } => "not-closable",
+            Self::TargetOnHold { .. } => "target-on-hold",
+            Self::NotOnHold => "not-on-hold",
             Self::NotAReviewer => "not-a-reviewer",
             Self::NothingToReview => "nothing-to-review",
             Self::NotAwaitingApproval { .. } => "not-awaiting-approval",

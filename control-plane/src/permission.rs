@@ -20,10 +20,14 @@ pub enum Permission {
     CancelActions,
     /// Be one of the two people who close an action nobody can resolve.
     CloseActions,
+    /// Let automation act again where an action was put back.
+    LiftHolds,
     /// Look afterwards at actions where policy asks people of one's role to.
     ReviewActions,
     /// Answer where policy asks people of one's role.
     ApproveActions,
+    /// See and end one's sessions, and change one's name and password.
+    ManageOwnAccount,
     /// Ask what policy would say to oneself.
     EvaluatePolicy,
     /// Ask what policy would say to anybody.
@@ -40,15 +44,17 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions, in the order they are documented.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::RequestActions,
         Self::ReadOwnActions,
         Self::ReadActions,
         Self::CancelOwnActions,
         Self::CancelActions,
         Self::CloseActions,
+        Self::LiftHolds,
         Self::ReviewActions,
         Self::ApproveActions,
+        Self::ManageOwnAccount,
         Self::EvaluatePolicy,
         Self::EvaluatePolicyForOthers,
         Self::ReadPolicies,
@@ -66,8 +72,10 @@ impl Permission {
             Self::CancelOwnActions => "cancel-own-actions",
             Self::CancelActions => "cancel-actions",
             Self::CloseActions => "close-actions",
+            Self::LiftHolds => "lift-holds",
             Self::ReviewActions => "review-actions",
             Self::ApproveActions => "approve-actions",
+            Self::ManageOwnAccount => "manage-own-account",
             Self::EvaluatePolicy => "evaluate-policy",
             Self::EvaluatePolicyForOthers => "evaluate-policy-for-others",
             Self::ReadPolicies => "read-policies",
@@ -87,7 +95,8 @@ const CLIENT: &[Permission] = &[
 ];
 
 /// What every person may do; policy says whose answer it asks for.
-const PERSON: &[Permission] = &[Permission::ReviewActions, Permission::ApproveActions];
+const PERSON: &[Permission] =
+    &[Permission::ReviewActions, Permission::ApproveActions, Permission::ManageOwnAccount];
 
 /// The permissions of a role; none for roles that only policies know.
 fn role_permissions(role: &str) -> &'static [Permission] {
@@ -99,6 +108,7 @@ fn role_permissions(role: &str) -> &'static [Permission] {
             Permission::ReadActions,
             Permission::CancelOwnActions,
             Permission::CancelActions,
+            Permission::LiftHolds,
             Permission::EvaluatePolicy,
             Permission::ReadPolicies,
         ],
@@ -138,8 +148,10 @@ read-actions                 x     x    x       -        -
 cancel-own-actions           x     x    -       -        x
 cancel-actions               x     x    -       -        -
 close-actions                x     -    -       -        -
+lift-holds                   x     x    -       -        -
 review-actions               x     x    x       x        -
 approve-actions              x     x    x       x        -
+manage-own-account           x     x    x       x        -
 evaluate-policy              x     x    -       -        x
 evaluate-policy-for-others   x     -    -       -        -
 read-policies                x     x    x       -        -

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aegis_contract::ids::UserId;
+use aegis_contract::ids::{SessionId, UserId};
 use jiff::Timestamp;
 
 use crate::error::Error;
@@ -46,6 +46,8 @@ pub struct Caller {
     pub name: String,
     /// The roles they hold, sorted. Clients have none.
     pub roles: Vec<String>,
+    /// The session of a person; absent for clients.
+    pub session: Option<SessionId>,
     /// The nonce to spend; absent for people and for requests that only read.
     pub nonce: Option<Nonce>,
     /// Names the request.
@@ -64,6 +66,17 @@ impl Caller {
     /// `Forbidden` without the permission.
     pub fn require(&self, permission: Permission) -> Result<(), Error> {
         if self.may(permission) { Ok(()) } else { Err(Error::Forbidden { permission: permission.as_str() }) }
+    }
+
+    /// The person and the session they call in, for what only people do.
+    ///
+    /// # Errors
+    /// `Forbidden` for clients.
+    pub fn person(&self) -> Result<(UserId, SessionId), Error> {
+        match (&self.principal, self.session) {
+            (Principal::User(user), Some(session)) => Ok((*user, session)),
+            _ => Err(Error::Forbidden { permission: Permission::ManageOwnAccount.as_str() }),
+        }
     }
 
     /// Whether this is a person, as some things only people may do.

@@ -1,6 +1,6 @@
 //! What the master key protects: stored secrets (XChaCha20-Poly1305), the hashes by which audit
-//! entries name free text, and the audit log's own key. Each use has a key of its own, derived from the
-//! master key.
+//! entries name free text, the audit log's own key, and which refresh token follows which. Each use has a
+//! key of its own, derived from the master key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,6 +56,7 @@ struct Keys {
     cipher: XChaCha20Poly1305,
     texts: Zeroizing<[u8; 32]>,
     log: Zeroizing<[u8; 32]>,
+    refresh: Zeroizing<[u8; 32]>,
 }
 
 /// The text is not standard base64 of 32 bytes.
@@ -75,6 +76,7 @@ impl Keyring {
             cipher: XChaCha20Poly1305::new(&Key::from(*secrets)),
             texts: Zeroizing::new(hmac_sha256(&master, b"aegis text hashes v1")),
             log: Zeroizing::new(hmac_sha256(&master, b"aegis log key v1")),
+            refresh: Zeroizing::new(hmac_sha256(&master, b"aegis refresh tokens v1")),
         })))
     }
 
@@ -123,6 +125,11 @@ impl Keyring {
     /// When the log cannot be called so.
     pub fn log_key(&self, origin: &str) -> Result<SignerKey, KeyError> {
         SignerKey::from_seed(origin, &self.0.log)
+    }
+
+    /// The refresh token that follows another one: always the same, and known to nobody without the key.
+    pub fn next_refresh_token(&self, token: &str) -> [u8; 32] {
+        hmac_sha256(self.0.refresh.as_slice(), token.as_bytes())
     }
 
     /// The keyed hash by which an audit entry names a text.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use aegis_contract::action::DEADLINE_SECONDS_MAX;
 use aegis_contract::order::ORDER_LIFETIME_SECONDS_MAX;
 use aegis_runtime::settings::{SettingsError, Source};
 use jiff::SignedDuration;
@@ -17,6 +18,8 @@ use crate::service::policies::activation::ActivationRules;
 /// Fewest bytes of `JWT_SECRET`: the output of its MAC.
 const JWT_SECRET_BYTES_MIN: usize = 32;
 const ORDER_LIFETIME_SECONDS: u32 = 30;
+/// Long enough for a container that ends at once to have shown it.
+const SOAK_SECONDS: u32 = 5;
 const MIRROR_SECONDS: u64 = 60;
 const MIRROR_SECONDS_MAX: u64 = 86_400;
 const AUDIT_LOG_ORIGIN: &str = "aegis.local/audit";
@@ -44,6 +47,8 @@ pub struct ServeSettings {
     pub public_authorities: Vec<String>,
     /// `ORDER_LIFETIME_SECONDS`: how long an order may be begun, 1 to 60. Default 30.
     pub order_lifetime: SignedDuration,
+    /// `SOAK_SECONDS`: how long a target must stay as wanted before an action has succeeded, 0 to 3,600. Default 5.
+    pub soak_seconds: u32,
     /// `DANGEROUS_ALLOW_PRIVATE_WEBHOOKS`: also tell receivers in private networks and on this machine,
     /// there without TLS. Whoever manages webhooks can then make this process call its surroundings.
     pub dangerous_allow_private_webhooks: bool,
@@ -86,6 +91,7 @@ impl ServeSettings {
             listed => listed,
         };
         let order_lifetime = order_lifetime(&mut source);
+        let soak_seconds = soak_seconds(&mut source);
         let dangerous_allow_private_webhooks = source.or("DANGEROUS_ALLOW_PRIVATE_WEBHOOKS", false);
         let activation_rules = ActivationRules {
             four_eyes: source.or("POLICY_FOUR_EYES", false),
@@ -105,6 +111,7 @@ impl ServeSettings {
                 jwt_secret: jwt_secret?,
                 public_authorities,
                 order_lifetime: order_lifetime?,
+                soak_seconds: soak_seconds?,
                 dangerous_allow_private_webhooks,
                 activation_rules,
                 mirrors: mirrors?,
@@ -236,6 +243,15 @@ fn jwt_secret(source: &mut Source, master_key: Option<&SecretString>) -> Option<
     Some(secret)
 }
 
+fn soak_seconds(source: &mut Source) -> Option<u32> {
+    let seconds = source.or("SOAK_SECONDS", SOAK_SECONDS);
+    if seconds <= DEADLINE_SECONDS_MAX {
+        return Some(seconds);
+    }
+    source.problem("SOAK_SECONDS", format!("must be 0 to {DEADLINE_SECONDS_MAX}, not {seconds}"));
+    None
+}
+
 fn order_lifetime(source: &mut Source) -> Option<SignedDuration> {
     let seconds = source.or("ORDER_LIFETIME_SECONDS", ORDER_LIFETIME_SECONDS);
     if (1..=ORDER_LIFETIME_SECONDS_MAX).contains(&seconds) {
@@ -304,6 +320,7 @@ mod tests {
         let settings = read(&[]).map_err(|error| error.to_string()).ok().unwrap();
         assert_eq!(settings.public_authorities, ["127.0.0.1:3000", "localhost:3000"]);
         assert_eq!(settings.order_lifetime, SignedDuration::from_secs(30));
+        assert_eq!(settings.soak_seconds, 5);
     }
 
     #[test]
@@ -313,6 +330,7 @@ mod tests {
             ("MASTER_KEY", "c2hvcnQ="),
             ("JWT_SECRET", "short-secret"),
             ("ORDER_LIFETIME_SECONDS", "61"),
+            ("SOAK_SECONDS", "3601"),
             ("DATABASE_CAPACITY_BYTES", "0"),
             ("CHECKPOINT_MIRRORS", "file:/tmp, ftp://hunter2"),
             ("CHECKPOINT_MIRROR_SECONDS", "0"),

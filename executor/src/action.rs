@@ -2,11 +2,13 @@
 //! how their effect is judged. Nothing here decides whether an action may run, and nothing here
 //! waits; the fields are the same ones that preconditions, ledger and receipts speak of.
 
-mod disruption;
+mod bounds;
+pub(crate) mod disruption;
 pub(crate) mod facts;
 pub(crate) mod object;
 mod owners;
 pub(crate) mod planning;
+pub(crate) mod pods;
 mod quota;
 mod restart;
 mod restart_pod;
@@ -25,12 +27,14 @@ use aegis_contract::order::{Act, WrittenFields};
 use aegis_contract::plan::Obstacle;
 use aegis_contract::target::{Kind, Target};
 use http::Method;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use self::object::Object;
 use self::revisions::Revision;
 use crate::cluster::{Caller, Cluster, ReadError, Write, path_of};
 use crate::ledger::stories::Acting;
+use crate::verdict::{NewPods, Written};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 /// Annotation that is written so that no older write's resourceVersion test can pass any more.
@@ -71,7 +75,7 @@ pub(crate) fn refused_by_preconditions(act: &Act, object: &Object) -> Option<Obs
     }
     let code = OutcomeCode::PreconditionFailed;
     match fields(&act.change, object) {
-        None => Some(obstacle(code, "the object lacks the field to be written")),
+        None => Some(lacking()),
         Some(before) if before != act.preconditions.fields => {
             Some(obstacle(code, "a field to be written is not as the decision saw it"))
         }
@@ -82,6 +86,11 @@ pub(crate) fn refused_by_preconditions(act: &Act, object: &Object) -> Option<Obs
 /// Digest of the pod template of a workload, without what restarts add; `None` where there is none.
 pub(crate) fn template_digest(object: &Object) -> Option<Digest> {
     template::digest(object.at("/spec/template")?)
+}
+
+/// What is in the way of a change of a field that the object does not have.
+pub(crate) fn lacking() -> Obstacle {
+    obstacle(OutcomeCode::PreconditionFailed, "the object lacks the field to be written")
 }
 
 fn obstacle(code: OutcomeCode, message: impl Into<String>) -> Obstacle {
@@ -102,7 +111,7 @@ pub(crate) fn state(act: &Act, acting: &Acting, object: Option<&Object>) -> Stat
         };
     }
     let now = fields(&act.change, object);
-    if now.as_ref() == Some(&acting.after) && is_ours(act, object) {
+    if now.as_ref() == Some(&acting.after) && is_ours(act, acting, object) {
         return State::After;
     }
     // The generation of a Deployment rises with its annotations too, hence with a fence of ours.
@@ -110,7 +119,46 @@ pub(crate) fn state(act: &Act, acting: &Acting, object: Option<&Object>) -> Stat
     if now.as_ref() == Some(&acting.before) && is_untouched {
         return State::Before;
     }
-    other(OutcomeCode::Contested, "somebody else changed the object")
+    let who = newest_writer(act, object);
+    other(OutcomeCode::Contested, &format!("somebody else changed the object{who}"))
+}
+
+/// Who last wrote what `act` writes, other than the executor, as the end of a sentence; empty where the
+/// API server does not say.
+pub(crate) fn newest_writer(act: &Act, object: &Object) -> String {
+    let field = match act.change {
+        Change::Scale(_) => "f:replicas",
+        Change::Restart(_) | Change::Rollback(_) => "f:template",
+        Change::RestartPod(_) => return String::new(),
+    };
+    object.newest_writer(field).map(|writer| format!("; the newest writer is {writer}")).unwrap_or_default()
+}
+
+/// The pods of a workload, as queries select them.
+pub(crate) fn selector(object: &Object) -> String {
+    selector::query(object.at("/spec/selector"))
+}
+
+/// What to watch of the write that `acting` announces and that was made at `at`.
+pub(crate) fn written(act: &Act, acting: &Acting, at: Timestamp) -> Written {
+    let new_pods = match act.change {
+        Change::Restart(_) | Change::Rollback(_) => NewPods::Marked(mark(act, acting)),
+        // Creation times are in whole seconds.
+        Change::Scale(_) | Change::RestartPod(_) => {
+            NewPods::CreatedSince(acting.at - SignedDuration::from_secs(1))
+        }
+    };
+    let Acting { ready_before, failed_before, .. } = acting.clone();
+    Written { kind: act.target.kind, at, new_pods, ready_before, failed_before }
+}
+
+/// What a template bears that this write has made: no other write's looks the same.
+fn mark(act: &Act, acting: &Acting) -> String {
+    if acting.number == 1 {
+        act.action_id.to_string()
+    } else {
+        format!("{}/{}", act.action_id, acting.number)
+    }
 }
 
 fn other(code: OutcomeCode, message: &str) -> State {
@@ -120,14 +168,14 @@ fn other(code: OutcomeCode, message: &str) -> State {
 // Somebody else may have written the same: another restart within the second, another rollback. The
 // template bears its action's mark. Replicas and a pod's absence bear none: somebody else's identical
 // edit between the `acting` row and the write counts as written, since the object is as wanted.
-fn is_ours(act: &Act, object: &Object) -> bool {
+fn is_ours(act: &Act, acting: &Acting, object: &Object) -> bool {
     match act.change {
-        Change::Restart(_) | Change::Rollback(_) => template::is_of(act.action_id, object),
+        Change::Restart(_) | Change::Rollback(_) => template::is_marked(&mark(act, acting), object),
         Change::RestartPod(_) | Change::Scale(_) => true,
     }
 }
 
-/// Why the one write of an action could not be made up.
+/// Why a write of an action could not be made up.
 #[derive(Clone, Debug)]
 pub(crate) enum WriteError {
     /// What is needed for it could not be read.
@@ -136,7 +184,7 @@ pub(crate) enum WriteError {
     RevisionGone,
 }
 
-/// The one write of an action: it takes effect only on `object` exactly as it was read.
+/// A write of an action: it takes effect only on `object` exactly as it was read.
 pub(crate) async fn write(
     act: &Act,
     acting: &Acting,
@@ -151,7 +199,7 @@ pub(crate) async fn write(
         Change::Restart(_) | Change::RestartPod(_) | Change::Scale(_) => Vec::new(),
     };
     let writing = Writing { target: &act.target, change: &act.change, object, revisions: &revisions };
-    let write = writing.write(&acting.after, act.action_id, act.dry_run);
+    let write = writing.write(&acting.after, &mark(act, acting), act.dry_run);
     write.ok_or(WriteError::RevisionGone)
 }
 
@@ -165,20 +213,22 @@ struct Writing<'a> {
 
 impl Writing<'_> {
     /// `None` when no kept revision has the wanted template.
-    fn write(&self, after: &WrittenFields, action_id: ActionId, dry_run: bool) -> Option<Write> {
+    fn write(&self, after: &WrittenFields, mark: &str, dry_run: bool) -> Option<Write> {
         let Self { target, change, object, revisions } = self;
         let path = path_of(target);
         let write = match (change, after) {
             (Change::RestartPod(_), _) => restart_pod::write(target, object, dry_run),
             (Change::Restart(_), WrittenFields::Restart { restarted_at: Some(restarted_at) }) => {
-                patch(path, object, restart::operations(object, restarted_at, action_id))
+                patch(path, object, restart::operations(object, restarted_at, mark))
             }
-            (Change::Scale(params), _) => patch(format!("{path}/scale"), object, scale::operations(*params)),
+            (Change::Scale(_), WrittenFields::Scale { replicas }) => {
+                patch(format!("{path}/scale"), object, scale::operations(*replicas))
+            }
             (Change::Rollback(_), WrittenFields::Rollback { template_digest }) => {
-                patch(path, object, rollback::operations(object, revisions, *template_digest, action_id)?)
+                patch(path, object, rollback::operations(object, revisions, *template_digest, mark)?)
             }
             // Fields of another change cannot come from this program.
-            (Change::Restart(_) | Change::Rollback(_), _) => return None,
+            (Change::Restart(_) | Change::Scale(_) | Change::Rollback(_), _) => return None,
         };
         Some(Write { dry_run, ..write })
     }
@@ -228,6 +278,8 @@ pub(crate) mod tests {
             change,
             preconditions: Preconditions { uid: "u1".to_owned(), fields, planned: None },
             watch_seconds: 60,
+            soak_seconds: 0,
+            automatic_return: None,
             dry_run: false,
             decision_id: Uuid::from_u128(8).into(),
             policy_digest: Digest::of(b"policies"),
@@ -244,6 +296,8 @@ pub(crate) mod tests {
         Acting {
             number: 1,
             not_after: None,
+            returns: None,
+            ready_before: None,
             uid: "u1".to_owned(),
             generation: 4,
             before,
@@ -312,7 +366,7 @@ pub(crate) mod tests {
         let object = deployment("u1", 4, 3);
         let act = scale_to(5);
         let fence = fence(&act.target, &object, act.action_id, 2).unwrap();
-        let scale = patch(path_of(&act.target), &object, scale::operations(ScaleParams { replicas: 5 }));
+        let scale = patch(path_of(&act.target), &object, scale::operations(5));
         for write in [fence, scale] {
             assert_eq!(write.body[0], json!({ "op": "test", "path": "/metadata/uid", "value": "u1" }));
             assert_eq!(

@@ -1,5 +1,6 @@
 //! All wiring: from settings to a running executor.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use aegis_runtime::metrics::Metrics;
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand};
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 
+use crate::allowlist_file::AllowlistFile;
 use crate::cluster::Cluster;
 use crate::execute::{
     Executor, ExecutorMetrics, Held, History, ReceiptSigner, Workers, resume_actions, watch_soaking,
@@ -18,8 +20,11 @@ use crate::execute::{
 use crate::http;
 use crate::ledger::Ledger;
 use crate::rights;
+use crate::rights::Account;
 use crate::rights::review::{Review, Reviewed};
+use crate::rights::reviewer::Reviewer;
 use crate::settings::{MigrateSettings, Settings};
+use crate::verify::allowlist::Allowlist;
 
 const SERVICE: &str = "aegis-executor";
 
@@ -73,19 +78,26 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         receipt_key,
         log_keys,
         log_first_head,
-        allowlist,
+        rules,
+        allowlist_file,
+        dangerous_allow_system_namespaces,
         dangerous_allow_excess_rights,
         kubeconfig,
         soak,
+        rollback_token,
         log_level,
     } = settings;
     telemetry::init(SERVICE, &log_level)?;
     let metrics = Metrics::new();
     let shutdown = Shutdown::on_signals()?;
+    let allowlist = Allowlist::new(rules, rollback_token.is_some(), dangerous_allow_system_namespaces);
     let namespaces = allowlist.allowed();
     tracing::info!(cluster, namespaces = namespaces.join(","), receiptKey = receipt_key.id(), "starting");
-    let kubernetes = Cluster::connect(kubeconfig.as_deref()).await?;
-    let (review, reviewed) = Review::new(kubernetes.clone(), namespaces, dangerous_allow_excess_rights);
+    let (kubernetes, rollbacks) = connect(kubeconfig.as_deref(), rollback_token.as_deref()).await?;
+    let mut accounts = vec![(Account::Executor, kubernetes.clone())];
+    accounts.extend(rollbacks.clone().map(|cluster| (Account::Rollback, cluster)));
+    let reviewer = Reviewer::new(accounts, dangerous_allow_excess_rights, &metrics);
+    let (review, reviewed) = Review::new(reviewer.clone(), namespaces);
     let ledger = Ledger::open(&database_url).await.context("cannot use the ledger (DATABASE_URL)")?;
     let counters = ExecutorMetrics::registered(&metrics);
     let held = Held::nothing();
@@ -100,6 +112,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         history,
         ledger,
         cluster: kubernetes,
+        rollbacks,
         workers: Workers::new(),
         metrics: counters,
         shutdown: shutdown.clone(),
@@ -107,6 +120,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     executor.name_ledger().await.context("cannot name the ledger")?;
     let resume = tokio::spawn(resume_when_reviewed(Arc::clone(&executor), reviewed.clone()));
     let soaking = tokio::spawn(watch_soaking(Arc::clone(&executor)));
+    if let Some(path) = allowlist_file {
+        let file = AllowlistFile::new(path, reviewer, &metrics);
+        tokio::spawn(follow_when_reviewed(file, Arc::clone(&executor), reviewed.clone()));
+    }
     let router = edge::with_edge(reviewed.guard(http::routes(Arc::clone(&executor))), metrics);
     tokio::select! {
         Err(excess) = review.run(shutdown.clone()) => return Err(excess.into()),
@@ -116,6 +133,30 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     soaking.await.context("the loop that looks for good templates failed")?;
     executor.workers.hand_over().await;
     Ok(())
+}
+
+/// The cluster, as the executor's own account and, where there is one, as the account that writes rollbacks.
+async fn connect(
+    kubeconfig: Option<&Path>,
+    rollback_token: Option<&Path>,
+) -> anyhow::Result<(Cluster, Option<Cluster>)> {
+    let own = Cluster::connect(kubeconfig, None).await?;
+    let rollbacks =
+        match rollback_token {
+            Some(token) => Some(Cluster::connect(kubeconfig, Some(token)).await.with_context(|| {
+                format!("cannot use the token in {} (ROLLBACK_TOKEN_FILE)", token.display())
+            })?),
+            None => None,
+        };
+    Ok((own, rollbacks))
+}
+
+async fn follow_when_reviewed(file: AllowlistFile, executor: Arc<Executor>, reviewed: Reviewed) {
+    let shutdown = executor.shutdown.clone();
+    tokio::select! {
+        () = reviewed.wait() => file.follow(executor, shutdown).await,
+        () = shutdown.wait() => {}
+    }
 }
 
 async fn resume_when_reviewed(executor: Arc<Executor>, reviewed: Reviewed) {

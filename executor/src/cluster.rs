@@ -4,6 +4,8 @@
 //! Every call carries `timeout=5s` and a User-Agent with the action's id, so that the API server's
 //! own audit log can be reconciled with the ledger.
 
+mod pods;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,17 +14,22 @@ use aegis_contract::target::{Kind, Target};
 use anyhow::Context;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{Method, Request};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
+pub(crate) use self::pods::{PodNews, PodsFollowed};
 use crate::action::object::Object;
 
+/// What the API server calls the executor where it keeps who wrote which field: the User-Agent's beginning.
+pub(crate) const FIELD_MANAGER: &str = "aegis-executor";
 /// How long the API server may work on a call; without it a call waits up to a minute.
 const SERVER_TIMEOUT: &str = "timeout=5s";
 /// A little more than the server's own limit, so that its answer arrives when there is one.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(7);
 /// Most objects of a list: of one workload's revisions, or of a namespace's budgets, quotas and autoscalers.
 const LISTED_MAX: u32 = 2_000;
+/// Objects of one page, where there may be any number of them.
+const PAGE: u32 = 250;
 /// Text of an error is cut to this many characters before it is passed on.
 const MESSAGE_LENGTH_MAX: usize = 500;
 
@@ -87,8 +94,9 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// A client from a kubeconfig file, or of the cluster this process runs in.
-    pub(crate) async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<Self> {
+    /// A client from a kubeconfig file, or of the cluster this process runs in; with `token`, under the account
+    /// whose token that file holds. It is read again and again, so the token may be renewed there.
+    pub(crate) async fn connect(kubeconfig: Option<&Path>, token: Option<&Path>) -> anyhow::Result<Self> {
         let mut config = match kubeconfig {
             Some(path) => {
                 let file = Kubeconfig::read_from(path)
@@ -98,10 +106,15 @@ impl Cluster {
             None => kube::Config::incluster()
                 .context("not running in a cluster; name a kubeconfig with KUBECONFIG_FILE")?,
         };
+        if let Some(path) = token {
+            let token_file = Some(path.to_string_lossy().into_owned());
+            config.auth_info = AuthInfo { token_file, ..AuthInfo::default() };
+        }
         // A write that the client repeats by itself would not have been judged again in between.
         config.default_retry = false;
         config.connect_timeout = Some(CLIENT_TIMEOUT);
-        Ok(Self { client: kube::Client::try_from(config)? })
+        let client = kube::Client::try_from(config);
+        Ok(Self { client: client.context("cannot sign in to the API server with what the settings name")? })
     }
 
     /// Reads one object, past every cache; `None` when there is none.
@@ -121,12 +134,38 @@ impl Cluster {
         caller: Caller,
     ) -> Result<Vec<Object>, ReadError> {
         let query = format!("&limit={LISTED_MAX}&labelSelector={}", percent_encode(selector));
-        let mut list = self.call(Method::GET, path, &query, None, caller).await.map_err(read_error)?;
-        if list.pointer("/metadata/continue").and_then(Value::as_str).is_some_and(|rest| !rest.is_empty()) {
-            return Err(ReadError::Unavailable(format!("{path} holds more than {LISTED_MAX} objects")));
+        match self.list_once(path, &query, caller).await? {
+            (objects, None) => Ok(objects),
+            (_, Some(_)) => {
+                Err(ReadError::Unavailable(format!("{path} holds more than {LISTED_MAX} objects")))
+            }
         }
+    }
+
+    /// Reads some of the objects of a collection: the first, or those after an earlier page, and where the next page
+    /// begins, if there is one. However many there are, few are held at one time.
+    pub(crate) async fn page(
+        &self,
+        path: &str,
+        from: Option<&str>,
+        caller: Caller,
+    ) -> Result<(Vec<Object>, Option<String>), ReadError> {
+        let from = from.map(|from| format!("&continue={}", percent_encode(from))).unwrap_or_default();
+        self.list_once(path, &format!("&limit={PAGE}{from}"), caller).await
+    }
+
+    async fn list_once(
+        &self,
+        path: &str,
+        query: &str,
+        caller: Caller,
+    ) -> Result<(Vec<Object>, Option<String>), ReadError> {
+        let mut list = self.call(Method::GET, path, query, None, caller).await.map_err(read_error)?;
+        let rest = list.pointer("/metadata/continue").and_then(Value::as_str).map(str::to_owned);
         match list.pointer_mut("/items").map(Value::take) {
-            Some(Value::Array(items)) => Ok(items.into_iter().map(Object::new).collect()),
+            Some(Value::Array(items)) => {
+                Ok((items.into_iter().map(Object::new).collect(), rest.filter(|rest| !rest.is_empty())))
+            }
             _ => Err(ReadError::Unavailable(format!("the list {path} has no items"))),
         }
     }
@@ -155,15 +194,10 @@ impl Cluster {
         body: Option<(&'static str, Value)>,
         caller: Caller,
     ) -> Result<Value, CallError> {
-        let agent = match caller {
-            Caller::Observe => format!("aegis-executor/{} (observe)", env!("CARGO_PKG_VERSION")),
-            Caller::Review => format!("aegis-executor/{} (review)", env!("CARGO_PKG_VERSION")),
-            Caller::Action(id) => format!("aegis-executor/{} (action {id})", env!("CARGO_PKG_VERSION")),
-        };
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{path}?{SERVER_TIMEOUT}{query}"))
-            .header(USER_AGENT, agent)
+            .header(USER_AGENT, agent(caller))
             .header(ACCEPT, "application/json");
         let mut bytes = Vec::new();
         if let Some((content_type, body)) = body {
@@ -183,6 +217,16 @@ impl Cluster {
             }
         }
     }
+}
+
+/// What the API server's own audit log says of the caller.
+fn agent(caller: Caller) -> String {
+    let of = match caller {
+        Caller::Observe => "observe".to_owned(),
+        Caller::Review => "review".to_owned(),
+        Caller::Action(id) => format!("action {id}"),
+    };
+    format!("{FIELD_MANAGER}/{} ({of})", env!("CARGO_PKG_VERSION"))
 }
 
 enum CallError {

@@ -15,6 +15,7 @@ mod metrics;
 mod naming;
 mod orders;
 mod receipts;
+mod returning;
 mod soaking;
 mod watching;
 mod worker;
@@ -23,12 +24,13 @@ mod writing;
 
 use std::time::Duration;
 
+use aegis_contract::action::Change;
 use aegis_contract::dsse::OrderKeys;
 use aegis_runtime::shutdown::Shutdown;
 
 pub(crate) use self::history::{Held, History};
 pub(crate) use self::metrics::ExecutorMetrics;
-pub(crate) use self::orders::AnswerError;
+pub(crate) use self::orders::{AnswerError, Patience};
 pub(crate) use self::receipts::ReceiptSigner;
 pub(crate) use self::soaking::watch_soaking;
 pub(crate) use self::workers::{Workers, resume_actions};
@@ -52,12 +54,25 @@ pub(crate) struct Executor {
     pub(crate) history: History,
     /// What was accepted, begun, ended and closed.
     pub(crate) ledger: Ledger,
-    /// Where targets live.
+    /// Where targets live, as the executor's own account.
     pub(crate) cluster: Cluster,
+    /// The same, as the account that writes rollbacks; absent where rollbacks are off.
+    pub(crate) rollbacks: Option<Cluster>,
     /// The actions this process carries out at present.
     pub(crate) workers: Workers,
     /// What is counted.
     pub(crate) metrics: ExecutorMetrics,
     /// When to hand over.
     pub(crate) shutdown: Shutdown,
+}
+
+impl Executor {
+    /// The cluster as the account that writes this change. Without an account for rollbacks the allowlist lets none
+    /// through, and the API server would refuse it under the executor's own.
+    pub(crate) fn writer(&self, change: &Change) -> &Cluster {
+        match (change, &self.rollbacks) {
+            (Change::Rollback(_), Some(rollbacks)) => rollbacks,
+            _ => &self.cluster,
+        }
+    }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 mod action;
+mod allowlist_file;
 mod app;
 mod cluster;
 mod execute;
@@ -15,6 +16,7 @@ mod http;
 mod ledger;
 mod rights;
 mod settings;
+mod verdict;
 mod verify;
 
 use clap::Parser;

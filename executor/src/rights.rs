@@ -1,9 +1,11 @@
-//! The rights in Kubernetes that the action catalogue needs, in each allowed namespace and nowhere else.
-//! The Role in `k8s/allowed-namespace`, the review at start and `aegis-executor rights` all come from
-//! this table.
+//! The rights in Kubernetes that the action catalogue needs, in each allowed namespace and nowhere else,
+//! by account. The Roles in `k8s/allowed-namespace`, the review at start and `aegis-executor rights` all
+//! come from this table.
 
-pub(crate) mod excess;
+mod excess;
+mod questions;
 pub(crate) mod review;
+pub(crate) mod reviewer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,6 +18,8 @@ const APPS: &str = "apps";
 const AUTOSCALING: &str = "autoscaling";
 const CORE: &str = "";
 const POLICY: &str = "policy";
+/// What has a pod template and revisions of it.
+const WORKLOADS: [Kind; 3] = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet];
 
 /// One verb on one resource, as RBAC names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,9 +53,32 @@ pub(crate) fn sentence(verb: &str, group: &str, resource: &str) -> String {
     }
 }
 
-/// Every right that is needed in an allowed namespace, and what needs it.
-pub(crate) fn needed() -> BTreeMap<Right, BTreeSet<&'static str>> {
+/// The accounts in the cluster that the executor can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Account {
+    /// The one it always has: it looks, restarts, scales, evicts and fences.
+    Executor,
+    /// The one that writes rollbacks, and nothing else. Off by default.
+    Rollback,
+}
+
+impl Account {
+    /// The name in the printed table, logs and metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Executor => "executor",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+/// Every right that an account needs in an allowed namespace, and what needs it.
+pub(crate) fn needed(account: Account) -> BTreeMap<Right, BTreeSet<&'static str>> {
     let mut needed: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    if account == Account::Rollback {
+        let rights = WORKLOADS.map(patch);
+        return rights.map(|right| (right, BTreeSet::from([ActionType::Rollback.as_str()]))).into();
+    }
     for kind in Kind::ALL {
         needed.entry(read(kind)).or_default().insert("observe");
     }
@@ -67,55 +94,52 @@ pub(crate) fn needed() -> BTreeMap<Right, BTreeSet<&'static str>> {
 
 /// The table as `aegis-executor rights` prints it.
 pub(crate) fn table() -> Value {
-    let rows = needed().into_iter().map(|(right, used_for)| {
-        let Right { group, resource, verb } = right;
-        json!({ "apiGroup": group, "resource": resource, "verb": verb, "usedFor": used_for })
+    let rows = [Account::Executor, Account::Rollback].into_iter().flat_map(|account| {
+        needed(account).into_iter().map(move |(right, used_for)| {
+            let Right { group, resource, verb } = right;
+            json!({
+                "account": account.as_str(), "apiGroup": group, "resource": resource, "verb": verb,
+                "usedFor": used_for,
+            })
+        })
     });
     rows.collect()
 }
 
-/// What one action does with a target of one kind, from its preconditions to the end of its watch.
+/// What one action does with a target of one kind under the executor's own account, from its preconditions to the end
+/// of its watch.
 fn rights_of(action: ActionType, kind: Kind) -> Vec<Right> {
-    let mut rights = follow(kind);
-    // Which pods it takes away, and whether budgets let it.
-    rights.extend(follow(Kind::Pod));
-    rights.extend(look_up(POLICY, "poddisruptionbudgets"));
+    let mut rights = vec![read(kind), list(CORE, "pods"), Right::new(CORE, "pods", "watch")];
     match action {
         ActionType::Restart => {
-            rights.extend([patch(kind), EVICT]);
-            rights.extend(revisions(kind));
-            rights.extend(look_up(CORE, "resourcequotas"));
+            rights.extend([patch(kind), list(POLICY, BUDGETS), list(CORE, "resourcequotas")]);
         }
-        ActionType::RestartPod => rights.push(EVICT),
+        ActionType::RestartPod => rights.extend([EVICT, list(POLICY, BUDGETS)]),
         // The object itself is patched only when it is fenced.
         ActionType::Scale => {
-            rights.extend([patch_scale(kind), patch(kind)]);
-            rights.extend(look_up(AUTOSCALING, "horizontalpodautoscalers"));
-            rights.extend(look_up(CORE, "resourcequotas"));
+            rights.extend([patch_scale(kind), patch(kind), list(AUTOSCALING, "horizontalpodautoscalers")]);
         }
         ActionType::Rollback => {
-            rights.extend([patch(kind), EVICT]);
-            rights.extend(revisions(kind));
+            let (group, resource) = resource_of(kind);
+            // Workloads are listed to learn which templates last. The object itself is patched only when it is
+            // fenced: another account writes the template.
+            let workloads = list(group, resource);
+            rights.extend([patch(kind), list(POLICY, BUDGETS), list(APPS, revisions(kind)), workloads]);
         }
     }
     rights
 }
 
+const BUDGETS: &str = "poddisruptionbudgets";
 const EVICT: Right = Right::new(CORE, "pods/eviction", "create");
 
-/// Reads objects of a kind, and learns at once when they change.
-fn follow(kind: Kind) -> Vec<Right> {
-    let (group, resource) = resource_of(kind);
-    ["get", "list", "watch"].map(|verb| Right::new(group, resource, verb)).to_vec()
-}
-
-fn look_up(group: &'static str, resource: &'static str) -> [Right; 2] {
-    ["get", "list"].map(|verb| Right::new(group, resource, verb))
+const fn list(group: &'static str, resource: &'static str) -> Right {
+    Right::new(group, resource, "list")
 }
 
 /// Where a workload's revisions are kept.
-fn revisions(kind: Kind) -> [Right; 2] {
-    look_up(APPS, if kind == Kind::Deployment { "replicasets" } else { "controllerrevisions" })
+fn revisions(kind: Kind) -> &'static str {
+    if kind == Kind::Deployment { "replicasets" } else { "controllerrevisions" }
 }
 
 fn resource_of(kind: Kind) -> (&'static str, &'static str) {
@@ -165,7 +189,7 @@ mod tests {
 
     #[test]
     fn pods_are_evicted_and_never_changed_and_nothing_is_made_updated_or_deleted() {
-        let rights: Vec<_> = needed().into_keys().collect();
+        let rights: Vec<_> = needed(Account::Executor).into_keys().collect();
         assert!(!rights.contains(&Right::new(CORE, "pods", "patch")));
         let reads = ["get", "list", "watch"];
         let writes: BTreeSet<_> =
@@ -174,6 +198,13 @@ mod tests {
         let scaled = ["deployments", "statefulsets"].map(|kind| format!("patch {kind}.apps/scale"));
         let expected = patched.into_iter().chain(scaled).chain(["create pods/eviction".to_owned()]);
         assert_eq!(writes, expected.collect());
+    }
+
+    #[test]
+    fn the_account_for_rollbacks_patches_workloads_and_does_not_even_read_them() {
+        let rights: Vec<_> = needed(Account::Rollback).into_keys().map(|right| right.to_string()).collect();
+        let expected = ["daemonsets", "deployments", "statefulsets"].map(|kind| format!("patch {kind}.apps"));
+        assert_eq!(rights, expected);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The executor's settings. Each may stand in a file instead: `NAME_FILE`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aegis_contract::dsse::{OrderKey, OrderKeys, ReceiptKey};
@@ -11,13 +11,11 @@ use aegis_evidence::{Head, LogKeys, VerifierKey};
 use aegis_runtime::settings::{SettingsError, Source};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::verify::allowlist::Allowlist;
+use crate::allowlist_file;
+use crate::verify::allowlist::Rules;
 
-/// Most namespaces on the allowlist: every observation reports them all, and a receipt has 64 KiB.
-const NAMESPACES_MAX: usize = 500;
-
-/// `SOAK_SECONDS` when it is not set.
-const SOAK_SECONDS_DEFAULT: u32 = 300;
+/// `ROLLBACK_SOAK_SECONDS` when it is not set.
+const ROLLBACK_SOAK_SECONDS_DEFAULT: u32 = 300;
 
 /// What `serve` needs.
 pub(crate) struct Settings {
@@ -35,15 +33,21 @@ pub(crate) struct Settings {
     pub(crate) log_keys: LogKeys,
     /// `LOG_FIRST_HEAD`: where to begin with a log that the ledger holds no head of.
     pub(crate) log_first_head: Option<Head>,
-    /// `ALLOWED_NAMESPACES` and `DANGEROUS_ALLOW_SYSTEM_NAMESPACES`.
-    pub(crate) allowlist: Allowlist,
+    /// What the executor may do where, as `ALLOWED_NAMESPACES` or the file says.
+    pub(crate) rules: Rules,
+    /// `ALLOWLIST_FILE`: path of the file that holds the rules; absent where `ALLOWED_NAMESPACES` does.
+    pub(crate) allowlist_file: Option<PathBuf>,
+    /// `DANGEROUS_ALLOW_SYSTEM_NAMESPACES`: act in `kube-*` and `aegis-*` too, where they are listed.
+    pub(crate) dangerous_allow_system_namespaces: bool,
     /// `DANGEROUS_ALLOW_EXCESS_RIGHTS`: run even with more rights in the cluster than are needed.
     pub(crate) dangerous_allow_excess_rights: bool,
     /// `KUBECONFIG_FILE`: path of a kubeconfig; absent means the service account of this pod.
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// `SOAK_SECONDS`: how long all pods must have been available with a template before a rollback may return to it;
+    /// `ROLLBACK_SOAK_SECONDS`: how long all pods must have been available with a template before a rollback may return to it;
     /// 0 means that every revision is good enough.
     pub(crate) soak: Duration,
+    /// `ROLLBACK_TOKEN_FILE`: path of a token of the account that writes rollbacks; absent means that none are written.
+    pub(crate) rollback_token: Option<PathBuf>,
     /// `LOG_LEVEL`: a filter such as `info`.
     pub(crate) log_level: String,
 }
@@ -66,10 +70,14 @@ impl Settings {
         let receipt_key = read_receipt_key(&mut source);
         let log_keys = read_log_keys(&mut source);
         let log_first_head = log_keys.as_ref().map(|keys| read_first_head(&mut source, keys));
-        let allowlist = read_allowlist(&mut source);
+        let allowlist_file = read_path(&source, "ALLOWLIST_FILE");
+        let rules = read_rules(&mut source, allowlist_file.as_deref());
+        let dangerous_allow_system_namespaces = source.or("DANGEROUS_ALLOW_SYSTEM_NAMESPACES", false);
         let dangerous_allow_excess_rights = source.or("DANGEROUS_ALLOW_EXCESS_RIGHTS", false);
-        let kubeconfig = read_kubeconfig(&mut source);
-        let soak = Duration::from_secs(source.or("SOAK_SECONDS", SOAK_SECONDS_DEFAULT).into());
+        let kubeconfig = read_path(&source, "KUBECONFIG_FILE");
+        let rollback_token = read_path(&source, "ROLLBACK_TOKEN_FILE");
+        let soak =
+            Duration::from_secs(source.or("ROLLBACK_SOAK_SECONDS", ROLLBACK_SOAK_SECONDS_DEFAULT).into());
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let settings = (|| {
             Some(Self {
@@ -80,10 +88,13 @@ impl Settings {
                 receipt_key: receipt_key?,
                 log_keys: log_keys?,
                 log_first_head: log_first_head?,
-                allowlist,
+                rules: rules?,
+                allowlist_file,
+                dangerous_allow_system_namespaces,
                 dangerous_allow_excess_rights,
                 kubeconfig,
                 soak,
+                rollback_token,
                 log_level,
             })
         })();
@@ -169,20 +180,24 @@ fn or_problem<T>(source: &mut Source, name: &str, result: Result<T, KeyError>) -
     result.map_err(|error| source.problem(name, format!("is not usable: {error}"))).ok()
 }
 
-fn read_allowlist(source: &mut Source) -> Allowlist {
+fn read_rules(source: &mut Source, file: Option<&Path>) -> Option<Rules> {
     let namespaces = source.list("ALLOWED_NAMESPACES");
-    for namespace in namespaces.iter().filter(|namespace| !is_dns_label(namespace)) {
-        source.problem("ALLOWED_NAMESPACES", format!("`{namespace}` is not the name of a namespace"));
-    }
-    if namespaces.len() > NAMESPACES_MAX {
-        source.problem("ALLOWED_NAMESPACES", format!("names more than {NAMESPACES_MAX} namespaces"));
-    }
-    Allowlist::new(namespaces, source.or("DANGEROUS_ALLOW_SYSTEM_NAMESPACES", false))
+    let (name, rules) = match file {
+        None => ("ALLOWED_NAMESPACES", Rules::everything_in(namespaces).map_err(|error| error.to_string())),
+        Some(_) if !namespaces.is_empty() => {
+            ("ALLOWED_NAMESPACES", Err("ALLOWLIST_FILE says what is allowed too; set one of them".to_owned()))
+        }
+        Some(path) => {
+            let read = allowlist_file::read(path);
+            ("ALLOWLIST_FILE", read.map_err(|error| format!("{}: {error}", path.display())))
+        }
+    };
+    rules.map_err(|error| source.problem(name, format!("is not usable: {error}"))).ok()
 }
 
-// The setting is the path itself: kubeconfigs name further files relative to where they stand.
-fn read_kubeconfig(source: &mut Source) -> Option<PathBuf> {
-    source.optional::<PathBuf>("KUBECONFIG_FILE")
+// The setting is the path itself: what stands there is read again, or names further files relative to where it stands.
+fn read_path(source: &Source, name: &str) -> Option<PathBuf> {
+    source.plain(name).map(PathBuf::from)
 }
 
 #[cfg(test)]
@@ -221,7 +236,8 @@ mod tests {
     fn sound_settings_are_read() {
         let settings = read(sound()).unwrap();
         assert_eq!(settings.listen_address.to_string(), "127.0.0.1:4000");
-        assert!(settings.allowlist.allows("bank"));
+        assert_eq!(settings.rules, Rules::everything_in(vec!["bank".to_owned(), "shop".to_owned()]).unwrap());
+        assert_eq!((settings.allowlist_file, settings.rollback_token), (None, None));
         assert_eq!(settings.kubeconfig, Some(PathBuf::from("/some/where/kubeconfig")));
     }
 
@@ -231,12 +247,35 @@ mod tests {
         pairs[1].1 = "Not A Label".to_owned();
         pairs[3].1 = "c2hvcnQ=".to_owned();
         pairs[4].1 = "s3cret-pem".to_owned();
-        pairs[5].1 = format!("shop,Bank{}", ",x".repeat(NAMESPACES_MAX));
+        pairs[5].1 = "shop,Bank".to_owned();
         let text = problem(pairs);
         for name in ["CLUSTER", "ORDER_KEY ", "RECEIPT_KEY", "ALLOWED_NAMESPACES"] {
             assert!(text.contains(name), "{name}: {text}");
         }
         assert!(!text.contains("s3cret") && !text.contains("c2hvcnQ"), "{text}");
+    }
+
+    #[test]
+    fn the_allowlist_stands_in_one_place_and_its_file_must_be_usable() {
+        let folder = std::env::temp_dir().join(format!("aegis-allowlist-{}", std::process::id()));
+        let path = folder.to_str().unwrap().to_owned();
+        let with = |namespaces: &str| {
+            let mut pairs = sound();
+            pairs[5].1 = namespaces.to_owned();
+            pairs.push(("ALLOWLIST_FILE", path.clone()));
+            pairs
+        };
+        assert!(problem(with("")).contains("it cannot be read"));
+        std::fs::write(&folder, r#"{"schema": "aegis.allowlist/v1", "namespaces": {"shop": ["explode"]}}"#)
+            .unwrap();
+        assert!(problem(with("")).contains("explode"));
+        std::fs::write(&folder, r#"{"schema": "aegis.allowlist/v1", "namespaces": {"shop": ["restart"]}}"#)
+            .unwrap();
+        let settings = read(with("")).unwrap();
+        assert_eq!(settings.allowlist_file, Some(folder.clone()));
+        assert_ne!(settings.rules, Rules::default());
+        assert!(problem(with("shop")).contains("set one of them"));
+        std::fs::remove_file(folder).unwrap();
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(crate) fn check_freshness(order: &Order, now: Timestamp) -> Result<(), Refus
 /// The checks of an acting order after the nonce was looked up: namespace, change, intent. Returns the
 /// bytes of the intent's entry, of which the evidence has to show that they are in the log.
 pub(crate) fn check_act(act: &Act, allowlist: &Allowlist) -> Result<Vec<u8>, Refusal> {
-    allowlist.check(&act.target.namespace)?;
+    allowlist.check_action(&act.target.namespace, act.change.action_type())?;
     change::check_change(act)?;
     evidence::check_intent(act)
 }
@@ -70,12 +70,15 @@ pub(crate) mod tests {
     use aegis_contract::digest::Digest;
     use aegis_contract::ids::{ActionId, DecisionId, EntryId, LedgerId};
     use aegis_contract::intent::{Approval, ENTRY_SCHEMA, Entry, INTENT_KIND, Intent};
-    use aegis_contract::order::{CONTRACT_VERSION, Instruction, Preconditions, WrittenFields};
+    use aegis_contract::order::{
+        AutomaticReturn, CONTRACT_VERSION, Instruction, Preconditions, WrittenFields,
+    };
     use aegis_contract::strict::base64_encode;
     use aegis_contract::target::Target;
     use jiff::SignedDuration;
     use uuid::Uuid;
 
+    use super::allowlist::Rules;
     use super::*;
 
     /// The time of every test order.
@@ -97,6 +100,8 @@ pub(crate) mod tests {
                 planned: None,
             },
             watch_seconds: 300,
+            soak_seconds: 5,
+            automatic_return: Some(AutomaticReturn { within_seconds: 300 }),
             dry_run: false,
             decision_id: DecisionId(Uuid::from_u128(2)),
             policy_digest: Digest::of(b"policies"),
@@ -131,6 +136,7 @@ pub(crate) mod tests {
                 target: act.target.clone(),
                 change: act.change.clone(),
                 dry_run: act.dry_run,
+                automatic_return: act.automatic_return,
                 decision_id: act.decision_id,
                 policy_digest: act.policy_digest,
                 approvals: act.approvals.clone(),
@@ -155,12 +161,16 @@ pub(crate) mod tests {
         }
     }
 
+    fn allowing(namespaces: &[&str]) -> Allowlist {
+        let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+        Allowlist::new(Rules::everything_in(namespaces).unwrap(), true, false)
+    }
+
     #[test]
     fn a_sound_order_passes_every_check() {
         let order = order(Instruction::Act(Box::new(sound_act())));
         check_freshness(&order, noon()).unwrap();
-        let allowlist = Allowlist::new(vec!["shop".to_owned()], false);
-        check_act(&sound_act(), &allowlist).unwrap();
+        check_act(&sound_act(), &allowing(&["shop"])).unwrap();
     }
 
     #[test]
@@ -175,8 +185,7 @@ pub(crate) mod tests {
         let mut act = sound_act();
         act.change = Change::Scale(ScaleParams { replicas: 5_000 });
         act.intent = "?".to_owned();
-        let shop = Allowlist::new(vec!["shop".to_owned()], false);
-        let nothing = Allowlist::new(Vec::new(), false);
+        let (shop, nothing) = (allowing(&["shop"]), allowing(&[]));
         assert_eq!(check_act(&act, &nothing).unwrap_err().code, RefusalCode::NamespaceNotAllowed);
         assert_eq!(check_act(&act, &shop).unwrap_err().code, RefusalCode::ActionNotAllowed);
         act.change = sound_act().change;

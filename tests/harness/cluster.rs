@@ -87,7 +87,8 @@ impl Cluster {
         })
     }
 
-    /// Starts a cluster and returns when its nodes are Ready and pods can be created.
+    /// Starts a cluster and returns when its nodes are Ready and pods can be created. The executor's accounts and the
+    /// admission policies that bound them are in every cluster.
     pub async fn start(options: ClusterOptions) -> Result<Self> {
         let programs = Programs::ready().await?;
         let step = progress::step(format!("starting a Kubernetes cluster with {} nodes", options.nodes));
@@ -114,6 +115,7 @@ impl Cluster {
             Ok(cluster.get("default", "serviceaccount/default").await.is_ok())
         })
         .await?;
+        cluster.install_executor_accounts().await?;
         step.done();
         Ok(cluster)
     }

@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::executor_accounts::{EXECUTOR_USER, ROLLBACK_USER};
+
 /// The API server's audit log.
 #[derive(Clone, Debug)]
 pub struct KubeAudit {
@@ -113,6 +115,12 @@ impl KubeAudit {
     /// The effective writes by one user.
     pub fn writes_by(&self, user: &str) -> Result<Vec<KubeRequest>> {
         self.effective_writes(user, |request| request.user.username == user)
+    }
+
+    /// The effective writes by the executor, under either of its accounts.
+    pub fn writes_by_executor(&self) -> Result<Vec<KubeRequest>> {
+        let users = [EXECUTOR_USER, ROLLBACK_USER];
+        self.effective_writes(EXECUTOR_USER, |request| users.contains(&&*request.user.username))
     }
 
     /// The effective writes by programs whose User-Agent holds this text, such as an action's id.

@@ -83,6 +83,26 @@ impl Kubernetes {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// Makes an object of `apps/v1` what a manifest says, whether it is there or not. Cheaper than kubectl.
+    pub async fn put(&self, namespace: &str, manifest: &Value) -> Result<()> {
+        let kind = manifest["kind"].as_str().context("a manifest has a kind")?.to_lowercase();
+        let name = manifest["metadata"]["name"].as_str().context("a manifest has a name")?;
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/{kind}s/{name}");
+        let request = http::Request::patch(format!("{path}?fieldManager=test&force=true"))
+            .header("content-type", "application/apply-patch+yaml")
+            .body(manifest.to_string().into_bytes())?;
+        self.client().await?.request_text(request).await?;
+        Ok(())
+    }
+
+    /// Deletes an object of `apps/v1`, such as `deployment/web`; its pods follow.
+    pub async fn remove(&self, namespace: &str, object: &str) -> Result<()> {
+        let (kind, name) = object.split_once('/').context("an object is named KIND/NAME")?;
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/{kind}s/{name}");
+        self.client().await?.request_text(http::Request::delete(path).body(Vec::new())?).await?;
+        Ok(())
+    }
+
     /// The objects of one kind (`pod`, `replicaset`, …) with the label `app`, oldest first, those being deleted included.
     pub async fn list(&self, namespace: &str, kind: &str, app: &str) -> Result<Vec<Value>> {
         let group = if kind == "pod" { "/api/v1" } else { "/apis/apps/v1" };
@@ -94,6 +114,18 @@ impl Kubernetes {
         };
         items.sort_by_key(|item| item["metadata"]["creationTimestamp"].to_string());
         Ok(items)
+    }
+
+    /// Deletes what keeps a revision of the Deployment whose label `app` is `app`.
+    pub async fn drop_revision(&self, namespace: &str, app: &str, revision: u64) -> Result<()> {
+        let revision = revision.to_string();
+        let of = |set: &Value| {
+            set["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == revision.as_str()
+        };
+        let sets = self.list(namespace, "replicaset", app).await?;
+        let name = sets.iter().find(|set| of(set)).and_then(|set| set["metadata"]["name"].as_str());
+        let object = format!("replicaset/{}", name.context("there is no such revision")?);
+        self.kubectl(["-n", namespace, "delete", &object]).await.map(drop)
     }
 
     /// Applies a manifest, or a list of them.
@@ -156,9 +188,9 @@ impl Kubernetes {
         namespace: &str,
         account: &str,
     ) -> Result<()> {
-        let token = self.kubectl(["-n", namespace, "create", "token", account, "--duration=24h"]).await?;
+        let token = self.token(namespace, account).await?;
         let authority = endpoint.authority_pem.as_deref();
-        let user = json!({ "token": token.trim() });
+        let user = json!({ "token": token });
         write_private(path, crate::certificates::kubeconfig(&endpoint.server, authority, &user)?)
     }
 }

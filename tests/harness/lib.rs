@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod database;
 pub mod eventually;
+pub mod executor_accounts;
 pub mod fake_clock;
 pub mod fault_proxy;
 pub mod kube_audit;

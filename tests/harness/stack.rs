@@ -3,7 +3,7 @@
 //!
 //! A stack has namespaces, databases and ports of its own, so many stacks share one cluster and one PostgreSQL
 //! server. Secrets go into files; none is on a command line. The executor signs in with its own service account's
-//! token and never with more rights.
+//! token and never with more rights; rollbacks it writes under an account of their own.
 
 mod launcher;
 mod part;
@@ -29,13 +29,6 @@ pub use self::part::Part;
 pub use self::register::sign_in;
 use self::register::{create_client, create_user, log_key, register};
 use self::secrets::Secrets;
-
-/// The namespace and service account of the executor, as `k8s/base/executor/account` names them.
-pub const EXECUTOR_NAMESPACE: &str = "aegis-system";
-/// The executor's service account.
-pub const EXECUTOR_ACCOUNT: &str = "aegis-executor";
-/// The executor's identity in the API server's audit log.
-pub const EXECUTOR_USER: &str = "system:serviceaccount:aegis-system:aegis-executor";
 
 /// How a stack is to be made.
 #[derive(Clone, Debug)]
@@ -153,6 +146,9 @@ impl Stack {
         secrets.write("control-plane-url", &control_plane_database.url)?;
         secrets.write("executor-url", &executor_database.url)?;
 
+        if cluster.is_none() {
+            kubernetes.install_executor_accounts().await?;
+        }
         let namespaces = prepare_namespaces(&kubernetes, &options).await?;
         let launcher = Launcher { folder: folder.path(), secrets: &secrets, options: &options };
         let control_planes = launcher.control_planes()?;

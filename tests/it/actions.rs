@@ -6,4 +6,5 @@ mod cancelling;
 mod failing;
 mod planning;
 mod refusing;
+mod returning;
 pub(crate) mod scene;

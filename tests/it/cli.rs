@@ -2,6 +2,7 @@
 
 mod policies;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 use std::time::Duration;
 
@@ -266,6 +267,9 @@ async fn waiting_outlives_a_control_plane_that_dies_and_comes_back() -> Result<(
     let (said, ()) = tokio::try_join!(client.run(&restart), break_down)?;
     assert_eq!(said.expect(0)?["state"], "succeeded");
     assert!(said.stderr.contains("trying again"), "{}", said.stderr);
+    for step in [" checked: ", " written: ", " complete: "] {
+        assert_eq!(said.stderr.matches(step).count(), 1, "{step}: {}", said.stderr);
+    }
 
     // Who does not wait long enough still learns what to ask for later.
     let open = client.run(&["heal", "restart", &target, "--wait=1"]).await?.expect(7)?;
@@ -286,6 +290,31 @@ async fn a_person_signs_in_and_the_doctor_finds_what_is_wrong() -> Result<()> {
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let caller = anybody.run(&["whoami", "--token", said.stdout.trim()]).await?.expect(0)?;
     assert_eq!(caller["roles"], json!(["admin"]), "{caller}");
+    // Kept, the session goes on by itself, also when two commands find its token over at once, until it is ended.
+    let folder = tempfile::tempdir()?;
+    let at_home = Terminal { launch: anybody.launch.clone().env("XDG_CONFIG_HOME", folder.path()) };
+    let keep = ["login", "--keep", "--email", &admin.email, "--password-file", "-"];
+    at_home.run_with(&keep, &admin.password).await?.expect(0)?;
+    let kept =
+        std::fs::read_dir(folder.path().join("aegis/sessions"))?.next().context("a kept session")??.path();
+    assert_eq!(std::fs::metadata(&kept)?.permissions().mode() & 0o777, 0o600);
+    let before: Value = serde_json::from_slice(&std::fs::read(&kept)?)?;
+    let mut over = before.clone();
+    over["expiresAt"] = json!("2020-01-01T00:00:00Z");
+    std::fs::write(&kept, over.to_string())?;
+    let (one, two) = tokio::join!(at_home.run(&["account", "show"]), at_home.run(&["whoami"]));
+    assert_eq!(one?.expect(0)?["email"], admin.email.as_str());
+    two?.expect(0)?;
+    let after: Value = serde_json::from_slice(&std::fs::read(&kept)?)?;
+    assert_ne!(after["refreshToken"], before["refreshToken"]);
+    let sessions = at_home.run(&["session", "list"]).await?.expect(0)?;
+    assert!(
+        sessions["items"].as_array().is_some_and(|items| items.iter().any(|item| item["isCurrent"] == true))
+    );
+    at_home.run(&["logout"]).await?.expect(0)?;
+    assert!(!kept.exists());
+    assert_eq!(at_home.run(&["whoami"]).await?.code, Some(5));
+
     let wrong = anybody.run_with(&login, "not the password").await?;
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(5), ""), "{}", wrong.stderr);
     let caller = client.run(&["whoami"]).await?.expect(0)?;

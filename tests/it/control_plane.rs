@@ -9,5 +9,6 @@ mod outages;
 mod policies;
 mod reports;
 mod requests;
+mod sessions;
 mod signatures;
 mod withdrawal;

@@ -1,6 +1,7 @@
 //! What an operator installs: manifests, images, rights, and what the operations page promises.
 
 mod access;
+mod accounts;
 mod backups;
 mod images;
 mod installation;
@@ -8,3 +9,4 @@ mod manifests;
 mod operations;
 mod outages;
 mod start;
+mod threats;

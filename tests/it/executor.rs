@@ -1,6 +1,7 @@
 //! The executor as the real binary, against a real cluster and ledger, ordered about by the test.
 
 mod actions;
+mod allowlist;
 pub(crate) mod bench;
 mod crashes;
 mod evidence;
@@ -11,3 +12,5 @@ mod plans;
 mod refusals;
 mod resolving;
 mod restores;
+mod verdicts;
+mod workloads;

@@ -1,6 +1,7 @@
 //! Black-box tests: the real binaries, a real PostgreSQL, a real Kubernetes API server.
 
 mod actions;
+mod admission;
 mod approvals;
 mod audit_log;
 mod chance;

@@ -10,6 +10,7 @@ mod pgbench;
 mod policy;
 mod replay;
 mod resident;
+mod rollout;
 mod scene;
 mod search;
 mod verifier;
@@ -41,6 +42,8 @@ pub(crate) struct BenchArguments {
 enum Subject {
     /// From a signed heal request to the change at the API server, against a bare patch
     Heal,
+    /// From a bad rollout's first failing pod to nothing left of it, against kubectl
+    Rollout,
     /// Memory of both services over two thousand actions
     Memory,
     /// Durable decisions, against rows that pgbench inserts
@@ -53,7 +56,7 @@ enum Subject {
         #[arg(long, default_value_t = 1_000_000)]
         entries: u64,
     },
-    /// Hashes, and proofs in a log of ten million entries
+    /// A whole log with every meaning checked, hashes, and proofs in a log of ten million entries
     Verifier,
     /// Policy decisions, against Cedar, regorus and casbin
     Policy,
@@ -157,11 +160,12 @@ pub(crate) async fn run(arguments: BenchArguments) -> Result<()> {
     let load_before = load()?;
     let cases = match arguments.subject {
         Subject::Heal => heal::run(arguments.quick).await?,
+        Subject::Rollout => rollout::run(arguments.quick).await?,
         Subject::Memory => memory::run(arguments.quick).await?,
         Subject::Decide => decide::run(arguments.quick).await?,
         Subject::Audit => audit::run(arguments.quick).await?,
         Subject::Search { entries } => search::run(entries, arguments.quick).await?,
-        Subject::Verifier => verifier::run(arguments.quick)?,
+        Subject::Verifier => verifier::run(arguments.quick).await?,
         Subject::Policy => policy::run(arguments.quick)?,
         Subject::Replay => replay::run(arguments.quick).await?,
         Subject::Build { cold } => build::run(cold)?,

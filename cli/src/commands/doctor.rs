@@ -145,7 +145,7 @@ async fn check_ready(client: &Client) -> Finding {
 
 async fn check_credentials(client: &Client) -> Finding {
     if !client.has_credentials() {
-        let advice = "set AEGIS_KEY_ID and AEGIS_SECRET_FILE, or AEGIS_TOKEN from `aegisctl login`";
+        let advice = "set AEGIS_KEY_ID and AEGIS_SECRET_FILE, or sign in with `aegisctl login --keep`";
         return wrong("credentials", Exit::NotPermitted, "none are set", advice);
     }
     match client.get(&["whoami"]).await {

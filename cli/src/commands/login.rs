@@ -10,13 +10,18 @@ use crate::credentials::read_secret;
 use crate::exit::Exit;
 use crate::failure::{Cause, Failure};
 use crate::output::{self, Format};
+use crate::session::Session;
 use crate::settings::Settings;
 
-/// Sign in as a person and print the access token; nothing is stored.
+/// Sign in as a person: print the access token, or keep the session for later commands.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
-  export AEGIS_TOKEN=$(aegisctl login --email you@example.com --password-file password)")]
+Examples:
+  aegisctl login --keep --email you@example.com --password-file password
+  export AEGIS_TOKEN=$(aegisctl login --email you@example.com --password-file password)
+
+Without --keep nothing is stored, and the token is good for a quarter of an hour. With it, later commands that
+name neither a token nor a key ask in this session, until `logout` or after seven days without one.")]
 pub(crate) struct Login {
     /// E-mail address of the person
     #[arg(long)]
@@ -24,6 +29,9 @@ pub(crate) struct Login {
     /// File with the password; - is standard input
     #[arg(long, value_name = "FILE")]
     password_file: PathBuf,
+    /// Keep the session in a file of yours instead of printing the token
+    #[arg(long)]
+    keep: bool,
 }
 
 /// Runs the command.
@@ -34,6 +42,11 @@ pub(crate) async fn run(command: &Login, settings: &Settings<'_>) -> Result<Exit
         .api(Method::POST, &["auth", "login"])
         .json(&json!({ "email": command.email, "password": password.expose_secret() }));
     let answer = client.send(&call).await?.body;
+    if command.keep {
+        Session::keep(client.base(), &answer)?;
+        eprintln!("signed in; `aegisctl logout` ends it");
+        return Ok(Exit::Done);
+    }
     if settings.output != Format::Table {
         settings.output.document(&answer, &[])?;
         return Ok(Exit::Done);

@@ -1,4 +1,6 @@
-//! `aegisctl sign`: prints the headers that sign a request.
+//! `aegisctl sign`: prints the headers that sign a request, or says what is wrong with such headers.
+
+mod explain;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +23,8 @@ Example:
   body='{\"type\":\"restart\",\"target\":{\"cluster\":\"local\",\"namespace\":\"shop\",\"kind\":\"Deployment\",\"name\":\"web\"},\"params\":{}}'
   aegisctl sign POST /api/v1/actions --data \"$body\" --idempotency-key \"$(uuidgen)\" |
     curl -H @- -H 'Content-Type: application/json' --data-binary \"$body\" \"$AEGIS_URL/api/v1/actions\"
+
+  aegisctl sign POST /api/v1/actions --data \"$body\" --explain headers.txt
 
 The headers are good once and not for long: sign again for each request.")]
 pub(crate) struct Sign {
@@ -45,6 +49,10 @@ pub(crate) struct Sign {
     /// Show the text that is signed, on standard error
     #[arg(long)]
     show_base: bool,
+    /// Do not sign: say what is wrong with the headers in this file, lines such as `Signature: …`, that another tool
+    /// sent with this request; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["idempotency_key", "expires_in"])]
+    explain: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -58,6 +66,9 @@ pub(crate) fn run(command: &Sign, settings: &Settings<'_>) -> Result<Exit, Failu
         (None, Some(path)) => read_body(path)?,
         (None, None) => Vec::new(),
     };
+    if let Some(file) = &command.explain {
+        return explain::run(file, (&method, &url, &body), &key, command.show_base, settings.output);
+    }
     let mut headers = HeaderMap::new();
     if let Some(idempotency_key) = &command.idempotency_key {
         let value = HeaderValue::try_from(idempotency_key)

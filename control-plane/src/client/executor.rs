@@ -77,6 +77,15 @@ impl Observed {
     }
 }
 
+/// How long an executor is asked to wait with its answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wait {
+    /// For the action's end, at most so long.
+    pub time: Duration,
+    /// How many of its steps are known: it is to answer earlier once more are done.
+    pub steps: Option<usize>,
+}
+
 /// A believed answer to an acting or resolving order.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -230,7 +239,7 @@ impl ExecutorClient {
             let observe = Observe { target: target.clone(), change: Some(change.clone()) };
             let instruction = Instruction::Observe(observe);
             let order = link.sign(instruction, now, now + self.order_lifetime)?;
-            let (receipt, _) = self.post(&link, &order, None, Duration::ZERO, trace).await?;
+            let (receipt, _) = self.post(&link, &order, None, Wait::default(), trace).await?;
             let ledger = receipt.ledger;
             let (observed, allowed_namespaces) = observed(receipt)?;
             note(&self.store, &link, Report { ledger, allowed_namespaces }).await?;
@@ -260,7 +269,7 @@ impl ExecutorClient {
     pub async fn follow(&self, link: &Link, follow: Follow) -> Result<Head, DeliveryError> {
         let now = clock::now();
         let order = link.sign(Instruction::Follow(follow), now, now + self.order_lifetime)?;
-        let (receipt, _) = self.post(link, &order, None, Duration::ZERO, TraceContext::start()).await?;
+        let (receipt, _) = self.post(link, &order, None, Wait::default(), TraceContext::start()).await?;
         match receipt.stage {
             Stage::Followed if receipt.order_digest == order.digest => Ok(receipt.head),
             _ => Err(DeliveryError::NotBelieved(
@@ -269,14 +278,14 @@ impl ExecutorClient {
         }
     }
 
-    /// Sends an attempt's stored bytes, the first time or again, and waits up to `wait` for its end.
+    /// Sends an attempt's stored bytes, the first time or again, and waits for its end.
     pub async fn send(
         &self,
         link: &Link,
         attempt: AttemptName,
         order: &SignedOrder,
         evidence: Evidence,
-        wait: Duration,
+        wait: Wait,
         trace: TraceContext,
     ) -> Result<Answer, DeliveryError> {
         let (receipt, envelope) = self.post(link, order, Some(evidence), wait, trace).await?;
@@ -286,14 +295,14 @@ impl ExecutorClient {
         Ok(Answer { receipt, envelope, row_before: row_before(link) })
     }
 
-    /// Asks what became of an attempt after its time, and waits up to `wait` for its end. An attempt
+    /// Asks what became of an attempt after its time, and waits for its end. An attempt
     /// that the ledger does not know, and all earlier ones, can never begin from then on.
     pub async fn resolve(
         &self,
         link: &Link,
         attempt: AttemptName,
         sent: Digest,
-        wait: Duration,
+        wait: Wait,
         trace: TraceContext,
     ) -> Result<Answer, DeliveryError> {
         let now = clock::now();
@@ -314,7 +323,7 @@ impl ExecutorClient {
         link: &Link,
         order: &SignedOrder,
         evidence: Option<Evidence>,
-        wait: Duration,
+        wait: Wait,
         trace: TraceContext,
     ) -> Result<(Receipt, Vec<u8>), DeliveryError> {
         let envelope = Envelope::from_slice(&order.envelope)
@@ -323,10 +332,13 @@ impl ExecutorClient {
             .http
             .post(format!("{}/v1/orders", link.cluster.executor_url.trim_end_matches('/')))
             .header(TRACEPARENT, trace.child().to_string())
-            .timeout(wait + ANSWER_GRACE)
+            .timeout(wait.time + ANSWER_GRACE)
             .json(&OrderRequest { order: envelope, evidence });
-        if !wait.is_zero() {
-            request = request.query(&[("wait", wait.as_secs())]);
+        if !wait.time.is_zero() {
+            request = request.query(&[("wait", wait.time.as_secs())]);
+        }
+        if let Some(steps) = wait.steps {
+            request = request.query(&[("steps", steps)]);
         }
         let response = request.send().await?;
         let status = response.status();

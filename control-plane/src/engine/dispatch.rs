@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aegis_contract::action::ActionState;
 use aegis_contract::ids::ActionId;
-use aegis_contract::receipt::AttemptName;
+use aegis_contract::receipt::{AttemptName, Receipt, Stage};
 use aegis_runtime::clock;
 use aegis_runtime::shutdown::Shutdown;
 use aegis_runtime::trace_context::TraceContext;
@@ -19,12 +19,12 @@ use tokio::time::Instant;
 use tracing::{Instrument, error, info_span, warn};
 use uuid::Uuid;
 
-use crate::client::executor::{Answer, DeliveryError, ExecutorClient, Link, SignedOrder};
+use crate::client::executor::{Answer, DeliveryError, ExecutorClient, Link, SignedOrder, Wait};
 use crate::error::Error;
 use crate::metrics::ControlPlaneMetrics;
 use crate::seal::Keyring;
 use crate::service::dispatch::{
-    Claim, Nudge, Recorded, Redecided, claim, expire_unapproved, mark_unknown, record_answer,
+    Claim, Nudge, OrderTerms, Recorded, Redecided, claim, expire_unapproved, mark_unknown, record_answer,
     record_not_accepted, redecide,
 };
 use crate::service::log;
@@ -70,8 +70,8 @@ pub struct Dispatcher {
     pub safeguards: Safeguards,
     /// Where decisions are counted.
     pub metrics: ControlPlaneMetrics,
-    /// How long an order lives.
-    pub order_lifetime: SignedDuration,
+    /// What every order says.
+    pub order_terms: OrderTerms,
 }
 
 /// Runs until shutdown, then hands open actions over.
@@ -124,6 +124,7 @@ async fn take_on(
         leased_at,
         queued_in: queued.then_some(cluster),
         not_accepted: HashSet::new(),
+        steps: 0,
     };
     Ok(leased
         .into_iter()
@@ -142,6 +143,8 @@ struct Drive {
     /// The attempts and codes of errors already recorded: the same error again is only logged, so that
     /// an executor out of order does not fill the audit log.
     not_accepted: HashSet<(u32, String)>,
+    /// How many steps the executor has told of.
+    steps: usize,
 }
 
 impl Drive {
@@ -261,8 +264,8 @@ async fn step_approved(dispatcher: &Dispatcher, action: &OpenAction) -> Result<N
 }
 
 async fn step_queued(dispatcher: &Dispatcher, drive: &mut Drive, link: &Link) -> Result<Next, Error> {
-    let Dispatcher { store, keyring, policies, client, safeguards, metrics, order_lifetime, .. } = dispatcher;
-    match claim(store, keyring, safeguards, link, *order_lifetime, drive.id).await? {
+    let Dispatcher { store, keyring, policies, client, safeguards, metrics, order_terms, .. } = dispatcher;
+    match claim(store, keyring, safeguards, link, *order_terms, drive.id).await? {
         Claim::Ordered(action, attempt) => {
             step_ordered(dispatcher, drive, &action, &attempt, link, attempt.issued_at).await
         }
@@ -287,14 +290,17 @@ async fn step_ordered(
 ) -> Result<Next, Error> {
     let in_time = now < attempt.not_after;
     let answer = if in_time {
-        send(dispatcher, action, attempt, link, now).await
+        send(dispatcher, action, attempt, link, drive.steps, now).await
     } else {
         if action.state == ActionState::Running && !attempt.accepted {
             mark_unknown(&dispatcher.store, action.id, "the order's time is over and no receipt came")
                 .await?;
         }
-        resolve(dispatcher, action, attempt, link).await
+        resolve(dispatcher, action, attempt, link, drive.steps).await
     };
+    if let Ok(Answer { receipt: Receipt { stage: Stage::Running { steps }, .. }, .. }) = &answer {
+        drive.steps = steps.len();
+    }
     match answer {
         Ok(answer) => Ok(match record_answer(&dispatcher.store, action.id, &answer).await? {
             Recorded::AtWork => Next::Again,
@@ -330,6 +336,7 @@ async fn send(
     action: &OpenAction,
     attempt: &Attempt,
     link: &Link,
+    steps: usize,
     now: Timestamp,
 ) -> Result<Answer, DeliveryError> {
     let left = attempt.not_after.duration_since(now).unsigned_abs();
@@ -337,7 +344,7 @@ async fn send(
     let name = AttemptName { action_id: action.id, attempt: attempt.number };
     let trace = TraceContext::from_text(&action.traceparent);
     // Whole seconds, at least one: less would turn waiting into asking without pause.
-    let wait = left.clamp(Duration::from_secs(1), WAIT);
+    let wait = Wait { time: left.clamp(Duration::from_secs(1), WAIT), steps: Some(steps) };
     let Dispatcher { store, client, .. } = dispatcher;
     for _ in 0..RACES_MAX {
         let held = client.held(&action.target.cluster);
@@ -358,8 +365,10 @@ async fn resolve(
     action: &OpenAction,
     attempt: &Attempt,
     link: &Link,
+    steps: usize,
 ) -> Result<Answer, DeliveryError> {
     let name = AttemptName { action_id: action.id, attempt: attempt.number };
     let trace = TraceContext::from_text(&action.traceparent);
-    dispatcher.client.resolve(link, name, attempt.order_digest, WAIT, trace).await
+    let wait = Wait { time: WAIT, steps: Some(steps) };
+    dispatcher.client.resolve(link, name, attempt.order_digest, wait, trace).await
 }

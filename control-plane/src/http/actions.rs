@@ -69,6 +69,10 @@ pub(super) struct ActionBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = OutcomeBody)]
     outcome: Option<Value>,
+    /// What the executor has done so far; absent before it has begun and once the action has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Vec<Step>)]
+    progress: Option<Value>,
     /// Who must agree to it and who did, while it waits for that. Not in lists of actions.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -86,6 +90,9 @@ pub(super) struct OutcomeBody {
     message: String,
     /// What the executor did, in order.
     steps: Vec<Step>,
+    /// Whether what it was for is better: `true`, `false` or `unknown`.
+    #[schema(pattern = "^(true|false|unknown)$")]
+    helped: String,
     /// The executor's signed receipt; null when it was never asked.
     receipt: Option<Envelope>,
 }
@@ -108,6 +115,7 @@ impl From<actions::Action> for ActionBody {
             created_at: action.created_at,
             updated_at: action.updated_at,
             plan: action.plan,
+            progress: action.progress.filter(|_| action.outcome.is_none()),
             outcome: action.outcome,
             approval: None,
         }
@@ -128,7 +136,7 @@ pub(super) async fn answer_waiting(
     action: actions::Action,
     time: Duration,
 ) -> Result<Json<ActionBody>, Failure> {
-    let action = actions::wait(services, action, time).await;
+    let action = actions::wait(services, action, time, None).await;
     let view = approvals::view(services, &call.caller, &action).await?;
     Ok(Json(ActionBody::asking(action, view)))
 }
@@ -145,13 +153,29 @@ pub(super) struct WaitQuery {
 impl WaitQuery {
     /// How long to wait.
     pub(super) fn time(&self) -> Result<Duration, Failure> {
-        let seconds = self.wait.unwrap_or(0);
-        if seconds <= WAIT_SECONDS_MAX {
-            return Ok(Duration::from_secs(seconds));
-        }
-        let message = format!("must be 0 to {WAIT_SECONDS_MAX}, not {seconds}");
-        Err(Error::Parameter { name: "wait", message }.into())
+        time_of(self.wait)
     }
+}
+
+fn time_of(wait: Option<u64>) -> Result<Duration, Failure> {
+    let seconds = wait.unwrap_or(0);
+    if seconds <= WAIT_SECONDS_MAX {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let message = format!("must be 0 to {WAIT_SECONDS_MAX}, not {seconds}");
+    Err(Error::Parameter { name: "wait", message }.into())
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LookQuery {
+    /// Answer when the action has ended, but after this many seconds at the latest.
+    #[param(maximum = 60)]
+    wait: Option<u64>,
+    /// Answer earlier, once its state has changed or the executor has done more than so many steps.
+    #[param(maximum = 1000)]
+    steps: Option<usize>,
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -188,7 +212,7 @@ pub(super) struct ListQuery {
     responses(
         (status = 202, description = "Accepted; the action as it is now", body = ActionBody,
          headers(("Location" = String, description = "The action"))),
-        (status = 403, description = "`policy-denied` with actionId, decisionId and reason, and as far as it is known what would help: retryAfterSeconds, limits without room, approvals that would be asked for (as in an action), nearestMiss; or `forbidden`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`policy-denied` with actionId, decisionId and reason, and as far as it is known what would help: retryAfterSeconds, limits without room, approvals that would be asked for (as in an action), nearestMiss; `target-on-hold` with actionId and decisionId; or `forbidden`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`nonce-replayed`, `idempotency-key-reused` or `in-progress`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`target-kind` or `unknown-cluster`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`executor-unavailable` or `audit-unavailable`: nothing was recorded; `outcome-unknown` with actionId: repeat it with the same key", body = Problem, content_type = "application/problem+json"),
@@ -204,7 +228,7 @@ pub(super) async fn request(State(services): State<Shared>, call: Call) -> Resul
         trace: call.trace,
     };
     let action = actions::request_action(&services, &call.caller, request).await?;
-    let action = actions::wait(&services, action, time).await;
+    let action = actions::wait(&services, action, time, None).await;
     let location = format!("/api/v1/actions/{}", action.id);
     let view = approvals::view(&services, &call.caller, &action).await?;
     let body = ActionBody::asking(action, view);
@@ -245,7 +269,7 @@ pub(super) async fn list(
 /// Look at one action.
 #[utoipa::path(
     get, path = "/api/v1/actions/{id}", operation_id = "getAction", tag = "actions",
-    params(("id" = uuid::Uuid, Path, description = "The action"), WaitQuery),
+    params(("id" = uuid::Uuid, Path, description = "The action"), LookQuery),
     responses(
         (status = 200, description = "The action as it is", body = ActionBody),
         (status = "4XX", description = "Not answered", body = Problem, content_type = "application/problem+json"),
@@ -256,9 +280,12 @@ pub(super) async fn find(
     Path(id): Path<String>,
     call: Call,
 ) -> Result<Json<ActionBody>, Failure> {
-    let time = call.query::<WaitQuery>()?.time()?;
+    let query = call.query::<LookQuery>()?;
+    let time = time_of(query.wait)?;
     let action = actions::find(&services, &call.caller, read_id(&id)?).await?;
-    answer_waiting(&services, &call, action, time).await
+    let action = actions::wait(&services, action, time, query.steps).await;
+    let view = approvals::view(&services, &call.caller, &action).await?;
+    Ok(Json(ActionBody::asking(action, view)))
 }
 
 /// Withdraw an action that is not yet ordered. Again is the same.

@@ -1,16 +1,18 @@
-//! `/api/v1/auth/login` and `/api/v1/whoami`
+//! `/api/v1/auth/…` and `/api/v1/whoami`
 
 use aegis_contract::problem::Problem;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, USER_AGENT};
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::call::{Call, context, read_body, read_json};
 use super::error::Failure;
 use crate::permission::permissions_of;
+use crate::service::sessions::{self, SignedIn, Which};
 use crate::service::sign_in::sign_in;
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -29,6 +31,17 @@ pub(super) struct TokenBody {
     /// Send it as `Authorization: Bearer …`.
     access_token: String,
     expires_in_seconds: u32,
+    /// Send it to `/api/v1/auth/refresh` for the next pair; it is good once.
+    refresh_token: String,
+    refresh_expires_in_seconds: i64,
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = Refresh)]
+pub(super) struct RefreshBody {
+    #[schema(format = Password)]
+    refresh_token: String,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -46,18 +59,66 @@ pub(super) struct WhoamiBody {
     post, path = "/api/v1/auth/login", operation_id = "login", tag = "sign-in", security(()),
     request_body = LoginBody,
     responses(
-        (status = 200, description = "An access token", body = TokenBody),
+        (status = 200, description = "An access token, and the one that continues the session", body = TokenBody),
         (status = 401, description = "`sign-in-failed`", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Not signed in", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn login(State(services): State<Shared>, request: Request) -> Result<Response, Failure> {
     let context = context(&request)?;
+    let agent = agent(request.headers());
     let LoginBody { email, password } = read_json(&read_body(request).await?)?;
-    let signed_in = sign_in(&services, &email, password, &context.request_id).await?;
-    let body =
-        TokenBody { access_token: signed_in.access_token, expires_in_seconds: signed_in.expires_in_seconds };
-    Ok(([(CACHE_CONTROL, "no-store")], Json(body)).into_response())
+    let signed_in = sign_in(&services, &email, password, &agent, &context.request_id).await?;
+    Ok(answer(signed_in))
+}
+
+/// Continue a session: the token is answered with new ones and is then used up.
+///
+/// A token that comes again within 30 seconds gets the same successor; one that comes later is in two hands, and ends
+/// the session. A session goes on for 7 days without a refresh, and for 30 in all.
+#[utoipa::path(
+    post, path = "/api/v1/auth/refresh", operation_id = "refreshSession", tag = "sign-in", security(()),
+    request_body = RefreshBody,
+    responses(
+        (status = 200, description = "The next tokens of the session", body = TokenBody),
+        (status = 401, description = "`unauthenticated`: sign in", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "Not continued", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn refresh(State(services): State<Shared>, request: Request) -> Result<Response, Failure> {
+    let context = context(&request)?;
+    let RefreshBody { refresh_token } = read_json(&read_body(request).await?)?;
+    Ok(answer(sessions::refresh(&services, &refresh_token, &context.request_id).await?))
+}
+
+/// Sign out: end the session that the request is made in.
+#[utoipa::path(
+    post, path = "/api/v1/auth/logout", operation_id = "logout", tag = "sign-in",
+    responses(
+        (status = 204, description = "It is ended, and recorded"),
+        (status = "4XX", description = "Not done", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn logout(State(services): State<Shared>, call: Call) -> Result<StatusCode, Failure> {
+    call.no_body()?;
+    let (_, session) = call.caller.person()?;
+    sessions::end(&services, &call.caller, Which::One(session), "signed-out").await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn answer(signed_in: SignedIn) -> Response {
+    let body = TokenBody {
+        access_token: signed_in.access_token,
+        expires_in_seconds: signed_in.expires_in_seconds,
+        refresh_token: signed_in.refresh_token,
+        refresh_expires_in_seconds: signed_in.refresh_expires_in_seconds,
+    };
+    ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+/// What the caller uses, in its own words.
+fn agent(headers: &HeaderMap) -> String {
+    headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 /// Say who is calling.

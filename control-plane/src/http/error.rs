@@ -60,6 +60,8 @@ fn status(error: &Error) -> StatusCode {
         Error::Forbidden { .. }
         | Error::PolicyDenied { .. }
         | Error::FourEyes(_)
+        | Error::PasswordWrong
+        | Error::TargetOnHold { .. }
         | Error::NotAReviewer
         | Error::NotAnApprover => StatusCode::FORBIDDEN,
         Error::NotFound { .. } => StatusCode::NOT_FOUND,
@@ -69,6 +71,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::NotCancellable { .. }
         | Error::NotClosable { .. }
         | Error::NothingToReview
+        | Error::NotOnHold
         | Error::NotAwaitingApproval { .. }
         | Error::ApprovalChanged
         | Error::AlreadyExists(_)
@@ -123,6 +126,9 @@ fn extensions(error: &Error) -> Map<String, Value> {
             members["actionId"] = json!(action_id);
             members["decisionId"] = json!(decision_id);
             members
+        }
+        Error::TargetOnHold { action_id, decision_id, .. } => {
+            json!({ "actionId": action_id, "decisionId": decision_id })
         }
         Error::SignatureInvalid { server_time: Some(time) } => json!({ "serverTime": time }),
         Error::PolicyManaged { by, .. } => json!({ "managedBy": by }),
@@ -185,6 +191,7 @@ mod tests {
             Error::UnknownCluster(text()),
             Error::Unauthenticated,
             Error::SignInFailed,
+            Error::PasswordWrong,
             Error::SignatureInvalid { server_time: Some(Timestamp::UNIX_EPOCH) },
             Error::Forbidden { permission: "read-audit" },
             Error::NotFound { what: "action" },
@@ -210,6 +217,12 @@ mod tests {
             Error::InProgress,
             Error::NotCancellable { state: ActionState::Running },
             Error::NotClosable { state: ActionState::Running },
+            Error::TargetOnHold {
+                action_id: Uuid::nil().into(),
+                decision_id: Uuid::nil().into(),
+                reason: String::new(),
+            },
+            Error::NotOnHold,
             Error::NotAReviewer,
             Error::NothingToReview,
             Error::NotAwaitingApproval { state: ActionState::Queued },
@@ -245,6 +258,7 @@ mod tests {
 422 unknown-cluster
 401 unauthenticated
 401 sign-in-failed
+403 password-wrong
 401 signature-invalid serverTime
 403 forbidden
 404 not-found
@@ -255,6 +269,8 @@ mod tests {
 409 in-progress
 409 not-cancellable state
 409 not-closable state
+403 target-on-hold actionId decisionId
+409 not-on-hold
 403 not-a-reviewer
 409 nothing-to-review
 409 not-awaiting-approval state

@@ -1,5 +1,6 @@
 //! The HTTP API: routes, what they take and what they answer. Knows use cases, never the store.
 
+mod account;
 mod actions;
 mod approvals;
 mod audit_entries;
@@ -14,11 +15,13 @@ mod decisions;
 mod error;
 mod etag;
 mod health;
+mod holds;
 mod page;
 mod policies;
 mod policy_history;
 mod policy_tools;
 mod reviews;
+mod sessions;
 mod story;
 mod webhooks;
 
@@ -55,7 +58,7 @@ type Shared = Arc<Services>;
         (name = "decisions", description = "What policy said, and why"),
         (name = "audit", description = "Everything that happened"),
         (name = "webhooks", description = "Who outside is told what happens, and what they were told"),
-        (name = "sign-in", description = "Who is calling"),
+        (name = "sign-in", description = "Who is calling, and their sessions"),
         (name = "health", description = "Whether it works"),
     ),
     // Its path has slashes, which a description cannot say of a parameter: `routes` adds the route itself.
@@ -87,6 +90,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(actions::find))
         .routes(routes!(actions::cancel))
         .routes(routes!(actions::close))
+        .routes(routes!(holds::list))
+        .routes(routes!(holds::lift))
         .routes(routes!(story::tell))
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::approve))
@@ -122,7 +127,13 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(webhooks::find_delivery))
         .routes(routes!(webhooks::redeliver))
         .routes(routes!(auth::login))
+        .routes(routes!(auth::refresh))
+        .routes(routes!(auth::logout))
         .routes(routes!(auth::whoami))
+        .routes(routes!(sessions::list, sessions::end_all))
+        .routes(routes!(sessions::end))
+        .routes(routes!(account::find, account::change))
+        .routes(routes!(account::change_password))
         .routes(routes!(health::look))
         .routes(routes!(health::ping))
         .routes(routes!(health::ready))

@@ -78,12 +78,19 @@ pub async fn list(
     .await
 }
 
-/// Waits until an action has ended, the time is over, or the process ends; answers with the action
-/// as it then is. Trouble with the database ends the waiting, not the answer.
-pub async fn wait(services: &Services, action: Action, time: Duration) -> Action {
+/// Waits until an action has ended, the time is over, or the process ends; where `steps` are known, also
+/// until its state has changed or more than those were done. Answers with the action as it then is.
+/// Trouble with the database ends the waiting, not the answer.
+pub async fn wait(services: &Services, action: Action, time: Duration, steps: Option<usize>) -> Action {
     let until = Instant::now() + time;
+    let state = action.state;
+    let is_news = |now: &Action| steps.is_some_and(|known| now.state != state || now.steps_done() > known);
     let mut newest = action;
-    while !newest.state.is_final() && Instant::now() < until && !services.shutdown.is_triggered() {
+    while !newest.state.is_final()
+        && !is_news(&newest)
+        && Instant::now() < until
+        && !services.shutdown.is_triggered()
+    {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY.min(until.duration_since(Instant::now()))) => {}
             () = services.shutdown.wait() => {}

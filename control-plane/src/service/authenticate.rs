@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::principal::{Caller, Nonce, Principal};
 use crate::seal::Purpose;
 use crate::store::clients::ClientKey;
-use crate::store::{ANSWER_WITHIN, commit, refusals, users, within};
+use crate::store::{ANSWER_WITHIN, commit, refusals, sessions, within};
 
 /// How much longer than its signature a nonce is remembered: clocks differ.
 const NONCE_KEPT_AFTER: SignedDuration = SignedDuration::from_secs(60);
@@ -74,28 +74,37 @@ fn caller_of(client: String, verified: Verified, request_id: &str, reads: bool) 
     });
     let principal = Principal::Client(client);
     let name = principal.to_string();
-    Caller { principal, name, roles: Vec::new(), nonce, request_id: request_id.to_owned() }
+    Caller { principal, name, roles: Vec::new(), session: None, nonce, request_id: request_id.to_owned() }
 }
 
-/// Proves the token of a person who may still sign in, with the roles they hold now.
+/// Proves the token of a person who may still sign in, in a session that nobody has ended, with the roles they
+/// hold now. Nothing is remembered from one request to the next: what ends, ends for all replicas at once.
 ///
 /// # Errors
 /// `Unauthenticated`, whatever is wrong; `ClockSkewed` while nobody's time can be judged.
 pub async fn by_token(services: &Services, token: &str, request_id: &str) -> Result<Caller, Error> {
     services.safeguards.require_true_clock()?;
-    let user = match services.tokens.verify(token) {
-        Ok(user) => user,
+    let (user, session) = match services.tokens.verify(token) {
+        Ok(proven) => proven,
         Err(reason) => return Err(refuse_token(services, reason, request_id).await),
     };
-    let roles =
-        within(ANSWER_WITHIN, async { users::roles(&mut *services.store.acquire().await?, user).await })
-            .await?;
+    let roles = within(ANSWER_WITHIN, async {
+        sessions::roles(&mut *services.store.acquire().await?, session, user).await
+    })
+    .await?;
     let Some(roles) = roles else {
-        return Err(refuse_token(services, "token-user-gone", request_id).await);
+        return Err(refuse_token(services, "token-session-over", request_id).await);
     };
     let principal = Principal::User(user);
     let name = principal.to_string();
-    Ok(Caller { principal, name, roles, nonce: None, request_id: request_id.to_owned() })
+    Ok(Caller {
+        principal,
+        name,
+        roles,
+        session: Some(session),
+        nonce: None,
+        request_id: request_id.to_owned(),
+    })
 }
 
 /// Refuses a request that presents a signature and a token: whose it is would be chance.
@@ -103,7 +112,8 @@ pub async fn refuse_both(services: &Services, request_id: &str) -> Error {
     refuse_token(services, "signature-and-token", request_id).await
 }
 
-async fn refuse_token(services: &Services, reason: &'static str, request_id: &str) -> Error {
+/// Counts and records why a token is for nobody, and refuses it.
+pub async fn refuse_token(services: &Services, reason: &'static str, request_id: &str) -> Error {
     services.metrics.count_token_refusal(reason);
     note(services, reason, None, request_id).await;
     Error::Unauthenticated

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-pub use claim::{Claim, claim};
+pub use claim::{Claim, OrderTerms, claim};
 use ending::expire_unlogged;
-pub use ending::{Ending, Outcome, end_action, expire};
+pub use ending::{Ending, Helped, Outcome, end_action, expire};
 pub use intent::{NewIntent, preconditions_of, write_intent};
 pub use receipt::{Recorded, mark_unknown, record_answer, record_not_accepted};
 pub use redecide::{Redecided, expire_unapproved, redecide};

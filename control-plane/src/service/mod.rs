@@ -1,6 +1,7 @@
 //! The use cases. One function is one use case, one transaction, and its audit entries; its first
 //! line says which permission it needs.
 
+pub mod account;
 pub mod actions;
 pub mod analysis;
 pub mod approvals;
@@ -16,6 +17,7 @@ pub mod export;
 pub mod filing;
 pub mod health;
 pub mod history;
+pub mod holds;
 pub mod limits;
 pub mod log;
 pub mod passwords;
@@ -27,6 +29,7 @@ pub mod proposals;
 pub mod retention;
 pub mod reviews;
 pub mod safeguards;
+pub mod sessions;
 pub mod sign_in;
 pub mod story;
 pub mod tail;

@@ -19,7 +19,7 @@ const CONCURRENT_MAX: usize = 4;
 /// Longest wait for a turn; after that more people are signing in than can be served.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
 /// Fewest characters of a password that a person chose (NIST SP 800-63B).
-pub const PASSWORD_LENGTH_MIN: usize = 12;
+const PASSWORD_LENGTH_MIN: usize = 12;
 /// Most bytes of a password: hashing must not be made expensive by the caller.
 pub const PASSWORD_LENGTH_MAX: usize = 1_024;
 /// Random bytes of a password that we make.
@@ -48,18 +48,51 @@ impl Passwords {
     /// # Errors
     /// `Busy` when too many are waiting.
     pub async fn verify(&self, password: String, password_hash: Option<String>) -> Result<bool, Error> {
-        let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.turns).acquire_owned());
-        let turn = turn.await.map_err(|_| Error::Busy)?.map_err(Error::internal)?;
         let exists = password_hash.is_some();
         let password_hash = password_hash.unwrap_or_else(|| self.decoy.to_string());
-        let matches = tokio::task::spawn_blocking(move || {
+        let matches = self.in_turn(move || {
+            let parsed = PasswordHash::new(&password_hash).map_err(Error::internal)?;
+            Ok(argon2()?.verify_password(password.as_bytes(), &parsed).is_ok())
+        });
+        Ok(matches.await? && exists)
+    }
+
+    /// The PHC string of a password.
+    ///
+    /// # Errors
+    /// `Busy` when too many are waiting.
+    pub async fn hash(&self, password: String) -> Result<String, Error> {
+        self.in_turn(move || hash(&password)).await
+    }
+
+    /// Does what takes memory and a core, when it is its turn.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.turns).acquire_owned());
+        let turn = turn.await.map_err(|_| Error::Busy)?.map_err(Error::internal)?;
+        let done = tokio::task::spawn_blocking(move || {
             // Held by the work, not by the caller who may go away.
             let _turn = turn;
-            let parsed = PasswordHash::new(&password_hash).map_err(Error::internal)?;
-            Ok::<_, Error>(argon2()?.verify_password(password.as_bytes(), &parsed).is_ok())
+            work()
         });
-        Ok(matches.await.map_err(Error::internal)?? && exists)
+        done.await.map_err(Error::internal)?
     }
+}
+
+/// Checks that a password may be chosen.
+///
+/// # Errors
+/// `Parameter`.
+pub fn check(password: &str) -> Result<(), Error> {
+    if password.chars().count() >= PASSWORD_LENGTH_MIN && password.len() <= PASSWORD_LENGTH_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "must have at least {PASSWORD_LENGTH_MIN} characters and at most {PASSWORD_LENGTH_MAX} bytes"
+    );
+    Err(Error::Parameter { name: "password", message })
 }
 
 /// The PHC string of a password.

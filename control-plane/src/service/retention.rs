@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::error::Error;
 use crate::metrics::ControlPlaneMetrics;
-use crate::store::{Store, actions, deliveries, idempotency, nonces, refusals, reviews};
+use crate::store::{Store, actions, deliveries, idempotency, nonces, refusals, reviews, sessions};
 
 /// How often. Nothing depends on it: expired rows have no effect while they are still there.
 const PERIOD: Duration = Duration::from_secs(15);
@@ -40,6 +40,7 @@ async fn sweep(store: &Store, metrics: &ControlPlaneMetrics) -> Result<(), Error
     let undelivered = deliveries::count_undelivered(&mut conn).await?;
     metrics.set_webhook_deliveries(undelivered.waiting, undelivered.dead);
     deliveries::forget(&mut conn, now - DELIVERIES_KEPT).await?;
+    sessions::forget(&mut conn, now).await?;
     nonces::forget(&mut conn, now).await?;
     idempotency::forget(&mut conn, now).await?;
     refusals::forget(&mut conn, now - MINUTES_KEPT).await

@@ -1,28 +1,20 @@
 //! Signing in with e-mail address and password.
 
-use aegis_runtime::clock;
+use aegis_contract::ids::UserId;
 use serde_json::json;
 use sqlx::{Postgres, Transaction};
 
+use super::Services;
 use super::authenticate::this_minute;
 use super::passwords::PASSWORD_LENGTH_MAX;
-use super::{Services, tokens};
+use super::sessions::{self, SignedIn};
 use crate::audit::{self, ANONYMOUS, Kind, Record};
 use crate::error::Error;
 use crate::principal::Principal;
 use crate::store::users::User;
 use crate::store::{ANSWER_WITHIN, commit, refusals, users, within};
 
-/// A signed-in person's token.
-#[derive(Clone)]
-pub struct SignedIn {
-    /// The token.
-    pub access_token: String,
-    /// How long it is good, in seconds.
-    pub expires_in_seconds: u32,
-}
-
-/// Signs a person in. An unknown address costs as much time as a wrong password, and is answered
+/// Signs a person in, which begins a session; `agent` is what they do it with, in its own words. An unknown address costs as much time as a wrong password, and is answered
 /// the same.
 ///
 /// # Errors
@@ -32,6 +24,7 @@ pub async fn sign_in(
     services: &Services,
     email: &str,
     password: String,
+    agent: &str,
     request_id: &str,
 ) -> Result<SignedIn, Error> {
     services.safeguards.require_true_clock()?;
@@ -45,40 +38,54 @@ pub async fn sign_in(
         services.passwords.verify(if fits { password } else { String::new() }, password_hash).await?;
     match user {
         Some(user) if matches && fits => {
-            let signed_in = record_success(services, &user, request_id).await?;
-            services.metrics.count_sign_in("succeeded");
-            Ok(signed_in)
+            let signed_in = record_success(services, &user, agent, request_id).await?;
+            services.metrics.count_sign_in(if signed_in.is_some() { "succeeded" } else { "failed" });
+            signed_in.ok_or(Error::SignInFailed)
         }
         user => {
             services.metrics.count_sign_in("failed");
-            record_failure(services, user.as_ref(), request_id).await?;
+            record_failure(services, user.map(|user| user.id), request_id).await?;
             Err(Error::SignInFailed)
         }
     }
 }
 
-async fn record_success(services: &Services, user: &User, request_id: &str) -> Result<SignedIn, Error> {
-    let access_token = services.tokens.issue(user.id, &user.roles, clock::now())?;
-    let tx = within(ANSWER_WITHIN, async {
+/// Begins the session; nothing when the password was changed, or the person disabled, while it was checked.
+async fn record_success(
+    services: &Services,
+    user: &User,
+    agent: &str,
+    request_id: &str,
+) -> Result<Option<SignedIn>, Error> {
+    let begun = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
+        if !users::lock_with_password(&mut tx, user.id, &user.password_hash).await? {
+            return Ok(None);
+        }
+        let (session, signed_in) = sessions::begin(&mut tx, services, user.id, &user.roles, agent).await?;
         let record = Record {
             kind: Kind::UserSignedIn,
             principal: &Principal::User(user.id).to_string(),
             action_id: None,
             request_id: Some(request_id),
-            data: json!({ "roles": user.roles }),
+            data: json!({ "session": session, "roles": user.roles }),
         };
         audit::append(&mut tx, record).await?;
-        Ok(tx)
+        Ok(Some((tx, signed_in)))
     })
     .await?;
+    let Some((tx, signed_in)) = begun else { return Ok(None) };
     commit(tx, None).await?;
-    Ok(SignedIn { access_token, expires_in_seconds: tokens::LIFETIME_SECONDS })
+    Ok(Some(signed_in))
 }
 
-/// The first failure of an account in a minute; of unknown addresses together.
-async fn record_failure(services: &Services, user: Option<&User>, request_id: &str) -> Result<(), Error> {
-    let account = user.map(|user| Principal::User(user.id).to_string());
+/// Records the first wrong password of an account in a minute; of unknown addresses together.
+pub(super) async fn record_failure(
+    services: &Services,
+    user: Option<UserId>,
+    request_id: &str,
+) -> Result<(), Error> {
+    let account = user.map(|user| Principal::User(user).to_string());
     let tx: Option<Transaction<'static, Postgres>> = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         let kind = Kind::UserSignInFailed;

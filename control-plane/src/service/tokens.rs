@@ -1,6 +1,6 @@
-//! Access tokens of people: JWT (RFC 7519), HS256, a quarter of an hour.
+//! Access tokens of people: JWT (RFC 7519), HS256, a quarter of an hour, each of one session.
 
-use aegis_contract::ids::UserId;
+use aegis_contract::ids::{SessionId, UserId};
 use aegis_runtime::clock;
 use jiff::Timestamp;
 use jsonwebtoken::errors::ErrorKind;
@@ -26,6 +26,7 @@ struct Claims {
     exp: i64,
     iat: i64,
     jti: Uuid,
+    sid: SessionId,
     roles: Vec<String>,
 }
 
@@ -53,11 +54,17 @@ impl Tokens {
         }
     }
 
-    /// A token for a person.
+    /// A token for a person in a session.
     ///
     /// # Errors
     /// When signing fails.
-    pub fn issue(&self, user: UserId, roles: &[String], now: Timestamp) -> Result<String, Error> {
+    pub fn issue(
+        &self,
+        user: UserId,
+        session: SessionId,
+        roles: &[String],
+        now: Timestamp,
+    ) -> Result<String, Error> {
         let iat = now.as_second();
         let claims = Claims {
             iss: ISSUER.to_owned(),
@@ -66,18 +73,19 @@ impl Tokens {
             exp: iat + i64::from(LIFETIME_SECONDS),
             iat,
             jti: clock::new_uuid(),
+            sid: session,
             roles: roles.to_vec(),
         };
         encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(Error::internal)
     }
 
-    /// Whom a token is for; or the reason, for metrics and the audit log, why it is for nobody.
+    /// Whom a token is for, in which session; or the reason, for metrics and the audit log, why it is for nobody.
     ///
     /// # Errors
     /// The reason.
-    pub fn verify(&self, token: &str) -> Result<UserId, &'static str> {
+    pub fn verify(&self, token: &str) -> Result<(UserId, SessionId), &'static str> {
         match decode::<Claims>(token, &self.decoding, &self.validation) {
-            Ok(token) => Ok(token.claims.sub),
+            Ok(token) => Ok((token.claims.sub, token.claims.sid)),
             Err(error) => Err(match error.kind() {
                 ErrorKind::ExpiredSignature => "token-expired",
                 ErrorKind::InvalidSignature => "token-signature-wrong",
@@ -91,8 +99,12 @@ impl Tokens {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use hmac::{Hmac, KeyInit, Mac};
     use jiff::SignedDuration;
     use serde_json::{Value, json};
+    use sha2::Sha256;
 
     use super::*;
 
@@ -106,35 +118,40 @@ mod tests {
         UserId(Uuid::from_u128(7))
     }
 
+    fn session() -> SessionId {
+        SessionId(Uuid::from_u128(8))
+    }
+
     fn signed(claims: &Value) -> String {
         encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
     }
 
     #[test]
     fn a_token_is_for_whom_it_was_made() {
-        let token = tokens(SECRET).issue(user(), &["admin".to_owned()], clock::now()).unwrap();
-        assert_eq!(tokens(SECRET).verify(&token), Ok(user()));
+        let token = tokens(SECRET).issue(user(), session(), &["admin".to_owned()], clock::now()).unwrap();
+        assert_eq!(tokens(SECRET).verify(&token), Ok((user(), session())));
         assert_eq!(tokens(&SECRET.replace('0', "1")).verify(&token), Err("token-signature-wrong"));
     }
 
     #[test]
     fn a_token_ends_after_a_quarter_of_an_hour() {
         let issued = clock::now() - SignedDuration::from_secs(i64::from(LIFETIME_SECONDS) + 1);
-        let token = tokens(SECRET).issue(user(), &[], issued).unwrap();
+        let token = tokens(SECRET).issue(user(), session(), &[], issued).unwrap();
         assert_eq!(tokens(SECRET).verify(&token), Err("token-expired"));
     }
 
     #[test]
     fn a_token_of_another_shape_is_for_nobody() {
         let good = json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": user(), "exp": 4_102_444_800_i64, "iat": 0,
-                           "jti": user(), "roles": [] });
-        assert_eq!(tokens(SECRET).verify(&signed(&good)), Ok(user()));
+                           "jti": user(), "sid": session(), "roles": [] });
+        assert_eq!(tokens(SECRET).verify(&signed(&good)), Ok((user(), session())));
         for (claim, value) in [
             ("exp", json!("4102444800")),
             ("exp", Value::Null),
             ("iss", json!("somebody")),
             ("aud", json!("somewhere")),
             ("sub", json!("admin")),
+            ("sid", Value::Null),
             ("roles", json!("admin")),
             ("extra", json!(1)),
         ] {
@@ -147,12 +164,96 @@ mod tests {
         assert!(tokens(SECRET).verify(&signed(&without)).is_err());
     }
 
+    /// A token of exactly this header and payload, with an HMAC-SHA256 by this key.
+    fn forged(header: &str, payload: &str, key: &[u8]) -> String {
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.update(signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    }
+
+    /// RFC 8725 sections 2 and 3, and what was reported of libraries since.
     #[test]
-    fn the_token_does_not_choose_its_algorithm() {
-        // {"alg":"none","typ":"JWT"}
-        let token = tokens(SECRET).issue(user(), &[], clock::now()).unwrap();
-        let payload = token.split('.').nth(1).unwrap();
-        let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{payload}.");
-        assert!(tokens(SECRET).verify(&unsigned).is_err());
+    fn no_known_attack_on_tokens_makes_one_good() {
+        const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+        let tokens = tokens(SECRET);
+        let payload = |exp: &str| {
+            format!(
+                r#"{{"iss":"{ISSUER}","aud":"{AUDIENCE}","sub":"{}","exp":{exp},"iat":0,"jti":"{}","sid":"{}","roles":[]}}"#,
+                user(),
+                user(),
+                session()
+            )
+        };
+        let (good, own) = (payload("4102444800"), SECRET.as_bytes());
+        let sound = forged(HEADER, &good, own);
+        assert_eq!(tokens.verify(&sound), Ok((user(), session())));
+        let (head, signature) = sound.rsplit_once('.').unwrap();
+        let (first, rest) = sound.split_once('.').unwrap();
+
+        let headers = [
+            // Nothing is signed, in any spelling.
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"None"}"#,
+            r#"{"alg":""}"#,
+            r#"{"typ":"JWT"}"#,
+            // Another algorithm than ours, whatever was signed with.
+            r#"{"alg":"HS384"}"#,
+            r#"{"alg":"HS512"}"#,
+            r#"{"alg":"RS256"}"#,
+            r#"{"alg":"ES256"}"#,
+            r#"{"alg":"EdDSA"}"#,
+            r#"{"alg":["HS256"]}"#,
+            r#"{"alg":"HS256","alg":"none"}"#,
+        ];
+        let by_header = headers.map(|header| forged(header, &good, own));
+        // The token names, brings or points to the key that it is signed with.
+        let by_key = [
+            (r#"{"alg":"HS256","kid":"/dev/null"}"#, &b"\0"[..]),
+            (r#"{"alg":"HS256","kid":"x' union select 'key"}"#, b"key"),
+            (r#"{"alg":"HS256","jwk":{"kty":"oct","k":"a2V5"}}"#, b"key"),
+            (r#"{"alg":"HS256","jku":"https://example.com/keys"}"#, b"key"),
+            (HEADER, b""),
+            (HEADER, ISSUER.as_bytes()),
+        ]
+        .map(|(header, key)| forged(header, &good, key));
+        let times =
+            ["\"4102444800\"", "null", "true", "[4102444800]", "{}", "-1", "0", "1e999", "4102444800.5"];
+        let by_time = times.map(|exp| forged(HEADER, &payload(exp), own));
+        let doubled = good.replacen("\"sub\"", "\"sub\":\"00000000-0000-0000-0000-000000000001\",\"sub\"", 1);
+        let by_shape = [
+            forged(HEADER, &doubled, own),
+            forged(HEADER, &format!("[{good}]"), own),
+            forged(HEADER, &sound, own),
+            format!("{head}."),
+            head.to_owned(),
+            format!("{sound}.{signature}"),
+            format!("{sound}="),
+            format!("{sound} "),
+            format!(" {sound}"),
+            format!("{first}=.{rest}"),
+            format!("{head}.{}", &signature[..signature.len() - 2]),
+            format!("{head}.{}", "A".repeat(signature.len())),
+            sound.to_uppercase(),
+            "..".to_owned(),
+            String::new(),
+        ];
+        for token in by_header.iter().chain(&by_key).chain(&by_time).chain(&by_shape) {
+            assert!(tokens.verify(token).is_err(), "{token}");
+        }
+    }
+
+    #[test]
+    fn a_changed_bit_anywhere_makes_another_token() {
+        let tokens = tokens(SECRET);
+        let sound = tokens.issue(user(), session(), &[], clock::now()).unwrap();
+        for place in 0..sound.len() {
+            for bit in 0..7 {
+                let mut bytes = sound.clone().into_bytes();
+                bytes[place] ^= 1 << bit;
+                let changed = String::from_utf8(bytes).unwrap();
+                assert!(tokens.verify(&changed).is_err(), "bit {bit} of byte {place}: {changed}");
+            }
+        }
     }
 }

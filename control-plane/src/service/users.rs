@@ -4,7 +4,7 @@ use aegis_contract::ids::UserId;
 use aegis_runtime::clock;
 use serde_json::json;
 
-use super::passwords::{self, PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN};
+use super::passwords;
 use crate::audit::{self, Kind, OPERATOR, Record};
 use crate::error::Error;
 use crate::store::{Store, commit, users};
@@ -21,12 +21,7 @@ pub async fn create(store: &Store, email: &str, roles: &[String], password: &str
     for role in roles {
         check_role(role)?;
     }
-    if password.chars().count() < PASSWORD_LENGTH_MIN || password.len() > PASSWORD_LENGTH_MAX {
-        let message = format!(
-            "must have at least {PASSWORD_LENGTH_MIN} characters and at most {PASSWORD_LENGTH_MAX} bytes"
-        );
-        return Err(Error::Parameter { name: "password", message });
-    }
+    passwords::check(password)?;
     let password_hash = passwords::hash(password)?;
     let id = UserId(clock::new_uuid());
     let mut tx = store.begin().await?;

@@ -77,12 +77,21 @@ pub struct Action {
     pub deadline_at: Timestamp,
     /// What it would do, as was planned when it was decided last. Not in lists.
     pub plan: Option<Value>,
+    /// What the executor has done so far, as it last said.
+    pub progress: Option<Value>,
     /// How it ended.
     pub outcome: Option<Value>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When it last moved.
     pub updated_at: Timestamp,
+}
+
+impl Action {
+    /// How many steps the executor has done so far, as it last said.
+    pub fn steps_done(&self) -> usize {
+        self.progress.as_ref().and_then(Value::as_array).map_or(0, Vec::len)
+    }
 }
 
 /// Which actions to list.
@@ -125,6 +134,7 @@ struct Row {
     deadline_seconds: i32,
     deadline_at: Stored,
     plan: Option<Value>,
+    progress: Option<Value>,
     outcome: Option<Value>,
     created_at: Stored,
     updated_at: Stored,
@@ -149,6 +159,7 @@ impl TryFrom<Row> for Action {
             deadline_seconds: row.deadline_seconds.cast_unsigned(),
             deadline_at: row.deadline_at.to_jiff(),
             plan: row.plan,
+            progress: row.progress,
             outcome: row.outcome,
             created_at: row.created_at.to_jiff(),
             updated_at: row.updated_at.to_jiff(),
@@ -194,7 +205,8 @@ pub async fn find(conn: &mut PgConnection, id: ActionId) -> Result<Option<Action
     sqlx::query_as!(
         Row,
         r#"select a.id, type, cluster, namespace, kind, name, params, t.body as "reason?", metadata, dry_run,
-                  requested_by, state, decision_id, deadline_seconds, deadline_at, outcome, created_at, updated_at,
+                  requested_by, state, decision_id, deadline_seconds, deadline_at, progress, outcome, created_at,
+                  updated_at,
                   (select (convert_from(d.body, 'UTF8')::json #> '{facts,plan}')::jsonb from decisions d
                    where d.id = a.decision_id) as plan
            from actions a left join audit.texts t on t.id = a.reason_id where a.id = $1"#,
@@ -216,7 +228,8 @@ pub async fn list(
     sqlx::query_as!(
         Row,
         r#"select a.id, type, cluster, namespace, kind, name, params, t.body as "reason?", metadata, dry_run,
-                  requested_by, state, decision_id, deadline_seconds, deadline_at, outcome, created_at, updated_at,
+                  requested_by, state, decision_id, deadline_seconds, deadline_at, progress, outcome, created_at,
+                  updated_at,
                   null::jsonb as plan
            from actions a left join audit.texts t on t.id = a.reason_id
            where ($1::text is null or state = $1)

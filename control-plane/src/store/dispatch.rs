@@ -228,6 +228,12 @@ pub async fn move_state(
     Ok(done.rows_affected() == 1)
 }
 
+/// Notes what the executor says it has done so far.
+pub async fn set_progress(conn: &mut PgConnection, id: ActionId, steps: &Value) -> Result<(), Error> {
+    sqlx::query!("update actions set progress = $2 where id = $1", id.0, steps).execute(conn).await?;
+    Ok(())
+}
+
 /// Lets a locked action wait for people until `deadline_at`; it does not count for limits any more.
 pub async fn await_approval(
     conn: &mut PgConnection,

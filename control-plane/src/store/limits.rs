@@ -135,7 +135,7 @@ pub async fn last_opening(
     let opened_at = sqlx::query_scalar!(
         r#"select max(updated_at) as "at: Stored" from (
                select updated_at, lag(updated_at, $1::int) over (order by updated_at, id) as first_at from actions
-               where state = 'failed' and reserved_at is not null
+               where state in ('failed', 'returned') and reserved_at is not null
                  and updated_at > $2::timestamptz - make_interval(secs => $3)
                  and ($4::text is null or type = $4) and ($5::text is null or requested_by = $5)
                  and ($6::text is null or cluster = $6) and ($7::text is null or namespace = $7)

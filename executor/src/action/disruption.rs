@@ -10,6 +10,7 @@ use aegis_contract::target::Kind;
 use serde_json::Value;
 
 use super::object::Object;
+use super::pods::Pods;
 use super::selector;
 
 /// Pods that a target wants, and how many of them are and may become unavailable.
@@ -26,13 +27,13 @@ pub(super) struct Disruption {
 impl Disruption {
     /// Of a change of `object` as it stands.
     pub(super) fn of(change: &Change, kind: Kind, object: &Object) -> Self {
-        let (wanted, available) = pods(kind, object);
+        let Pods { wanted, available, .. } = Pods::of(kind, object);
         let unavailable = wanted.saturating_sub(available);
         let taken_down = match change {
             // Pods that are scaled away are not wanted any more, and new ones take nothing from the others.
             Change::Scale(_) => 0,
             Change::RestartPod(_) => available,
-            Change::Restart(_) | Change::Rollback(_) => taken_down(kind, object, wanted, unavailable),
+            Change::Restart(_) | Change::Rollback(_) => taken_down(kind, object, unavailable),
         };
         let unavailable_max = unavailable.saturating_add(taken_down).min(wanted);
         Self { wanted, unavailable, unavailable_max }
@@ -44,62 +45,58 @@ impl Disruption {
     }
 }
 
-/// Pods that are wanted, and those of them that are available.
-fn pods(kind: Kind, object: &Object) -> (u32, u32) {
+/// Most available pods that a rollout takes down at one time, when so many are not available already.
+fn taken_down(kind: Kind, object: &Object, unavailable: u32) -> u32 {
+    let bound = unavailable_bound(kind, object);
     match kind {
-        Kind::Deployment | Kind::StatefulSet => {
-            (object.count("/spec/replicas"), object.count("/status/availableReplicas"))
-        }
-        Kind::DaemonSet => {
-            (object.count("/status/desiredNumberScheduled"), object.count("/status/numberAvailable"))
-        }
-        Kind::Pod => {
-            let ready = object.condition("Ready").is_some_and(|ready| ready["status"] == "True");
-            (1, u32::from(ready))
-        }
+        // What is down already counts towards the bound.
+        Kind::Deployment if !is_recreated(object) => bound.saturating_sub(unavailable),
+        Kind::DaemonSet => bound.saturating_sub(unavailable),
+        // Pods are ended before anybody looks whether the others are available.
+        Kind::Deployment | Kind::StatefulSet | Kind::Pod => bound,
     }
 }
 
-/// Most available pods that a rollout takes down at one time, when so many are not available already.
-fn taken_down(kind: Kind, object: &Object, wanted: u32, unavailable: u32) -> u32 {
+/// How many pods a rollout may be short of at one time, by the strategy of the object.
+pub(crate) fn unavailable_bound(kind: Kind, object: &Object) -> u32 {
+    let wanted = Pods::of(kind, object).wanted;
     match kind {
-        Kind::Deployment if object.text("/spec/strategy/type") == "Recreate" => wanted,
-        // What is down already counts towards the bound.
-        Kind::Deployment => max_unavailable_of_deployment(object, wanted).saturating_sub(unavailable),
-        Kind::DaemonSet => max_unavailable_of_daemon_set(object, wanted).saturating_sub(unavailable),
-        // One pod is ended before anybody looks whether the others are available.
+        Kind::Deployment if is_recreated(object) => wanted,
+        Kind::Deployment => {
+            let bound = rolling_bound(object, "/spec/strategy/rollingUpdate/maxUnavailable");
+            let unavailable = scaled(&bound, wanted, Rounding::Down);
+            // With neither, nothing could ever change: the controller takes one down.
+            if unavailable == 0 && surge(object, wanted) == 0 { 1 } else { unavailable }
+        }
         Kind::StatefulSet => {
-            let path = "/spec/updateStrategy/rollingUpdate/maxUnavailable";
-            object.at(path).map_or(1, |value| scaled(value, wanted, Rounding::Down).max(1))
+            let bound = object.at("/spec/updateStrategy/rollingUpdate/maxUnavailable");
+            bound.map_or(1, |bound| scaled(bound, wanted, Rounding::Down).max(1))
+        }
+        Kind::DaemonSet => {
+            let bound = |name: &str| object.at(&format!("/spec/updateStrategy/rollingUpdate/{name}"));
+            let surges = bound("maxSurge").is_some_and(|surge| scaled(surge, wanted, Rounding::Up) > 0);
+            match bound("maxUnavailable") {
+                _ if surges => 0,
+                Some(bound) => scaled(bound, wanted, Rounding::Up),
+                None => 1,
+            }
         }
         Kind::Pod => 0,
     }
 }
 
-/// Pods that a Deployment may be short of, and pods it may have too many of.
-fn max_unavailable_of_deployment(object: &Object, wanted: u32) -> u32 {
-    let quarter = Value::from("25%");
-    let bound = |name: &str| object.at(&format!("/spec/strategy/rollingUpdate/{name}")).unwrap_or(&quarter);
-    let unavailable = scaled(bound("maxUnavailable"), wanted, Rounding::Down);
-    // With neither, nothing could ever change: the controller takes one down.
-    if unavailable == 0 && surge(object, wanted) == 0 { 1 } else { unavailable }
+fn is_recreated(deployment: &Object) -> bool {
+    deployment.text("/spec/strategy/type") == "Recreate"
+}
+
+/// A bound of a Deployment's rolling update, or what the API server takes for it.
+fn rolling_bound(deployment: &Object, pointer: &str) -> Value {
+    deployment.at(pointer).cloned().unwrap_or_else(|| Value::from("25%"))
 }
 
 /// Pods that a Deployment may have above those it wants.
 pub(super) fn surge(object: &Object, wanted: u32) -> u32 {
-    let quarter = Value::from("25%");
-    let bound = object.at("/spec/strategy/rollingUpdate/maxSurge").unwrap_or(&quarter);
-    scaled(bound, wanted, Rounding::Up)
-}
-
-fn max_unavailable_of_daemon_set(object: &Object, wanted: u32) -> u32 {
-    let bound = |name: &str| object.at(&format!("/spec/updateStrategy/rollingUpdate/{name}"));
-    let surges = bound("maxSurge").is_some_and(|surge| scaled(surge, wanted, Rounding::Up) > 0);
-    match bound("maxUnavailable") {
-        _ if surges => 0,
-        Some(value) => scaled(value, wanted, Rounding::Up),
-        None => 1,
-    }
+    scaled(&rolling_bound(object, "/spec/strategy/rollingUpdate/maxSurge"), wanted, Rounding::Up)
 }
 
 #[derive(Clone, Copy)]

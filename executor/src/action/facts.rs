@@ -1,33 +1,18 @@
 //! Facts of an object, as decisions are taken on them.
 
-use aegis_contract::facts::{Facts, Rollout};
+use aegis_contract::facts::Facts;
+use aegis_contract::order::WrittenFields;
 use aegis_contract::target::Kind;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::object::Object;
-use super::{restart, rollout, template};
-use aegis_contract::order::WrittenFields;
+use super::pods::Pods;
+use super::{restart, rollout, template_digest};
 
 /// What `object` shows at `observed_at`.
 pub(crate) fn facts(kind: Kind, object: &Object, observed_at: Timestamp) -> Facts {
-    let status = rollout::status(kind, object);
-    let (ready, available, updated) = match kind {
-        Kind::Deployment | Kind::StatefulSet => (
-            object.count("/status/readyReplicas"),
-            object.count("/status/availableReplicas"),
-            object.count("/status/updatedReplicas"),
-        ),
-        Kind::DaemonSet => (
-            object.count("/status/numberReady"),
-            object.count("/status/numberAvailable"),
-            object.count("/status/updatedNumberScheduled"),
-        ),
-        Kind::Pod => {
-            let ready = u32::from(status.rollout == Rollout::Complete);
-            (ready, ready, 1)
-        }
-    };
+    let pods = Pods::of(kind, object);
     let restarted_at = match restart::fields(object) {
         WrittenFields::Restart { restarted_at } => restarted_at,
         _ => None,
@@ -36,14 +21,14 @@ pub(crate) fn facts(kind: Kind, object: &Object, observed_at: Timestamp) -> Fact
         observed_at,
         uid: object.uid().to_owned(),
         generation: object.generation(),
-        template_digest: object.at("/spec/template").and_then(template::digest),
+        template_digest: template_digest(object),
         restarted_at,
         replicas: replicas(kind, object),
-        ready_replicas: ready,
-        available_replicas: available,
-        updated_replicas: updated,
+        ready_replicas: pods.ready,
+        available_replicas: pods.available,
+        updated_replicas: pods.updated,
         paused: object.is_paused(),
-        rollout: status.rollout,
+        rollout: rollout::status(kind, object).rollout,
         pods_affected: None,
         unavailable_max: None,
         unavailable_max_percent: None,
@@ -64,6 +49,7 @@ fn replicas(kind: Kind, object: &Object) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use aegis_contract::action::{Change, RestartParams, RollbackParams, ScaleParams};
+    use aegis_contract::facts::Rollout;
     use aegis_contract::order::Preconditions;
     use serde_json::json;
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::cluster::FIELD_MANAGER;
+
 /// One object.
 #[derive(Clone)]
 pub(crate) struct Object(Value);
@@ -68,10 +70,26 @@ impl Object {
         conditions.iter().find(|condition| condition["type"] == name)
     }
 
+    /// The condition that says that it is ready, if it is.
+    pub(crate) fn ready(&self) -> Option<&Value> {
+        self.condition("Ready").filter(|ready| ready["status"] == "True")
+    }
+
     /// The uid of the object that controls it.
     pub(crate) fn controller(&self) -> Option<&str> {
         let owners = self.at("/metadata/ownerReferences")?.as_array()?;
         owners.iter().find(|owner| owner["controller"] == true)?["uid"].as_str()
+    }
+
+    /// Who last wrote a field below `spec`, named as in `fieldsV1`, other than the executor.
+    pub(crate) fn newest_writer(&self, field: &str) -> Option<String> {
+        let entries = self.at("/metadata/managedFields")?.as_array()?;
+        let wrote = |entry: &&Value| {
+            entry["manager"] != FIELD_MANAGER && !entry["fieldsV1"]["f:spec"][field].is_null()
+        };
+        let newest = entries.iter().filter(wrote).max_by_key(|entry| entry["time"].as_str())?;
+        let of = |name: &str| newest[name].as_str().unwrap_or("?").to_owned();
+        Some(format!("`{}` at {}", of("manager"), of("time")))
     }
 
     /// Patch operations that set annotations in the map at `pointer`, which may not exist yet.

@@ -4,21 +4,24 @@ use std::time::Duration;
 
 use aegis_contract::action::Change;
 use aegis_contract::code::OutcomeCode;
-use aegis_contract::ids::ActionId;
 use aegis_contract::order::{Act, WrittenFields};
 use aegis_contract::plan::{Obstacle, Owner, Plan, digest_of};
 use aegis_contract::target::{Kind, Target};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::disruption::{self, Disruption};
 use super::object::Object;
 use super::revisions::{self, Revision};
 use super::rollback::Judgement;
-use super::{Writing, fields, obstacle, owners, restart, restart_pod, rollback, scale, selector, template};
+use super::{
+    Writing, fields, obstacle, owners, restart, restart_pod, rollback, scale, selector, template_digest,
+};
 use crate::cluster::{Caller, Cluster, ReadError, WriteAnswer, collection_of};
 use crate::ledger::templates::Remembered;
+
+/// The mark of writes that are only rehearsed: no action has this id.
+const REHEARSED: &str = "00000000-0000-0000-0000-000000000000";
 
 /// What stands around a target that a plan depends on. Only what the change needs is read.
 #[derive(Default)]
@@ -87,6 +90,7 @@ pub(crate) fn plan(
     now: Timestamp,
 ) -> Option<Plan> {
     let before = fields(change, object)?;
+    let template_digest = template_digest(object);
     let disruption = Disruption::of(change, target.kind, object);
     let budgets = disruption::budgets(target.kind, object, &around.budgets);
     let autoscalers = owners::autoscalers(target, &around.autoscalers);
@@ -108,7 +112,7 @@ pub(crate) fn plan(
             scale::refused(&autoscalers).map_or(Ok(WrittenFields::Scale { replicas: params.replicas }), Err)
         }
         Change::Rollback(params) => {
-            let present = template::digest(object.at("/spec/template")?)?;
+            let present = template_digest?;
             let judgement = around.judgement(now);
             let wanted =
                 rollback::wanted(*params, target.kind, object, present, &around.revisions, &judgement);
@@ -132,7 +136,6 @@ pub(crate) fn plan(
         Ok(after) => (Some(after), None),
         Err(obstacle) => (None, Some(obstacle)),
     };
-    let template_digest = object.at("/spec/template").and_then(template::digest);
     Some(Plan {
         digest: digest_of(change, object.uid(), template_digest, &before, after.as_ref()),
         resource_version: object.resource_version().to_owned(),
@@ -259,7 +262,7 @@ pub(crate) async fn rehearse(
 ) -> Plan {
     let Some(after) = plan.after.as_ref().filter(|after| **after != plan.before) else { return plan };
     let writing = Writing { target, change, object, revisions: &around.revisions };
-    let Some(write) = writing.write(after, ActionId(Uuid::nil()), true) else { return plan };
+    let Some(write) = writing.write(after, REHEARSED, true) else { return plan };
     match cluster.write(write, Caller::Observe).await {
         WriteAnswer::Done | WriteAnswer::Absent => {}
         WriteAnswer::Refused(message) => {
@@ -282,7 +285,7 @@ pub(crate) fn changed(act: &Act, object: &Object, plan: &Plan) -> Option<Obstacl
     if act.preconditions.plan_digest(&act.change) == Some(plan.digest) {
         return None;
     }
-    let template_digest = object.at("/spec/template").and_then(template::digest);
+    let template_digest = template_digest(object);
     let difference = if agreed.template_digest == template_digest {
         "it would write something else now".to_owned()
     } else {

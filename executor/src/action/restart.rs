@@ -2,7 +2,6 @@
 
 use aegis_contract::action::RestartParams;
 use aegis_contract::code::OutcomeCode;
-use aegis_contract::ids::ActionId;
 use aegis_contract::order::WrittenFields;
 use aegis_contract::plan::Obstacle;
 use aegis_contract::target::Kind;
@@ -82,8 +81,8 @@ fn without_room(
     Some(obstacle(OutcomeCode::QuotaExceeded, message))
 }
 
-pub(super) fn operations(object: &Object, restarted_at: &str, action_id: ActionId) -> Vec<Value> {
-    let annotations = [(RESTARTED_AT, restarted_at.to_owned()), (ACTION, action_id.to_string())];
+pub(super) fn operations(object: &Object, restarted_at: &str, mark: &str) -> Vec<Value> {
+    let annotations = [(RESTARTED_AT, restarted_at.to_owned()), (ACTION, mark.to_owned())];
     if object.at(TEMPLATE_METADATA).is_none() {
         let [(first, first_value), (second, second_value)] = annotations;
         let metadata = json!({ "annotations": { first: first_value, second: second_value } });

@@ -13,7 +13,6 @@ use crate::cluster::{Caller, Cluster, ReadError};
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// One revision.
-#[derive(Clone)]
 pub(super) struct Revision {
     /// Its number: higher is newer.
     pub(super) number: u64,
@@ -78,8 +77,8 @@ impl Revision {
     /// Whether one of its pods is there and has been ready since `since` or before.
     pub(super) fn is_ready_since(&self, since: Timestamp, pods: &[Object]) -> bool {
         pods.iter().filter(|pod| self.made(pod) && !pod.is_being_deleted()).any(|pod| {
-            let ready = pod.condition("Ready").filter(|ready| ready["status"] == "True");
-            let at = ready.and_then(|ready| ready["lastTransitionTime"].as_str()?.parse::<Timestamp>().ok());
+            let at =
+                pod.ready().and_then(|ready| ready["lastTransitionTime"].as_str()?.parse::<Timestamp>().ok());
             at.is_some_and(|at| at <= since)
         })
     }

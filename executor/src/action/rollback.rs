@@ -3,21 +3,20 @@
 use aegis_contract::action::RollbackParams;
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::digest::Digest;
-use aegis_contract::ids::ActionId;
 use aegis_contract::order::WrittenFields;
 use aegis_contract::plan::Obstacle;
 use aegis_contract::target::Kind;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::bounds::template_within_bounds;
 use super::object::Object;
 use super::revisions::Revision;
-use super::{obstacle, restart, template};
+use super::{obstacle, restart, template, template_digest};
 use crate::ledger::templates::Remembered;
 
 pub(super) fn fields(object: &Object) -> Option<WrittenFields> {
-    let template_digest = template::digest(object.at("/spec/template")?)?;
-    Some(WrittenFields::Rollback { template_digest })
+    template_digest(object).map(|template_digest| WrittenFields::Rollback { template_digest })
 }
 
 /// What tells good revisions from others.
@@ -63,15 +62,16 @@ pub(super) fn wanted<'a>(
     }
     let missing = |message: String| obstacle(OutcomeCode::NoEarlierRevision, message);
     if let Some(number) = params.to_revision {
-        return revisions.iter().find(|revision| revision.number == number).ok_or_else(|| {
+        let named = revisions.iter().find(|revision| revision.number == number).ok_or_else(|| {
             let kept: Vec<String> = revisions.iter().map(|revision| revision.number.to_string()).collect();
             missing(format!("the cluster keeps no revision {number}; it keeps {}", kept.join(", ")))
-        });
+        })?;
+        return within_bounds(object, named);
     }
     let mut considered = Vec::new();
     for revision in revisions.iter().filter(|revision| revision.digest != present) {
         match judgement.against(revision) {
-            None => return Ok(revision),
+            None => return within_bounds(object, revision),
             Some(reason) => considered.push(format!("revision {} {reason}", revision.number)),
         }
     }
@@ -83,6 +83,16 @@ pub(super) fn wanted<'a>(
             considered.join(", ")
         )
     }))
+}
+
+/// The revision, if it leaves its pods the rights that they have.
+fn within_bounds<'a>(object: &Object, revision: &'a Revision) -> Result<&'a Revision, Obstacle> {
+    let live = object.at("/spec/template").unwrap_or(&Value::Null);
+    template_within_bounds(live, &revision.template).map(|()| revision).map_err(|changed| {
+        let message =
+            format!("revision {} would also change {changed}; a person has to do that", revision.number);
+        obstacle(OutcomeCode::TemplateOutOfBounds, message)
+    })
 }
 
 /// Why a revision that was named must not be taken without a person's word.
@@ -102,10 +112,10 @@ pub(super) fn operations(
     object: &Object,
     revisions: &[Revision],
     wanted: Digest,
-    action_id: ActionId,
+    mark: &str,
 ) -> Option<Vec<Value>> {
     let revision = revisions.iter().find(|revision| revision.digest == wanted)?;
-    let template = template::marked(revision.template.clone(), action_id);
+    let template = template::marked(revision.template.clone(), mark);
     let mut operations = vec![json!({ "op": "replace", "path": "/spec/template", "value": template })];
     if object.is_paused() {
         operations.push(json!({ "op": "replace", "path": "/spec/paused", "value": false }));
@@ -233,18 +243,17 @@ mod tests {
     #[test]
     fn the_template_written_is_the_revisions_own_with_the_actions_mark_for_the_controllers_label() {
         let sets = [set("d", "1", restarted("app:1")), set("d", "2", template("app:2"))];
-        let id = ActionId(uuid::Uuid::from_u128(7));
         let present = workload(&template("app:3"));
         for (revision, name) in [(restarted("app:1"), "app:1"), (template("app:2"), "app:2")] {
             let wanted = template::digest(&template(name)).unwrap();
-            let operations = operations(&present, &revisions::of("d", &sets), wanted, id).unwrap();
+            let operations = operations(&present, &revisions::of("d", &sets), wanted, "seven").unwrap();
             let mut marked = revision.clone();
-            marked["metadata"]["annotations"][template::ACTION] = json!(id.to_string());
+            marked["metadata"]["annotations"][template::ACTION] = json!("seven");
             assert_eq!(operations, [json!({ "op": "replace", "path": "/spec/template", "value": marked })]);
             // Compared as a template it is the revision's own; as a write it is this action's alone.
             assert_eq!(template::digest(&marked), template::digest(&revision));
-            assert!(template::is_of(id, &workload(&marked)));
-            assert!(!template::is_of(ActionId(uuid::Uuid::from_u128(8)), &workload(&marked)));
+            assert!(template::is_marked("seven", &workload(&marked)));
+            assert!(!template::is_marked("eight", &workload(&marked)));
         }
     }
 
@@ -272,8 +281,7 @@ mod tests {
         let object = Object::new(json!({ "spec": { "paused": true, "template": template("app:2") } }));
         let sets = [set("d", "1", template("app:1"))];
         let wanted = template::digest(&template("app:1")).unwrap();
-        let id = ActionId(uuid::Uuid::from_u128(7));
-        let operations = operations(&object, &revisions::of("d", &sets), wanted, id).unwrap();
+        let operations = operations(&object, &revisions::of("d", &sets), wanted, "seven").unwrap();
         assert_eq!(operations[1], json!({ "op": "replace", "path": "/spec/paused", "value": false }));
     }
 }

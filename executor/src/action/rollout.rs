@@ -5,6 +5,7 @@ use aegis_contract::target::Kind;
 use serde_json::Value;
 
 use super::object::Object;
+use super::pods::Pods;
 
 /// What a status says of the rollout of the present spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,24 +23,14 @@ pub(crate) fn status(kind: Kind, object: &Object) -> RolloutStatus {
     match kind {
         Kind::Deployment => deployment(object),
         Kind::StatefulSet => stateful_set(object),
-        Kind::DaemonSet => daemon_set(object),
+        Kind::DaemonSet => status_of(Pods::of(kind, object), object),
         Kind::Pod => pod(object),
     }
 }
 
 fn deployment(object: &Object) -> RolloutStatus {
-    if let Some(stale) = not_observed(object) {
-        return stale;
-    }
-    let wanted = object.number("/spec/replicas");
-    let counts = Counts {
-        wanted,
-        updated: object.number("/status/updatedReplicas"),
-        present: object.number("/status/replicas"),
-        available: object.number("/status/availableReplicas"),
-    };
-    let status = counts.status();
-    if status.rollout == Rollout::Complete {
+    let status = status_of(Pods::of(Kind::Deployment, object), object);
+    if status.rollout == Rollout::Complete || not_observed(object) {
         return status;
     }
     match object.condition("Progressing") {
@@ -53,39 +44,15 @@ fn deployment(object: &Object) -> RolloutStatus {
 }
 
 fn stateful_set(object: &Object) -> RolloutStatus {
-    if let Some(stale) = not_observed(object) {
-        return stale;
-    }
-    let wanted = object.number("/spec/replicas");
-    let partition = object.number("/spec/updateStrategy/rollingUpdate/partition");
+    let pods = Pods::of(Kind::StatefulSet, object);
     // Pods below the partition keep the old template on purpose.
-    let updated = object.number("/status/updatedReplicas") + partition.min(wanted);
-    Counts {
-        wanted,
-        updated: updated.min(wanted.max(object.number("/status/updatedReplicas"))),
-        present: object.number("/status/replicas"),
-        available: object.number("/status/availableReplicas"),
-    }
-    .status()
-}
-
-fn daemon_set(object: &Object) -> RolloutStatus {
-    if let Some(stale) = not_observed(object) {
-        return stale;
-    }
-    let wanted = object.number("/status/desiredNumberScheduled");
-    Counts {
-        wanted,
-        updated: object.number("/status/updatedNumberScheduled"),
-        present: wanted,
-        available: object.number("/status/numberAvailable"),
-    }
-    .status()
+    let updated = pods.updated.saturating_add(partition(object)).min(pods.wanted.max(pods.updated));
+    status_of(Pods { updated, ..pods }, object)
 }
 
 fn pod(object: &Object) -> RolloutStatus {
+    let is_ready = object.ready().is_some();
     let phase = object.text("/status/phase");
-    let is_ready = object.condition("Ready").is_some_and(|condition| condition["status"] == "True");
     let rollout = match (is_ready, phase) {
         (true, _) => Rollout::Complete,
         (false, "Failed") => Rollout::Failed,
@@ -95,61 +62,36 @@ fn pod(object: &Object) -> RolloutStatus {
     RolloutStatus { rollout, message: format!("the pod is {phase}, {ready}"), failed_at: None }
 }
 
-fn not_observed(object: &Object) -> Option<RolloutStatus> {
-    let observed = object.number("/status/observedGeneration");
-    (observed < object.generation()).then(|| RolloutStatus {
-        rollout: Rollout::Progressing,
-        message: "the controller has not seen the change yet".to_owned(),
-        failed_at: None,
-    })
+fn status_of(pods: Pods, object: &Object) -> RolloutStatus {
+    let Pods { wanted, present, updated, available, .. } = pods;
+    let (rollout, message) = if not_observed(object) {
+        (Rollout::Progressing, "the controller has not seen the change yet".to_owned())
+    } else {
+        let is_complete = [updated, present, available] == [wanted; 3];
+        let rollout = if is_complete { Rollout::Complete } else { Rollout::Progressing };
+        (rollout, format!("{updated} of {wanted} pods updated, {available} available, {present} in all"))
+    };
+    RolloutStatus { rollout, message, failed_at: None }
 }
 
-/// Whether any pods are wanted.
-pub(crate) fn has_pods(kind: Kind, object: &Object) -> bool {
-    match kind {
-        Kind::Deployment | Kind::StatefulSet => object.number("/spec/replicas") > 0,
-        Kind::DaemonSet => object.number("/status/desiredNumberScheduled") > 0,
-        Kind::Pod => true,
-    }
+fn not_observed(object: &Object) -> bool {
+    object.number("/status/observedGeneration") < object.generation()
+}
+
+fn partition(object: &Object) -> u32 {
+    object.count("/spec/updateStrategy/rollingUpdate/partition")
 }
 
 /// Whether pods are still being replaced. Pods of the present template that are not available are no rollout.
 pub(crate) fn is_under_way(kind: Kind, object: &Object) -> bool {
-    let wanted = object.number("/spec/replicas");
+    let Pods { wanted, present, updated, .. } = Pods::of(kind, object);
     let is_mixed = match kind {
-        Kind::Deployment => {
-            let updated = object.number("/status/updatedReplicas");
-            updated < wanted || object.number("/status/replicas") > updated
-        }
-        Kind::StatefulSet => {
-            let partition = object.number("/spec/updateStrategy/rollingUpdate/partition");
-            object.number("/status/updatedReplicas") + partition < wanted
-        }
-        Kind::DaemonSet => {
-            object.number("/status/updatedNumberScheduled") < object.number("/status/desiredNumberScheduled")
-        }
-        Kind::Pod => false,
+        Kind::Deployment => updated < wanted || present > updated,
+        Kind::StatefulSet => updated.saturating_add(partition(object)) < wanted,
+        Kind::DaemonSet => updated < wanted,
+        Kind::Pod => return false,
     };
-    is_mixed || not_observed(object).is_some()
-}
-
-struct Counts {
-    wanted: u64,
-    updated: u64,
-    present: u64,
-    available: u64,
-}
-
-impl Counts {
-    fn status(&self) -> RolloutStatus {
-        let Self { wanted, updated, present, available } = self;
-        let is_complete = updated == wanted && present == wanted && available == wanted;
-        RolloutStatus {
-            rollout: if is_complete { Rollout::Complete } else { Rollout::Progressing },
-            message: format!("{updated} of {wanted} pods updated, {available} available, {present} in all"),
-            failed_at: None,
-        }
-    }
+    is_mixed || not_observed(object)
 }
 
 /// How long Kubernetes gives a Deployment to make progress, in seconds.

@@ -1,6 +1,5 @@
 //! `scale`: another number of replicas, through the scale subresource.
 
-use aegis_contract::action::ScaleParams;
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::order::WrittenFields;
 use aegis_contract::plan::{Obstacle, Owner};
@@ -43,9 +42,9 @@ pub(super) fn warnings(kind: Kind, object: &Object, now: u32, wanted: u32) -> Ve
     warnings
 }
 
-pub(super) fn operations(params: ScaleParams) -> Vec<Value> {
+pub(super) fn operations(replicas: u32) -> Vec<Value> {
     // `add`, because the subresource shows zero replicas as an empty spec.
-    vec![json!({ "op": "add", "path": "/spec/replicas", "value": params.replicas })]
+    vec![json!({ "op": "add", "path": "/spec/replicas", "value": replicas })]
 }
 
 #[cfg(test)]

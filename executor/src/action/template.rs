@@ -2,7 +2,6 @@
 
 use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
-use aegis_contract::ids::ActionId;
 use serde_json::{Value, json};
 
 use super::object::Object;
@@ -16,14 +15,14 @@ pub(super) const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 
 pub(super) const TEMPLATE_ANNOTATIONS: &str = "/spec/template/metadata/annotations";
 
-/// Whether the action wrote the object's template as it is.
-pub(super) fn is_of(action_id: ActionId, object: &Object) -> bool {
-    object.annotation(TEMPLATE_ANNOTATIONS, ACTION) == Some(action_id.to_string().as_str())
+/// Whether the write of this mark made the object's template as it is.
+pub(super) fn is_marked(mark: &str, object: &Object) -> bool {
+    object.annotation(TEMPLATE_ANNOTATIONS, ACTION) == Some(mark)
 }
 
-/// The template with the action's mark: nobody else's edit looks the same.
-pub(super) fn marked(mut template: Value, action_id: ActionId) -> Value {
-    template["metadata"]["annotations"][ACTION] = json!(action_id);
+/// The template with a write's mark: nobody else's edit looks the same.
+pub(super) fn marked(mut template: Value, mark: &str) -> Value {
+    template["metadata"]["annotations"][ACTION] = json!(mark);
     template
 }
 

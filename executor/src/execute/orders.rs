@@ -32,6 +32,33 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// once is enough unless the ledger is being tampered with.
 const RACES_MAX: u32 = 3;
 
+/// Steps that follow each other quickly are told together, after so long.
+const NEWS_INTERVAL: Duration = Duration::from_millis(300);
+
+/// How long a caller waits for the end of an action.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// At most so long.
+    pub(crate) time: Duration,
+    /// How many steps the caller knows of, if it wants to hear of more before the end.
+    pub(crate) steps: Option<usize>,
+}
+
+/// The same from now on.
+#[derive(Clone, Copy, Debug)]
+struct Until {
+    deadline: Instant,
+    news_from: Instant,
+    steps: Option<usize>,
+}
+
+impl From<Patience> for Until {
+    fn from(Patience { time, steps }: Patience) -> Self {
+        let now = Instant::now();
+        Self { deadline: now + time, news_from: now + NEWS_INTERVAL, steps }
+    }
+}
+
 /// Why an order was not answered with a receipt. Nothing was written because of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswerError {
@@ -47,17 +74,17 @@ pub(crate) enum AnswerError {
 }
 
 impl Executor {
-    /// Answers the body of `POST /v1/orders` with a signed receipt, after at most `wait`.
+    /// Answers the body of `POST /v1/orders` with a signed receipt, as soon as `patience` has an end.
     pub(crate) async fn answer(
         self: &Arc<Self>,
         body: &[u8],
-        wait: Duration,
+        patience: Patience,
     ) -> Result<Vec<u8>, AnswerError> {
         let opened = open(body, &self.order_keys, &self.cluster_name)?;
         match &opened.order.instruction {
-            Instruction::Act(act) => self.act(&opened, act, wait).await,
+            Instruction::Act(act) => self.act(&opened, act, patience).await,
             Instruction::Observe(observe) => self.observe(&opened, observe).await,
-            Instruction::Resolve(resolve) => self.resolve(&opened, resolve, wait).await,
+            Instruction::Resolve(resolve) => self.resolve(&opened, resolve, patience).await,
             Instruction::Follow(follow) => self.follow(&opened, follow).await,
         }
     }
@@ -66,14 +93,14 @@ impl Executor {
         self: &Arc<Self>,
         opened: &OpenedOrder,
         act: &Act,
-        wait: Duration,
+        patience: Patience,
     ) -> Result<Vec<u8>, AnswerError> {
         let name = AttemptName { action_id: act.action_id, attempt: act.attempt };
         for _ in 0..RACES_MAX {
             let Known { ledger, attempt, nonce_used } =
                 self.ledger.look_up(name, Some(&opened.order.nonce)).await?;
             if let Some(known) = attempt {
-                return self.answer_known(opened, name, known, wait).await;
+                return self.answer_known(opened, name, known, patience).await;
             }
             check_ledger(act, ledger)?;
             let refusal = match self.admit(opened, act, nonce_used) {
@@ -89,9 +116,9 @@ impl Executor {
                             let lease = LeaseGrant { action_id: name.action_id, owner, fence, ledger };
                             self.workers.start(self, lease, Some(Begun { story, first_look }));
                             // Until its worker has ended, the ledger has nothing to answer.
-                            let deadline = Instant::now() + wait;
-                            self.end_of(name, deadline).await;
-                            return self.latest(opened, name, deadline).await;
+                            let until = Until::from(patience);
+                            self.end_of(name, until).await;
+                            return self.latest(opened, name, until).await;
                         }
                         Accepted::AttemptKnown | Accepted::OtherLedger => continue,
                         Accepted::OtherAttempt => Refusal::new(
@@ -154,13 +181,13 @@ impl Executor {
         opened: &OpenedOrder,
         name: AttemptName,
         known: KnownAttempt,
-        wait: Duration,
+        patience: Patience,
     ) -> Result<Vec<u8>, AnswerError> {
         match known {
             KnownAttempt::Closed { before } => Ok(self.closed(opened, name, before)),
             KnownAttempt::Refused { order_digest, receipt } if order_digest == opened.digest => Ok(receipt),
             KnownAttempt::Accepted { order_digest } if order_digest == opened.digest => {
-                self.latest(opened, name, Instant::now() + wait).await
+                self.latest(opened, name, patience.into()).await
             }
             KnownAttempt::Refused { .. } | KnownAttempt::Accepted { .. } => Err(Refusal::new(
                 RefusalCode::AttemptMismatch,
@@ -176,12 +203,13 @@ impl Executor {
         self.receipts.sign(opened.digest, Some(name), before, Stage::Closed)
     }
 
-    /// The final receipt of an accepted action, or at `deadline` one that says how far it got.
+    /// The final receipt of an accepted action, or one that says how far it got when there is news of
+    /// that, and at the deadline.
     async fn latest(
         &self,
         opened: &OpenedOrder,
         name: AttemptName,
-        deadline: Instant,
+        until: Until,
     ) -> Result<Vec<u8>, AnswerError> {
         loop {
             let missing =
@@ -190,20 +218,31 @@ impl Executor {
             if let Some(receipt) = story.receipt {
                 return Ok(receipt);
             }
-            if Instant::now() >= deadline || self.shutdown.is_triggered() {
-                let steps = self.workers.steps(name.action_id).unwrap_or_else(|| steps_of(&story));
+            let steps = self.workers.steps(name.action_id).unwrap_or_else(|| steps_of(&story));
+            let now = Instant::now();
+            let is_news = now >= until.news_from && until.steps.is_some_and(|known| steps.len() > known);
+            if is_news || now >= until.deadline || self.shutdown.is_triggered() {
                 let stage = Stage::Running { steps };
                 return Ok(self.receipts.sign(opened.digest, Some(story.name), story.ledger, stage));
             }
-            self.end_of(name, deadline).await;
+            self.end_of(name, until).await;
         }
     }
 
-    /// Returns when an accepted action may have ended, and at `deadline` at the latest.
-    async fn end_of(&self, name: AttemptName, deadline: Instant) {
+    /// Returns when an accepted action may have ended, when there may be news of it, and at the deadline
+    /// at the latest.
+    async fn end_of(&self, name: AttemptName, until: Until) {
+        let news = async {
+            tokio::time::sleep_until(until.news_from).await;
+            match until.steps {
+                Some(known) => self.workers.more_steps(name.action_id, known, POLL_INTERVAL).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = self.workers.ended(name.action_id, POLL_INTERVAL) => {}
-            () = tokio::time::sleep_until(deadline) => {}
+            () = news => {}
+            () = tokio::time::sleep_until(until.deadline) => {}
             () = self.shutdown.wait() => {}
         }
     }
@@ -216,7 +255,11 @@ impl Executor {
 
     async fn look(&self, opened: &OpenedOrder, observe: &Observe) -> Result<Stage, AnswerError> {
         let checked = check_freshness(&opened.order, clock::now())
-            .and_then(|()| self.allowlist.check(&observe.target.namespace));
+            .and_then(|()| self.allowlist.check(&observe.target.namespace))
+            .and_then(|()| match &observe.change {
+                Some(change) => self.allowlist.check_action(&observe.target.namespace, change.action_type()),
+                None => Ok(()),
+            });
         if let Err(refusal) = checked {
             return Ok(self.observation_refused(refusal));
         }
@@ -250,7 +293,7 @@ impl Executor {
         let Some(plan) = planning::plan(target, change, object, &around, None, clock::now()) else {
             return Ok(None);
         };
-        Ok(Some(planning::rehearse(target, change, object, &around, &self.cluster, plan).await))
+        Ok(Some(planning::rehearse(target, change, object, &around, self.writer(change), plan).await))
     }
 
     fn observed(&self, observation: Observation) -> Stage {
@@ -274,12 +317,12 @@ impl Executor {
         &self,
         opened: &OpenedOrder,
         resolve: &Resolve,
-        wait: Duration,
+        patience: Patience,
     ) -> Result<Vec<u8>, AnswerError> {
         check_freshness(&opened.order, clock::now())?;
         let name = AttemptName { action_id: resolve.action_id, attempt: resolve.attempt };
         match self.ledger.resolve(name).await? {
-            Resolved::Accepted => self.latest(opened, name, Instant::now() + wait).await,
+            Resolved::Accepted => self.latest(opened, name, patience.into()).await,
             Resolved::Refused(receipt) => Ok(receipt),
             Resolved::Closed { before } => {
                 tracing::info!(actionId = %name.action_id, attempt = name.attempt, "attempt closed");

@@ -11,8 +11,10 @@ use aegis_contract::facts::Rollout;
 use aegis_contract::target::Kind;
 
 use super::Executor;
-use crate::action::{object::Object, rollout, template_digest};
-use crate::cluster::{Caller, collection_of};
+use crate::action::object::Object;
+use crate::action::pods::Pods;
+use crate::action::{rollout, template_digest};
+use crate::cluster::{Caller, ReadError, collection_of};
 use crate::ledger::LedgerError;
 use crate::ledger::templates::{Remembered, Verdict};
 
@@ -64,15 +66,8 @@ async fn look(executor: &Executor, whole: &mut Whole, soak: Duration) {
     let mut is_complete = true;
     for namespace in executor.allowlist.allowed() {
         for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet] {
-            match executor.cluster.list(&collection_of(&namespace, kind), "", Caller::Observe).await {
-                Ok(objects) => {
-                    for object in objects {
-                        seen.insert(object.uid().to_owned());
-                        if let Some(template) = whole.soaked(kind, &object, soak, Instant::now()) {
-                            remember(executor, whole, &object, template).await;
-                        }
-                    }
-                }
+            match look_at_all(executor, &namespace, kind, whole, soak).await {
+                Ok(uids) => seen.extend(uids),
                 Err(error) => {
                     is_complete = false;
                     let error = &error as &dyn std::error::Error;
@@ -83,6 +78,31 @@ async fn look(executor: &Executor, whole: &mut Whole, soak: Duration) {
     }
     if is_complete {
         whole.0.retain(|uid, _| seen.contains(uid));
+    }
+}
+
+/// Looks at every workload of a kind in a namespace; returns their uids.
+async fn look_at_all(
+    executor: &Executor,
+    namespace: &str,
+    kind: Kind,
+    whole: &mut Whole,
+    soak: Duration,
+) -> Result<Vec<String>, ReadError> {
+    let path = collection_of(namespace, kind);
+    let (mut seen, mut from) = (Vec::new(), None);
+    loop {
+        let (objects, next) = executor.cluster.page(&path, from.as_deref(), Caller::Observe).await?;
+        for object in objects {
+            seen.push(object.uid().to_owned());
+            if let Some(template) = whole.soaked(kind, &object, soak, Instant::now()) {
+                remember(executor, whole, &object, template).await;
+            }
+        }
+        if next.is_none() {
+            return Ok(seen);
+        }
+        from = next;
     }
 }
 
@@ -103,7 +123,7 @@ impl Whole {
     /// The template that a workload has had all its pods available with for the soak time, to be remembered.
     fn soaked(&mut self, kind: Kind, object: &Object, soak: Duration, now: Instant) -> Option<Digest> {
         let is_whole =
-            rollout::status(kind, object).rollout == Rollout::Complete && rollout::has_pods(kind, object);
+            rollout::status(kind, object).rollout == Rollout::Complete && Pods::of(kind, object).wanted > 0;
         let Some(template) = template_digest(object).filter(|_| is_whole) else {
             self.0.remove(object.uid());
             return None;

@@ -1,98 +1,183 @@
-//! Watches what a write causes, until it is complete, has failed, or the time to watch is over.
+//! Watches what a write causes, until it is good and stays so, bad, or the time to watch is over.
 
 use std::time::Duration;
 
 use aegis_contract::code::OutcomeCode;
-use aegis_contract::facts::Rollout;
 use aegis_contract::receipt::ExecutionStatus;
 use aegis_contract::target::Kind;
 use aegis_runtime::clock;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::worker::{Ending, Stop, Worker};
 use crate::action::object::Object;
-use crate::action::{State, rollout, state};
+use crate::action::{self, State, state};
+use crate::cluster::{PodNews, PodsFollowed};
 use crate::ledger::stories::Acting;
+use crate::verdict::{Bad, History, Verdict};
 use crate::verify::time::has_passed;
 
 /// Shortest and longest time between two looks at the object. In between it is looked at again after as
-/// long as it has taken so far: a quick rollout is answered soon, and many slow ones cost little.
+/// long as it has taken so far: a quick rollout is answered soon, and many slow ones cost little. What
+/// pods say is heard at once.
 const PAUSE_MIN: Duration = Duration::from_millis(300);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often it is asked whether what pods said has lasted for too long.
+const ALARM_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What one look at the object says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// As wanted, or not any more.
-    End(Ending),
-    /// Not yet.
-    NotYet(String),
+/// How watching ended.
+#[derive(Debug)]
+pub(super) enum Watched {
+    /// With the action.
+    Ended(Ending),
+    /// The write has turned out bad; what was there before may be put back.
+    Bad(Bad),
+}
+
+/// What is seen of the workload and its pods.
+struct Sight {
+    history: History,
+    /// Absent before the workload was seen.
+    pods: Option<PodsFollowed>,
+    /// Since when all is as wanted.
+    good_since: Option<Timestamp>,
 }
 
 impl Worker<'_> {
     /// Watches the object that was written to at `since`.
-    pub(super) async fn watch(&self, acting: &Acting, since: Timestamp) -> Result<Ending, Stop> {
-        let until = since + SignedDuration::from_secs(self.act.watch_seconds.into());
+    pub(super) async fn watch(&self, acting: &Acting, since: Timestamp) -> Result<Watched, Stop> {
+        let until = since + SignedDuration::from_secs(acting.watch_seconds(&self.act).into());
+        let written = action::written(&self.act, acting, since);
+        let mut sight = Sight { history: History::new(written), pods: None, good_since: None };
         loop {
             let looked_at = clock::now();
             let ending = match self.read().await {
-                Ok(object) => match self.verdict(acting, object.as_ref(), looked_at.duration_since(since)) {
-                    Verdict::End(ending) => {
+                Ok(object) => match self.judge(acting, object.as_ref(), &mut sight) {
+                    Judged::End(ending) => {
                         self.step("watched", ending.message.clone());
-                        return Ok(ending);
+                        return Ok(Watched::Ended(ending));
                     }
-                    Verdict::NotYet(message) => failed(OutcomeCode::RolloutTimeout, &message),
+                    Judged::Bad(bad) => {
+                        self.step("judged", format!("bad: {}", bad.message));
+                        return Ok(Watched::Bad(bad));
+                    }
+                    Judged::NotYet(message) => failed(OutcomeCode::RolloutTimeout, &message),
                 },
-                Err(error) => failed(OutcomeCode::ClusterUnavailable, &error.to_string()),
+                Err(error) => {
+                    sight.history.lose_workload(clock::now());
+                    failed(OutcomeCode::ClusterUnavailable, &error.to_string())
+                }
             };
-            // A worker that comes late still looks once.
-            if has_passed(until, looked_at) {
+            // A worker that comes late still looks once, and what is good may stay so for its time.
+            if has_passed(until, looked_at) && sight.good_since.is_none() {
                 self.step("watched", "the time to watch is over");
-                return Ok(ending);
+                return Ok(Watched::Ended(ending));
             }
-            tokio::time::sleep(pause(looked_at.duration_since(since))).await;
+            self.listen(&mut sight, pause(looked_at.duration_since(since))).await;
         }
     }
 
-    fn verdict(&self, acting: &Acting, object: Option<&Object>, elapsed: SignedDuration) -> Verdict {
+    fn judge(&self, acting: &Acting, object: Option<&Object>, sight: &mut Sight) -> Judged {
         match (state(&self.act, acting, object), object) {
-            (State::Other { code, message }, _) => Verdict::End(failed(code, &message)),
-            (State::Before, _) => {
-                Verdict::End(failed(OutcomeCode::Contested, "somebody else took the change back"))
+            (State::Other { code, message }, _) => Judged::End(failed(code, &message)),
+            (State::Before, object) => {
+                let who = object.map(|object| action::newest_writer(&self.act, object)).unwrap_or_default();
+                let message = format!("somebody else took the change back{who}");
+                Judged::End(failed(OutcomeCode::Contested, &message))
             }
-            (State::After, object) if self.act.target.kind == Kind::Pod => pod_verdict(acting, object),
-            (State::After, Some(object)) => rollout_verdict(self.act.target.kind, acting, object, elapsed),
-            (State::After, None) => Verdict::NotYet("the object was not found".to_owned()),
+            (State::After, object) if self.act.target.kind == Kind::Pod => pod_judged(acting, object),
+            (State::After, Some(object)) => self.judge_workload(acting, object, sight),
+            (State::After, None) => Judged::NotYet("the object was not found".to_owned()),
+        }
+    }
+
+    fn judge_workload(&self, acting: &Acting, object: &Object, sight: &mut Sight) -> Judged {
+        let now = clock::now();
+        sight.history.see_workload(object, now);
+        sight.pods.get_or_insert_with(|| {
+            let selector = action::selector(object);
+            self.executor.cluster.follow_pods(&self.act.target, &selector, self.caller())
+        });
+        sight.hear(now);
+        match sight.history.verdict(now) {
+            Verdict::Bad(bad) => Judged::Bad(bad),
+            Verdict::Unknown(message) => {
+                sight.good_since = None;
+                Judged::NotYet(message)
+            }
+            Verdict::Good(message) => {
+                let since = *sight.good_since.get_or_insert_with(|| {
+                    self.step("complete", message.clone());
+                    now
+                });
+                let soak = if acting.returns.is_some() { 0 } else { self.act.soak_seconds };
+                if now.duration_since(since) < SignedDuration::from_secs(soak.into()) {
+                    return Judged::NotYet(message);
+                }
+                let (status, code) = (ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete);
+                Judged::End(Ending::new(status, code, message))
+            }
+        }
+    }
+
+    /// Hears what pods say for `time`, or until that is a reason to look at once.
+    async fn listen(&self, sight: &mut Sight, time: Duration) {
+        let next_look = Instant::now() + time;
+        let earliest = Instant::now() + PAUSE_MIN;
+        loop {
+            let now = Instant::now();
+            if now >= next_look || (now >= earliest && sight.history.is_alarming(clock::now())) {
+                return;
+            }
+            let Some(pods) = &mut sight.pods else {
+                return tokio::time::sleep_until(next_look).await;
+            };
+            let wake = next_look.min(now + ALARM_INTERVAL);
+            match tokio::time::timeout_at(wake, pods.news()).await {
+                Ok(Some(news)) => sight.take(&news, clock::now()),
+                Ok(None) => return tokio::time::sleep_until(next_look).await,
+                Err(_) => {}
+            }
+            if let Some(message) = sight.history.notice() {
+                self.step("noticed", message);
+            }
         }
     }
 }
 
-fn pod_verdict(acting: &Acting, object: Option<&Object>) -> Verdict {
+impl Sight {
+    fn hear(&mut self, at: Timestamp) {
+        while let Some(news) = self.pods.as_mut().and_then(PodsFollowed::news_at_once) {
+            self.take(&news, at);
+        }
+    }
+
+    fn take(&mut self, news: &PodNews, at: Timestamp) {
+        match news {
+            PodNews::All(pods) => self.history.see_pods(pods, at),
+            PodNews::Now(pod) => self.history.see_pod(pod, at),
+            PodNews::Gone(pod) => {
+                self.history.see_pod(pod, at);
+                self.history.lose_pod(pod.uid());
+            }
+            PodNews::Lost => self.history.lose_pods(at),
+        }
+    }
+}
+
+/// What one look says.
+enum Judged {
+    End(Ending),
+    Bad(Bad),
+    NotYet(String),
+}
+
+fn pod_judged(acting: &Acting, object: Option<&Object>) -> Judged {
     if object.is_some_and(|object| object.uid() == acting.uid) {
-        return Verdict::NotYet("the pod is being deleted".to_owned());
+        return Judged::NotYet("the pod is being deleted".to_owned());
     }
     let message = "the evicted pod is gone";
-    Verdict::End(Ending::new(ExecutionStatus::Succeeded, OutcomeCode::PodReplaced, message))
-}
-
-fn rollout_verdict(kind: Kind, acting: &Acting, object: &Object, elapsed: SignedDuration) -> Verdict {
-    let status = rollout::status(kind, object);
-    match status.rollout {
-        Rollout::Complete => Verdict::End(Ending::new(
-            ExecutionStatus::Succeeded,
-            OutcomeCode::RolloutComplete,
-            status.message,
-        )),
-        // The controller leaves an earlier failure standing until it sees progress; only a new
-        // failure, or one that outlasts the deadline, is this rollout's.
-        Rollout::Failed
-            if status.failed_at != acting.failed_before
-                || elapsed.as_secs().unsigned_abs() > rollout::progress_deadline_seconds(object) =>
-        {
-            Verdict::End(failed(OutcomeCode::RolloutFailed, &status.message))
-        }
-        Rollout::Failed | Rollout::Progressing => Verdict::NotYet(status.message),
-    }
+    Judged::End(Ending::new(ExecutionStatus::Succeeded, OutcomeCode::PodReplaced, message))
 }
 
 /// How long to wait for the next look, so long after the write.
@@ -102,60 +187,4 @@ pub(super) fn pause(elapsed: SignedDuration) -> Duration {
 
 fn failed(code: OutcomeCode, message: &str) -> Ending {
     Ending::new(ExecutionStatus::Failed, code, message)
-}
-
-#[cfg(test)]
-mod tests {
-    use aegis_contract::order::WrittenFields;
-    use serde_json::json;
-
-    use super::*;
-
-    fn acting(failed_before: Option<&str>) -> Acting {
-        Acting {
-            number: 1,
-            not_after: None,
-            uid: "u1".to_owned(),
-            generation: 1,
-            before: WrittenFields::Scale { replicas: 1 },
-            after: WrittenFields::Scale { replicas: 2 },
-            at: Timestamp::UNIX_EPOCH,
-            steps: Vec::new(),
-            failed_before: failed_before.map(str::to_owned),
-        }
-    }
-
-    fn failing_since(at: &str) -> Object {
-        Object::new(json!({
-            "metadata": { "uid": "u1", "generation": 2 },
-            "spec": { "replicas": 2, "progressDeadlineSeconds": 10 },
-            "status": { "observedGeneration": 2, "conditions": [
-                { "type": "Progressing", "reason": "ProgressDeadlineExceeded", "lastUpdateTime": at, "message": "no" },
-            ] },
-        }))
-    }
-
-    #[test]
-    fn a_failure_from_before_the_write_counts_only_when_it_outlasts_the_deadline() {
-        let code = |failed_before, seconds| {
-            let elapsed = SignedDuration::from_secs(seconds);
-            match rollout_verdict(Kind::Deployment, &acting(failed_before), &failing_since("t1"), elapsed) {
-                Verdict::End(ending) => Some(ending.code),
-                Verdict::NotYet(_) => None,
-            }
-        };
-        assert_eq!(code(Some("t1"), 1), None);
-        assert_eq!(code(Some("t1"), 11), Some(OutcomeCode::RolloutFailed));
-        assert_eq!(code(Some("t0"), 1), Some(OutcomeCode::RolloutFailed));
-        assert_eq!(code(None, 1), Some(OutcomeCode::RolloutFailed));
-    }
-
-    #[test]
-    fn a_pod_is_replaced_once_its_uid_is_gone() {
-        let pod = |uid: &str| Object::new(json!({ "metadata": { "uid": uid } }));
-        assert!(matches!(pod_verdict(&acting(None), Some(&pod("u1"))), Verdict::NotYet(_)));
-        for gone in [None, Some(pod("u2"))] {
-            assert!(matches!(pod_verdict(&acting(None), gone.as_ref()), Verdict::End(_)));
-        }
-    }
 }

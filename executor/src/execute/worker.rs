@@ -15,9 +15,11 @@ use super::Executor;
 use super::first_look::FirstLook;
 use super::lease::Lease;
 use super::orders::steps_of;
+use super::watching::Watched;
 use super::writing::{Wrote, pause};
 use crate::action::object::Object;
 use crate::action::planning::{self, Surroundings};
+use crate::action::pods::Pods;
 use crate::action::{self, rollout};
 use crate::cluster::{Caller, ReadError};
 use crate::ledger::LedgerError;
@@ -129,23 +131,31 @@ impl Worker<'_> {
         if self.lease.grant.fence > 1 {
             self.step("resumed", "another worker had begun");
         }
-        let (ending, first) = match self.story.writes.as_slice() {
-            [first, .., last] => (self.write_and_watch(last, None).await?, Some(first.clone())),
-            [only] => (self.write_and_watch(only, None).await?, Some(only.clone())),
-            [] => self.begin(first_look).await?,
+        let first = self.story.writes.first().cloned();
+        let (ending, first) = match self.story.writes.last() {
+            Some(last) => match &last.returns {
+                Some(cause) => (self.go_on_returning(cause, last, None).await?, first),
+                None => (self.change(last, None).await?, first),
+            },
+            None => self.begin(first_look).await?,
         };
         self.finish(ending, first).await
     }
 
-    async fn write_and_watch(&self, acting: &Acting, fresh: Option<Object>) -> Result<Ending, Stop> {
-        match self.write(acting, fresh).await? {
-            Wrote::Ended(ending) => Ok(ending),
-            Wrote::Since(at) => self.watch(acting, at).await,
+    /// Makes the change, and puts back what was there before if it turns out bad.
+    async fn change(&self, acting: &Acting, fresh: Option<Object>) -> Result<Ending, Stop> {
+        let at = match self.write(acting, fresh).await? {
+            Wrote::Ended(ending) => return Ok(ending),
+            Wrote::Since(at) => at,
+        };
+        match self.watch(acting, at).await? {
+            Watched::Ended(ending) => Ok(ending),
+            Watched::Bad(bad) => self.put_back(acting, bad).await,
         }
     }
 
     /// Puts a write into the ledger before it is made.
-    async fn announce(&self, acting: &Acting) -> Result<(), Stop> {
+    pub(super) async fn announce(&self, acting: &Acting) -> Result<(), Stop> {
         let Story { name, order_digest, .. } = self.story;
         let announced =
             self.executor.ledger.begin_acting(name, order_digest, self.lease.grant, acting).await?;
@@ -156,6 +166,10 @@ impl Worker<'_> {
         let step = Step { name: name.to_owned(), at: clock::now(), message: message.into() };
         tracing::debug!(step = step.name, message = step.message, "step");
         self.steps.send_modify(|steps| steps.push(step));
+    }
+
+    pub(super) fn steps_so_far(&self) -> Vec<Step> {
+        self.steps.borrow().clone()
     }
 
     pub(super) fn caller(&self) -> Caller {
@@ -199,7 +213,7 @@ impl Worker<'_> {
                 self.step("checked", "the object is as the decision saw it");
                 let acting = self.acting(&object, before, after);
                 self.announce(&acting).await?;
-                let ending = self.write_and_watch(&acting, Some(object)).await?;
+                let ending = self.change(&acting, Some(object)).await?;
                 Ok((ending, Some(acting)))
             }
         }
@@ -233,8 +247,7 @@ impl Worker<'_> {
         };
         let is_approved = Some(!self.act.approvals.is_empty());
         let Some(plan) = planning::plan(target, change, object, &around, is_approved, clock::now()) else {
-            let message = "the object lacks the field to be written".to_owned();
-            return Ok(Ok(Err(Obstacle { code: OutcomeCode::PreconditionFailed, message })));
+            return Ok(Ok(Err(action::lacking())));
         };
         Ok(Ok(match (planning::changed(&self.act, object, &plan), plan) {
             (_, Plan { obstacle: Some(obstacle), .. }) | (Some(obstacle), _) => Err(obstacle),
@@ -242,32 +255,48 @@ impl Worker<'_> {
         }))
     }
 
-    fn acting(&self, object: &Object, before: WrittenFields, after: WrittenFields) -> Acting {
-        let failed_before = match self.act.target.kind {
-            Kind::Pod => None,
+    pub(super) fn acting(&self, object: &Object, before: WrittenFields, after: WrittenFields) -> Acting {
+        let (failed_before, ready_before) = match self.act.target.kind {
+            Kind::Pod => (None, None),
             kind => {
                 let status = rollout::status(kind, object);
-                status.failed_at.filter(|_| status.rollout == Rollout::Failed)
+                let failed_at = status.failed_at.filter(|_| status.rollout == Rollout::Failed);
+                (failed_at, Some(Pods::of(kind, object).ready))
             }
         };
         Acting {
             number: 1,
             not_after: None,
+            returns: None,
+            ready_before,
             uid: object.uid().to_owned(),
             generation: object.generation(),
             before,
             after,
             at: clock::now(),
-            steps: self.steps.borrow().clone(),
+            steps: self.steps_so_far(),
             failed_before,
         }
     }
 
     /// What a workload was rolled back from, and what it failed to roll out, is not returned to again.
-    async fn remember(&self, code: OutcomeCode, acting: &Acting) -> Result<(), Stop> {
-        let failed = match code {
-            OutcomeCode::RolloutComplete => &acting.before,
-            OutcomeCode::RolloutFailed => &acting.after,
+    async fn remember(
+        &self,
+        status: ExecutionStatus,
+        code: OutcomeCode,
+        acting: &Acting,
+    ) -> Result<(), Stop> {
+        let failed = match (status, code) {
+            (ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete) => &acting.before,
+            (ExecutionStatus::Returned, _)
+            | (
+                ExecutionStatus::Failed,
+                OutcomeCode::RolloutFailed
+                | OutcomeCode::ImagePullFailed
+                | OutcomeCode::ContainerConfigFailed
+                | OutcomeCode::CrashLoop
+                | OutcomeCode::ReadinessWorse,
+            ) => &acting.after,
             _ => return Ok(()),
         };
         if let WrittenFields::Rollback { template_digest } = failed {
@@ -281,10 +310,10 @@ impl Worker<'_> {
         let Ending { status, code, message } = ending;
         self.step("finished", message.clone());
         if let Some(acting) = &acting {
-            self.remember(code, acting).await?;
+            self.remember(status, code, acting).await?;
         }
         let (before, after) = acting.map(|acting| (acting.before, acting.after)).unzip();
-        let steps = self.steps.borrow().clone();
+        let steps = self.steps_so_far();
         let result = ExecutionResult { status, code, message: message.clone(), steps, before, after };
         let Story { name, order_digest, .. } = self.story;
         let ledger = &self.executor.ledger;

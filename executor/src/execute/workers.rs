@@ -85,6 +85,18 @@ impl Workers {
         }
     }
 
+    /// Returns when an action has more than `known` steps, or its worker has ended; where this process has no
+    /// worker of it, after `otherwise`.
+    pub(crate) async fn more_steps(&self, action_id: ActionId, known: usize, otherwise: Duration) {
+        let steps = lock(&self.running).get(&action_id).map(|entry| entry.steps.clone());
+        match steps {
+            Some(mut steps) => {
+                let _ = steps.wait_for(|steps| steps.len() > known).await;
+            }
+            None => tokio::time::sleep(otherwise).await,
+        }
+    }
+
     /// Waits until every worker has let go, but not for long.
     pub(crate) async fn hand_over(&self) {
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));

@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
+use aegis_contract::action::Change;
 use aegis_contract::code::OutcomeCode;
+use aegis_contract::order::Act;
 use aegis_contract::receipt::ExecutionStatus;
 use aegis_contract::target::Kind;
 use aegis_runtime::clock;
@@ -24,6 +26,8 @@ use crate::verify::time::has_passed;
 /// A write that the API server turns down this often for one and the same version of the object is
 /// not in conflict with anybody: the API server does not want it.
 const SAME_VERSION_CONFLICTS_MAX: u32 = 3;
+/// How the API server names the policy of `k8s/base/executor/account/admission-rollback.yaml` when it denies.
+const ROLLBACK_POLICY: &str = "ValidatingAdmissionPolicy 'aegis-executor-rollback'";
 /// Shortest span after the order's time in which a write in doubt is still looked into, in seconds.
 const DOUBT_SECONDS_MIN: u32 = 60;
 
@@ -172,7 +176,7 @@ impl Worker<'_> {
         if has_passed(writing.not_after, clock::now()) {
             return Next::Again;
         }
-        match self.executor.cluster.write(write, self.caller()).await {
+        match self.executor.writer(&self.act.change).write(write, self.caller()).await {
             WriteAnswer::Done => Next::Written(clock::now()),
             WriteAnswer::Absent => Next::Later,
             WriteAnswer::Conflict(message) => {
@@ -183,7 +187,9 @@ impl Worker<'_> {
                 writing.held_back = Some(held_back(self.act.target.kind, message));
                 Next::Later
             }
-            WriteAnswer::Refused(message) => self.withdraw(object, cluster_refused(message), writing).await,
+            WriteAnswer::Refused(message) => {
+                self.withdraw(object, write_refused(&self.act, message), writing).await
+            }
             WriteAnswer::InDoubt(message) => {
                 tracing::warn!(message, "the write is in doubt; looking");
                 writing.in_doubt = !self.act.dry_run;
@@ -199,9 +205,10 @@ impl Worker<'_> {
         if has_passed(writing.not_after, clock::now()) {
             return Some(writing.held_back.clone().unwrap_or_else(Ending::expired));
         }
-        if !self.executor.allowlist.allows(&self.act.target.namespace) {
-            let message = "the namespace is not on the executor's allowlist any more";
-            return Some(Ending::new(ExecutionStatus::Refused, OutcomeCode::PreconditionFailed, message));
+        let Act { target, change, .. } = &self.act;
+        if let Err(refusal) = self.executor.allowlist.check_action(&target.namespace, change.action_type()) {
+            let code = OutcomeCode::NoLongerAllowed;
+            return Some(Ending::new(ExecutionStatus::Refused, code, refusal.message));
         }
         match &writing.conflict {
             Some((version, times))
@@ -267,6 +274,14 @@ fn note_conflict(writing: &mut Writing, object: &Object, message: &str) {
 fn held_back(kind: Kind, message: String) -> Ending {
     let code = if kind == Kind::Pod { OutcomeCode::BudgetBlocked } else { OutcomeCode::ClusterUnavailable };
     Ending::new(ExecutionStatus::Failed, code, message)
+}
+
+/// A write that the API server turned down. One that the policy for rollbacks denies was never going to be made.
+fn write_refused(act: &Act, message: String) -> Ending {
+    if matches!(act.change, Change::Rollback(_)) && message.contains(ROLLBACK_POLICY) {
+        return Ending::new(ExecutionStatus::Refused, OutcomeCode::TemplateOutOfBounds, message);
+    }
+    cluster_refused(message)
 }
 
 fn cluster_refused(message: String) -> Ending {

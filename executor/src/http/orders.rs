@@ -15,7 +15,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Deserialize;
 
-use crate::execute::{AnswerError, Executor};
+use crate::execute::{AnswerError, Executor, Patience};
 use crate::verify::Refusal;
 
 #[derive(Deserialize)]
@@ -24,6 +24,8 @@ pub(super) struct OrderQuery {
     /// How long the answer may be held back for the action's end, in seconds.
     #[serde(default)]
     wait: u32,
+    /// How many steps the caller knows of: once more are done, it is answered before the end.
+    steps: Option<usize>,
 }
 
 /// Answers an order with a signed receipt, or a problem when none can be bound to it.
@@ -32,17 +34,20 @@ pub(super) async fn answer_order(
     query: Result<Query<OrderQuery>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ProblemResponse> {
-    let wait = match query {
-        Ok(Query(OrderQuery { wait })) if wait <= WAIT_SECONDS_MAX => Duration::from_secs(wait.into()),
+    let patience = match query {
+        Ok(Query(OrderQuery { wait, steps })) if wait <= WAIT_SECONDS_MAX => {
+            Patience { time: Duration::from_secs(wait.into()), steps }
+        }
         _ => {
-            let detail = format!("the only parameter is wait, in seconds, 0 to {WAIT_SECONDS_MAX}");
+            let detail =
+                format!("the parameters are wait, in seconds, 0 to {WAIT_SECONDS_MAX}, and steps, a number");
             return Err(ProblemResponse(
                 Problem::new(StatusCode::BAD_REQUEST, "query-invalid").with_detail(detail),
             ));
         }
     };
     let answer = match body {
-        Ok(body) => executor.answer(&body, wait).await,
+        Ok(body) => executor.answer(&body, patience).await,
         Err(rejection) => Err(AnswerError::Refused(unreadable(&rejection))),
     };
     match answer {

@@ -1,8 +1,9 @@
 //! What happened to an accepted action: its `accepted`, `acting` and `finished` rows.
 
+use aegis_contract::code::OutcomeCode;
 use aegis_contract::digest::Digest;
 use aegis_contract::ids::{ActionId, LedgerId};
-use aegis_contract::order::WrittenFields;
+use aegis_contract::order::{Act, WrittenFields};
 use aegis_contract::receipt::{AttemptName, LedgerPosition, Step};
 use aegis_runtime::clock;
 use jiff::Timestamp;
@@ -44,6 +45,12 @@ pub(crate) struct Acting {
     /// The instant after which it may not be made; absent where that is the order's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) not_after: Option<Timestamp>,
+    /// Of a return: what it answers. Absent where the write is the change itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) returns: Option<Cause>,
+    /// How many pods were ready; absent where that does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ready_before: Option<u32>,
     /// The object.
     pub(crate) uid: String,
     /// Its generation before the write.
@@ -60,6 +67,30 @@ pub(crate) struct Acting {
     /// tells of the rollout that the write causes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failed_before: Option<String>,
+}
+
+/// Why a change is put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cause {
+    /// What the action ends with.
+    pub(crate) code: OutcomeCode,
+    /// For people.
+    pub(crate) message: String,
+}
+
+/// Longest a return is watched, in seconds: what it puts back may well have been unwell before.
+const RETURN_WATCH_SECONDS_MAX: u32 = 60;
+
+impl Acting {
+    /// How long to watch after it, in seconds.
+    pub(crate) fn watch_seconds(&self, act: &Act) -> u32 {
+        if self.returns.is_some() {
+            act.watch_seconds.min(RETURN_WATCH_SECONDS_MAX)
+        } else {
+            act.watch_seconds
+        }
+    }
 }
 
 fn first() -> u32 {

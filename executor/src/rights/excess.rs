@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::{Right, needed, sentence};
+use super::{Account, Right, needed, sentence};
 
 /// Rights that Kubernetes gives every account, to ask about itself and to read public certificates.
 const EVERYBODYS: [Right; 6] = [
@@ -82,8 +82,8 @@ struct PathRule {
 
 impl Rules {
     /// Every right that goes beyond what every account has and, in an allowed namespace, the table.
-    pub(crate) fn excess(&self, is_allowed: bool) -> BTreeSet<String> {
-        let needed = if is_allowed { needed() } else { BTreeMap::new() };
+    pub(crate) fn excess(&self, account: Account, is_allowed: bool) -> BTreeSet<String> {
+        let needed = if is_allowed { needed(account) } else { BTreeMap::new() };
         let mut excess = BTreeSet::new();
         for rule in &self.resource_rules {
             for (verb, group, resource) in rule.rights() {
@@ -108,7 +108,7 @@ impl Rules {
     }
 
     /// What the table needs and no rule gives for every object.
-    pub(crate) fn missing(&self) -> Vec<Right> {
+    pub(crate) fn missing(&self, account: Account) -> Vec<Right> {
         let gives = |rule: &ResourceRule, right: &Right| {
             let has = |list: &[String], wanted: &str| list.iter().any(|item| item == wanted || item == "*");
             rule.resource_names.is_empty()
@@ -117,7 +117,7 @@ impl Rules {
                 && has(&rule.resources, right.resource)
         };
         let is_given = |right: &Right| self.resource_rules.iter().any(|rule| gives(rule, right));
-        needed().into_keys().filter(|right| !is_given(right)).collect()
+        needed(account).into_keys().filter(|right| !is_given(right)).collect()
     }
 }
 
@@ -154,6 +154,11 @@ impl Excess {
     /// Adds what holds in one place.
     pub(crate) fn add(&mut self, place: Place, rights: impl IntoIterator<Item = String>) {
         self.0.entry(place).or_default().extend(rights);
+    }
+
+    /// How many rights that are, in all places together.
+    pub(crate) fn count(&self) -> usize {
+        self.0.values().map(BTreeSet::len).sum()
     }
 
     /// The same without saying again of a namespace what holds everywhere; `None` when nothing is left.
@@ -199,21 +204,30 @@ mod tests {
 
     fn exactly_needed() -> Vec<Value> {
         let rule = |right: &Right| json!({ "verbs": [right.verb], "apiGroups": [right.group], "resources": [right.resource] });
-        needed().keys().map(rule).collect()
+        needed(Account::Executor).keys().map(rule).collect()
     }
 
     fn excess_of(rule: Value) -> Vec<String> {
         let mut all = exactly_needed();
         all.push(rule);
-        rules(&json!(all), &json!([])).excess(true).into_iter().collect()
+        rules(&json!(all), &json!([])).excess(Account::Executor, true).into_iter().collect()
     }
 
     #[test]
     fn exactly_what_the_table_says_is_not_too_much_where_it_is_allowed_and_all_of_it_elsewhere() {
         let exact = rules(&json!(exactly_needed()), &json!([]));
-        assert_eq!(exact.excess(true), BTreeSet::new());
-        assert_eq!(exact.missing(), []);
-        assert_eq!(exact.excess(false).len(), needed().len());
+        assert_eq!(exact.excess(Account::Executor, true), BTreeSet::new());
+        assert_eq!(exact.missing(Account::Executor), []);
+        assert_eq!(exact.excess(Account::Executor, false).len(), needed(Account::Executor).len());
+    }
+
+    #[test]
+    fn what_one_account_needs_is_too_much_for_the_other() {
+        let exact = rules(&json!(exactly_needed()), &json!([]));
+        let too_much = exact.excess(Account::Rollback, true);
+        assert!(too_much.contains("create pods/eviction") && too_much.contains("get deployments.apps"));
+        assert!(!too_much.contains("patch deployments.apps"));
+        assert_eq!(exact.missing(Account::Rollback), []);
     }
 
     #[test]
@@ -244,10 +258,10 @@ mod tests {
         }]);
         let public =
             json!([{ "verbs": ["get"], "nonResourceURLs": ["/healthz", "/api/*", "/version/", "/openapi"] }]);
-        assert_eq!(rules(&reviews, &public).excess(false), BTreeSet::new());
+        assert_eq!(rules(&reviews, &public).excess(Account::Executor, false), BTreeSet::new());
         for (verb, path) in [("get", "/logs/*"), ("get", "*"), ("post", "/healthz"), ("get", "/apiary")] {
             let rule = json!([{ "verbs": [verb], "nonResourceURLs": [path] }]);
-            assert_eq!(rules(&json!([]), &rule).excess(true).len(), 1, "{verb} {path}");
+            assert_eq!(rules(&json!([]), &rule).excess(Account::Executor, true).len(), 1, "{verb} {path}");
         }
     }
 
@@ -255,7 +269,10 @@ mod tests {
     fn a_right_for_one_object_is_not_the_right_that_is_needed() {
         let rule =
             json!([{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "resourceNames": ["web"] }]);
-        assert_eq!(rules(&rule, &json!([])).missing().len(), needed().len());
+        assert_eq!(
+            rules(&rule, &json!([])).missing(Account::Executor).len(),
+            needed(Account::Executor).len()
+        );
     }
 
     #[test]

@@ -38,8 +38,17 @@ pub(crate) fn verify_follow(follow: &Follow, keys: &LogKeys, kept: &Kept) -> Res
 
 fn check_fields(act: &Act, entry: &Entry<Intent>) -> Result<(), Refusal> {
     let Entry { schema, id: _, kind, at: _, principal: _, action_id, request_id: _, data } = entry;
-    let Intent { attempt, target, change, dry_run, decision_id, policy_digest, plan_digest, approvals } =
-        data;
+    let Intent {
+        attempt,
+        target,
+        change,
+        dry_run,
+        automatic_return,
+        decision_id,
+        policy_digest,
+        plan_digest,
+        approvals,
+    } = data;
     let fields = [
         ("schema", schema == ENTRY_SCHEMA),
         ("kind", kind == INTENT_KIND),
@@ -48,6 +57,7 @@ fn check_fields(act: &Act, entry: &Entry<Intent>) -> Result<(), Refusal> {
         ("target", *target == act.target),
         ("change", *change == act.change),
         ("dryRun", *dry_run == act.dry_run),
+        ("automaticReturn", *automatic_return == act.automatic_return),
         ("decisionId", *decision_id == act.decision_id),
         ("policyDigest", *policy_digest == act.policy_digest),
         ("planDigest", *plan_digest == act.preconditions.plan_digest(&act.change)),
@@ -75,7 +85,7 @@ mod tests {
     #[test]
     fn an_intent_that_differs_in_any_field_is_refused() {
         type Change = fn(&mut Entry<Intent>);
-        let changes: [(&str, Change); 12] = [
+        let changes: [(&str, Change); 13] = [
             ("schema", |entry| entry.schema = "aegis.entry/v2".to_owned()),
             ("kind", |entry| entry.kind = "action.ended".to_owned()),
             ("actionId", |entry| entry.action_id = Some(Uuid::from_u128(99).into())),
@@ -84,6 +94,7 @@ mod tests {
             ("target", |entry| entry.data.target.name = "api".to_owned()),
             ("change", |entry| entry.data.change = action::Change::Scale(ScaleParams { replicas: 6 })),
             ("dryRun", |entry| entry.data.dry_run = true),
+            ("automaticReturn", |entry| entry.data.automatic_return = None),
             ("decisionId", |entry| entry.data.decision_id = Uuid::from_u128(99).into()),
             ("policyDigest", |entry| entry.data.policy_digest = Digest::of(b"others")),
             ("planDigest", |entry| entry.data.plan_digest = Some(Digest::of(b"others"))),

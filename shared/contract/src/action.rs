@@ -194,6 +194,12 @@ impl Change {
         }
     }
 
+    /// Whether what it overwrites can be put back. A restart leaves nothing to return to: the template was
+    /// the same before; and an evicted pod does not come back.
+    pub fn can_be_returned(&self) -> bool {
+        matches!(self, Self::Scale(_) | Self::Rollback(_))
+    }
+
     /// The type of this change.
     pub fn action_type(&self) -> ActionType {
         match self {
@@ -238,6 +244,8 @@ pub enum ActionState {
     Succeeded,
     /// Tried, and the target is not as wanted.
     Failed,
+    /// Changed, found bad, and put back to what was there before.
+    Returned,
     /// Policy said no, or somebody who was asked.
     Denied,
     /// The executor said no before it touched anything.
@@ -250,13 +258,14 @@ pub enum ActionState {
 
 impl ActionState {
     /// All states, in the order of [the flow](self).
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AwaitingApproval,
         Self::Queued,
         Self::Running,
         Self::Unknown,
         Self::Succeeded,
         Self::Failed,
+        Self::Returned,
         Self::Denied,
         Self::Refused,
         Self::Cancelled,
@@ -272,6 +281,7 @@ impl ActionState {
             Self::Unknown => "unknown",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
+            Self::Returned => "returned",
             Self::Denied => "denied",
             Self::Refused => "refused",
             Self::Cancelled => "cancelled",
@@ -285,6 +295,7 @@ impl ActionState {
             Self::AwaitingApproval | Self::Queued | Self::Running | Self::Unknown => false,
             Self::Succeeded
             | Self::Failed
+            | Self::Returned
             | Self::Denied
             | Self::Refused
             | Self::Cancelled
@@ -313,7 +324,7 @@ impl FromStr for ActionState {
 /// The text names no [`ActionState`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "state `{0}` must be one of awaiting-approval, queued, running, unknown, succeeded, failed, denied, refused, cancelled, expired"
+    "state `{0}` must be one of awaiting-approval, queued, running, unknown, succeeded, failed, returned, denied, refused, cancelled, expired"
 )]
 pub struct UnknownState(pub String);
 

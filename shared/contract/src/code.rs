@@ -66,7 +66,8 @@ codes! {
         NonceReplayed = "nonce-replayed",
         /// The target's namespace is not on the executor's allowlist.
         NamespaceNotAllowed = "namespace-not-allowed",
-        /// The change cannot be applied to the target's kind, or is out of bounds.
+        /// The change cannot be applied to the target's kind, is out of bounds, or is not on the executor's allowlist for
+        /// the namespace.
         ActionNotAllowed = "action-not-allowed",
         /// The intent in the order is not the intent of this order.
         EvidenceMismatch = "evidence-mismatch",
@@ -96,6 +97,18 @@ codes! {
         DryRun = "dry-run",
         /// Kubernetes reported that the rollout failed.
         RolloutFailed = "rollout-failed",
+        /// An image cannot be pulled.
+        ImagePullFailed = "image-pull-failed",
+        /// A container cannot be made from its configuration.
+        ContainerConfigFailed = "container-config-failed",
+        /// A container ends again and again.
+        CrashLoop = "crash-loop",
+        /// No node takes a pod.
+        PodUnschedulable = "pod-unschedulable",
+        /// Pods cannot be created: a quota, or an admission that says no.
+        PodsNotCreated = "pods-not-created",
+        /// Fewer pods serve than before.
+        ReadinessWorse = "readiness-worse",
         /// The rollout was not complete when the time to watch was over.
         RolloutTimeout = "rollout-timeout",
         /// The object is not there any more.
@@ -124,6 +137,10 @@ codes! {
         NoEarlierRevision = "no-earlier-revision",
         /// The named revision failed before: a person must agree to it.
         RevisionKnownBad = "revision-known-bad",
+        /// The earlier template would give its pods other rights; nothing was written.
+        TemplateOutOfBounds = "template-out-of-bounds",
+        /// The executor's allowlist was changed before the write; nothing was written.
+        NoLongerAllowed = "no-longer-allowed",
         /// The pod has no controller that would replace it.
         NoController = "no-controller",
         /// Somebody else changed the written fields; nothing more was done.
@@ -146,6 +163,8 @@ codes! {
         Cancelled = "cancelled",
         /// Policy said no.
         PolicyDenied = "policy-denied",
+        /// The target is on hold for automation until a person lifts that.
+        TargetOnHold = "target-on-hold",
         /// Somebody who was asked to approve it said no.
         ApprovalDenied = "approval-denied",
         /// Not enough people agreed in time.

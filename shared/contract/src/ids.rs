@@ -51,6 +51,10 @@ id!(
     LedgerId
 );
 id!(
+    /// Names one session of a person.
+    SessionId
+);
+id!(
     /// Names one person.
     UserId
 );

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::Change;
 use crate::digest::Digest;
 use crate::ids::{ActionId, DecisionId, EntryId};
+use crate::order::AutomaticReturn;
 use crate::target::Target;
 
 /// Names the layout of [`Entry`].
@@ -49,6 +50,10 @@ pub struct Intent {
     pub change: Change,
     /// Whether nothing shall be written in the end.
     pub dry_run: bool,
+    /// Whether, and for how long, the executor may put back what was there before. Not in entries of
+    /// releases that never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automatic_return: Option<AutomaticReturn>,
     /// The decision that allowed it.
     pub decision_id: DecisionId,
     /// The policy set the decision was taken from.

@@ -16,7 +16,7 @@ use crate::target::Target;
 
 /// Version of everything in this module and in [`crate::receipt`]. It rises with each change of
 /// them; another version is refused as `contract-unsupported`, never read half-way.
-pub const CONTRACT_VERSION: u32 = 4;
+pub const CONTRACT_VERSION: u32 = 5;
 /// Longest span between `issued_at` and `not_after` an executor accepts, in seconds.
 pub const ORDER_LIFETIME_SECONDS_MAX: u32 = 60;
 /// How far an order's `issued_at` may lie ahead of the executor's clock, in seconds.
@@ -89,6 +89,13 @@ pub struct Act {
     pub preconditions: Preconditions,
     /// How long to watch after the write, in seconds.
     pub watch_seconds: u32,
+    /// How long the target must stay as wanted before the write counts as good, in seconds. Not in orders
+    /// before version 5, like the next.
+    #[serde(default)]
+    pub soak_seconds: u32,
+    /// Permission to put back what was there before, once, if the write turns out bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automatic_return: Option<AutomaticReturn>,
     /// Send the one write with `dryRun=All` and watch nothing.
     pub dry_run: bool,
     /// The decision that allowed it.
@@ -101,6 +108,14 @@ pub struct Act {
     pub approvals: Vec<Approval>,
     /// The exact bytes of the audit entry of kind `action.intent`, in base64.
     pub intent: String,
+}
+
+/// Permission for one automatic return. It needs no word of the control plane when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AutomaticReturn {
+    /// How long after the write was announced in the ledger it may be made, in seconds.
+    pub within_seconds: u32,
 }
 
 /// The values the decision saw, of the object's identity and of the fields that will be written.

@@ -125,6 +125,8 @@ pub struct ExecutionResult {
 pub enum ExecutionStatus {
     /// Written, and the target became as wanted.
     Succeeded,
+    /// Written, found bad, and put back to what was there before.
+    Returned,
     /// Written, and the target did not become as wanted; or the write was refused by the cluster.
     Failed,
     /// Accepted, but refused before the write: the object was not as the decision saw it.

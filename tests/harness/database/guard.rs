@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 /// Tables whose changes are state, and which of their changes.
-const GUARDED: [(&str, &str); 25] = [
+const GUARDED: [(&str, &str); 27] = [
     ("audit.log_keys", "insert or update or delete"),
     ("audit.retired_log_keys", "insert or update or delete"),
     ("actions", "insert or update of state or delete"),
@@ -22,6 +22,7 @@ const GUARDED: [(&str, &str); 25] = [
     ("cluster_receipt_keys", "insert or update or delete"),
     ("clusters", "insert or update or delete"),
     ("decisions", "insert or update or delete"),
+    ("holds", "insert or update or delete"),
     ("idempotency_keys", "insert"),
     ("intents", "insert or update or delete"),
     ("policies", "insert or update or delete"),
@@ -30,13 +31,14 @@ const GUARDED: [(&str, &str); 25] = [
     ("policy_versions", "insert or update or delete"),
     ("receipts", "insert or update or delete"),
     ("reviews", "insert or update or delete"),
+    ("sessions", "insert or update of ended_at"),
     ("user_roles", "insert or update or delete"),
     ("users", "insert or update or delete"),
     ("webhooks", "insert or update or delete"),
 ];
 
 /// Tables that hold no state of their own, and why.
-const EXEMPT: [(&str, &str); 16] = [
+const EXEMPT: [(&str, &str); 17] = [
     ("_sqlx_migrations", "what the owner migrated"),
     ("audit.blocks", "follows from the log"),
     ("audit.checkpoints", "the log itself"),
@@ -50,6 +52,7 @@ const EXEMPT: [(&str, &str); 16] = [
     ("audit.tiles", "the log itself"),
     ("ledgers", "what receipts named, which are entries"),
     ("nonces", "what signatures used up"),
+    ("refresh_tokens", "how a session goes on; that it begins and is ended is recorded"),
     ("refusals", "whether a refusal has its entry already"),
     ("webhook_attempts", "what was sent is recorded there and nowhere else"),
     ("webhook_deliveries", "an outbox of entries"),

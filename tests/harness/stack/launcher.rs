@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use tokio::sync::Mutex;
 
 use super::secrets::{ORDER_KEY_ID, Secrets};
-use super::{EXECUTOR_ACCOUNT, EXECUTOR_NAMESPACE, Part, StackOptions};
+use super::{Part, StackOptions};
 use crate::database::Service;
+use crate::executor_accounts::{EXECUTOR_ACCOUNT, EXECUTOR_NAMESPACE};
 use crate::fault_proxy::FaultProxy;
 use crate::kubernetes::{Endpoint, Kubernetes};
-use crate::paths::{binary, checkout, random_name};
+use crate::paths::{binary, random_name};
 use crate::ports;
 use crate::process::Launch;
 
@@ -19,20 +19,12 @@ pub(super) async fn prepare_namespaces(
     kubernetes: &Kubernetes,
     options: &StackOptions,
 ) -> Result<Vec<String>> {
-    // Stacks that start at the same time would otherwise create the same objects, and one of them would fail.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-    {
-        let _turn = ONE_AT_A_TIME.lock().await;
-        let base = checkout().join("k8s/base/executor/account");
-        kubernetes.kubectl(["apply".as_ref(), "-k".as_ref(), base.as_os_str()]).await?;
-    }
-    let rights = std::fs::read_to_string(checkout().join("k8s/allowed-namespace/rights.yaml"))?;
     let mut namespaces = Vec::new();
     for stem in &options.namespaces {
         let name =
             if options.unique_namespaces { format!("{stem}-{}", random_name(8)) } else { stem.clone() };
         kubernetes.ensure_namespace(&name).await?;
-        kubernetes.apply_text(&rights.replace("ALLOWED_NAMESPACE", &name)).await?;
+        kubernetes.allow_executor_in(&name).await?;
         namespaces.push(name);
     }
     Ok(namespaces)
@@ -61,6 +53,7 @@ impl Launcher<'_> {
                 .env("LISTEN_ADDRESS", address)
                 .env("PUBLIC_AUTHORITIES", addresses.join(","))
                 .env("ORDER_LIFETIME_SECONDS", self.options.order_lifetime_seconds.to_string())
+                .env("SOAK_SECONDS", "0")
                 .env("DATABASE_URL_FILE", self.secrets.path("control-plane-url"))
                 .env("MASTER_KEY_FILE", self.secrets.path("master-key"))
                 .env("JWT_SECRET_FILE", self.secrets.path("jwt-secret"));
@@ -108,12 +101,15 @@ impl Launcher<'_> {
         kubernetes
             .write_service_account_kubeconfig(&kubeconfig, &reached_at, EXECUTOR_NAMESPACE, EXECUTOR_ACCOUNT)
             .await?;
+        let rollback_token = self.secrets.path(&format!("{name}.rollback-token"));
+        kubernetes.write_rollback_token(&rollback_token).await?;
         let address = format!("127.0.0.1:{}", ports::free()?);
         let mut settings = Launch::new(binary(Service::Executor.program())?)
             .env("LISTEN_ADDRESS", &address)
             .env("CLUSTER", &self.options.cluster)
             .env("ALLOWED_NAMESPACES", namespaces.join(","))
             .env("KUBECONFIG_FILE", kubeconfig)
+            .env("ROLLBACK_TOKEN_FILE", rollback_token)
             .env("DATABASE_URL_FILE", self.secrets.path("executor-url"))
             .env("ORDER_KEY_ID", ORDER_KEY_ID)
             .env("ORDER_KEY_FILE", self.secrets.path("order-key"))
@@ -121,7 +117,7 @@ impl Launcher<'_> {
             .env("LOG_KEYS", log_key)
             .env("LOG_FIRST_HEAD", "empty")
             // What ran a moment ago is good enough to return to.
-            .env("SOAK_SECONDS", "0");
+            .env("ROLLBACK_SOAK_SECONDS", "0");
         for (setting, value) in &self.options.executor_settings {
             settings = settings.env(setting, value);
         }

@@ -7,9 +7,10 @@ use aegis_contract::receipt::{Receipt, Stage};
 use aegis_contract::strict::{self, Limits};
 use aegis_tests::callers::{Answer, Caller};
 use aegis_tests::eventually::eventually;
+use aegis_tests::executor_accounts::{EXECUTOR_USER, ROLLBACK_USER};
 use aegis_tests::kube_audit::KubeRequest;
-use aegis_tests::paths::random_name;
-use aegis_tests::stack::{EXECUTOR_USER, Stack, StackOptions};
+use aegis_tests::paths::{random, random_name};
+use aegis_tests::stack::{Stack, StackOptions};
 use aegis_tests::workload::deployment;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 pub(crate) const WITHIN: Duration = Duration::from_secs(90);
 /// Pause before a request that was answered "come again" is sent again.
 const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Longest one request may wait for the end of an action.
 const WAIT_SECONDS: u32 = 60;
 
@@ -234,14 +236,14 @@ impl Scene {
         let mut writes = self.writes(id)?;
         assert_eq!(writes.len(), 1, "action {id}: {writes:?}");
         let write = writes.remove(0);
-        assert_eq!(write.user.username, EXECUTOR_USER);
+        assert!([EXECUTOR_USER, ROLLBACK_USER].contains(&&*write.user.username), "{write:?}");
         assert!(write.is_in(self.stack.namespace()), "{write:?}");
         Ok(write)
     }
 
     /// How many effective writes the executor made in the stack's namespace, whatever they name.
     pub(crate) fn writes_in_namespace(&self) -> Result<usize> {
-        let writes = self.stack.cluster()?.audit().writes_by(EXECUTOR_USER)?;
+        let writes = self.stack.cluster()?.audit().writes_by_executor()?;
         Ok(writes.iter().filter(|write| write.is_in(self.stack.namespace())).count())
     }
 
@@ -287,15 +289,19 @@ impl Scene {
     }
 }
 
-/// Sends until the answer is not "come again", or the time is over.
+/// Sends until the answer is not "come again", or the time is over. Where many come again at once, each does so at
+/// another time.
 pub(crate) async fn answered<F: Future<Output = Result<Answer>>>(send: impl Fn() -> F) -> Result<Answer> {
     let until = Instant::now() + WITHIN;
+    let mut pause = PAUSE;
     loop {
         let answer = send().await?;
         if answer.status != 503 || Instant::now() >= until {
             return Ok(answer);
         }
-        tokio::time::sleep(PAUSE).await;
+        let [chance] = random::<1>();
+        tokio::time::sleep(pause.mul_f64(0.5 + f64::from(chance) / 256.0)).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 

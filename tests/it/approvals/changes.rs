@@ -76,12 +76,7 @@ async fn approvals_are_void_when_a_rollback_would_return_to_another_revision() -
     let id = id_of(&action)?;
     assert_eq!(action["plan"]["toRevision"], 2, "{action}");
     // Nothing of the Deployment changes, but what it would return to is not there any more.
-    let sets = kubernetes.list(namespace, "replicaset", "web").await?;
-    let second =
-        sets.iter().find(|set| set["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2");
-    let name = second.and_then(|set| set["metadata"]["name"].as_str()).unwrap_or("no second revision");
-    let name = format!("replicaset/{name}");
-    scene.kubectl(&["delete", &name]).await?;
+    kubernetes.drop_revision(namespace, "web", 2).await?;
     approve(&anna, &action).await?;
     until_void(&scene, &id).await?;
     assert!(scene.writes(&id)?.is_empty());

@@ -1,6 +1,7 @@
 //! The API server's own audit log held against ours: a write without entry, and an entry without write, are found.
 
-use aegis_tests::stack::{EXECUTOR_ACCOUNT, EXECUTOR_NAMESPACE, StackOptions};
+use aegis_tests::executor_accounts::{EXECUTOR_ACCOUNT, EXECUTOR_NAMESPACE};
+use aegis_tests::stack::StackOptions;
 use anyhow::{Context, Result};
 use http::Request;
 use http::header::CONTENT_TYPE;

@@ -135,7 +135,7 @@ async fn a_database_that_lets_nobody_in_is_told_in_time_and_nothing_is_done() ->
 
 /// Makes every commit that adds an action take a second.
 const SLOW_COMMIT: &str = "
-    create function slow_commit() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return null; end $$;
+    create function slow_commit() returns trigger language plpgsql as $$ begin perform pg_sleep(3); return null; end $$;
     create constraint trigger slow_commit after insert on actions
         deferrable initially deferred for each row execute function slow_commit()";
 /// Fails unless a commit is under way.

@@ -1,7 +1,7 @@
 //! Asking for actions: what is done, what is refused, and what stands in the log afterwards.
 
 use aegis_tests::fault_proxy::{Matching, Moment};
-use aegis_tests::stack::{EXECUTOR_USER, Stack, StackOptions};
+use aegis_tests::stack::{Stack, StackOptions};
 use aegis_tests::workload::{deployment, stateful_set};
 use anyhow::{Context, Result};
 use reqwest::Method;
@@ -29,7 +29,7 @@ async fn stack_with_workload() -> Result<Stack> {
 
 /// Writes of the stack's executor in its namespace that had an effect.
 fn writes(stack: &Stack) -> Result<usize> {
-    let writes = stack.cluster()?.audit().writes_by(EXECUTOR_USER)?;
+    let writes = stack.cluster()?.audit().writes_by_executor()?;
     Ok(writes.iter().filter(|write| write.is_in(stack.namespace()) && write.is_effective_write()).count())
 }
 

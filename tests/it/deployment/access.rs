@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use aegis_tests::executor_accounts::{EXECUTOR_USER, ROLLBACK_ACCOUNT, ROLLBACK_USER};
 use aegis_tests::paths::binary;
 use aegis_tests::process::Launch;
-use aegis_tests::stack::{EXECUTOR_USER, StackOptions};
+use aegis_tests::stack::StackOptions;
 use aegis_tests::workload::{daemon_set, deployment, stateful_set};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -40,11 +41,12 @@ fn right(group: &str, resource: &str, verb: &str) -> Right {
     (group.to_owned(), resource.to_owned(), verb.to_owned())
 }
 
-/// The table, as the executor prints it.
-async fn table() -> Result<BTreeSet<Right>> {
+/// The rows of one account in the table, as the executor prints it.
+async fn table(account: &str) -> Result<BTreeSet<Right>> {
     let printed = Launch::new(binary("aegis-executor")?).arg("rights").output().await?;
     let rows: Value = serde_json::from_str(&printed)?;
     items(&rows)
+        .filter(|row| row["account"] == account)
         .map(|row| Ok(right(text(&row["apiGroup"])?, text(&row["resource"])?, text(&row["verb"])?)))
         .collect()
 }
@@ -66,11 +68,17 @@ fn rights_of(rules: &Value) -> Result<BTreeSet<Right>> {
 
 #[tokio::test]
 async fn the_roles_in_the_manifests_are_the_table_of_the_action_catalogue() -> Result<()> {
-    let (installation, table) = (Installation::shared().await?, table().await?);
+    let (installation, table, rollbacks) =
+        (Installation::shared().await?, table("executor").await?, table("rollback").await?);
     let roles = installation.objects("Role");
     assert_eq!(roles.len(), 2, "one in each overlay");
     for (overlay, role) in roles {
         assert_eq!(rights_of(&role["rules"])?, table, "{overlay}");
+    }
+    let with_rollback = installation.with_rollback.objects.iter().filter(|object| object["kind"] == "Role");
+    for role in with_rollback {
+        let is_rollback = role["metadata"]["name"] == ROLLBACK_ACCOUNT;
+        assert_eq!(rights_of(&role["rules"])?, if is_rollback { rollbacks.clone() } else { table.clone() });
     }
     Ok(())
 }
@@ -98,24 +106,11 @@ fn right_of(request: &str) -> Option<Right> {
     Some(right(group, &resource, verb))
 }
 
-/// Rights that stand in the table before the code that uses them.
-fn is_prepared((group, resource, verb): &Right) -> bool {
-    let reads = matches!(verb.as_str(), "get" | "list" | "watch");
-    let follows = matches!(verb.as_str(), "list" | "watch");
-    match (group.as_str(), resource.as_str()) {
-        ("apps", "deployments" | "statefulsets" | "daemonsets") | ("", "pods") => follows,
-        ("apps", "replicasets") => verb == "get",
-        ("apps", "controllerrevisions")
-        | ("policy", "poddisruptionbudgets")
-        | ("autoscaling", "horizontalpodautoscalers")
-        | ("", "resourcequotas") => reads,
-        _ => false,
-    }
-}
-
 #[tokio::test]
 async fn every_right_in_the_table_is_used_by_some_action() -> Result<()> {
-    let scene = Scene::open(StackOptions { api_server_proxies: true, ..StackOptions::default() }).await?;
+    let executor_settings = vec![("ROLLBACK_SOAK_SECONDS".to_owned(), "1".to_owned())];
+    let options = StackOptions { api_server_proxies: true, executor_settings, ..StackOptions::default() };
+    let scene = Scene::open(options).await?;
     let manifests =
         [deployment("web", "app:1", 2), stateful_set("db", "app:1", 1), daemon_set("agent", "app:1")];
     scene.deploy(&manifests).await?;
@@ -131,16 +126,18 @@ async fn every_right_in_the_table_is_used_by_some_action() -> Result<()> {
     ] {
         expect(&scene.carry_out(&scene.stack.action(action, kind, name, &params)).await?, "succeeded", code);
     }
-    scene.deploy(&[deployment("web", "app:2", 1)]).await?;
-    let rollback = scene.stack.action("rollback", "Deployment", "web", &json!({}));
-    expect(&scene.carry_out(&rollback).await?, "succeeded", "rollout-complete");
+    scene.deploy(&[deployment("web", "app:2", 1), stateful_set("db", "app:2", 2)]).await?;
+    for (kind, name) in [("Deployment", "web"), ("StatefulSet", "db")] {
+        let rollback = scene.stack.action("rollback", kind, name, &json!({ "toRevision": 1 }));
+        expect(&scene.carry_out(&rollback).await?, "succeeded", "rollout-complete");
+    }
 
     let seen = scene.stack.executor(0).api_server()?.seen();
     let used: BTreeSet<_> = seen.iter().filter_map(|request| right_of(request)).collect();
-    let table = table().await?;
+    let table = table("executor").await?;
     let unknown: Vec<_> = used.difference(&table).collect();
     assert!(unknown.is_empty(), "not in the table: {unknown:?}");
-    let idle: Vec<_> = table.difference(&used).filter(|right| !is_prepared(right)).collect();
+    let idle: Vec<_> = table.difference(&used).collect();
     assert!(idle.is_empty(), "used by no action: {idle:?}");
     Ok(())
 }
@@ -226,7 +223,8 @@ async fn rules(client: &kube::Client, user: &str, namespace: &str) -> Result<BTr
 
 #[tokio::test]
 async fn the_executor_may_do_exactly_that_in_allowed_namespaces_and_nothing_elsewhere() -> Result<()> {
-    let (installation, table) = (Installation::shared().await?, table().await?);
+    let (installation, table, rollbacks) =
+        (Installation::shared().await?, table("executor").await?, table("rollback").await?);
     let client = installation.cluster.client().await?;
     let rights = every_right(&installation).await?;
     assert!(table.is_subset(&rights), "the API server does not list {:?}", table.difference(&rights));
@@ -239,11 +237,13 @@ async fn the_executor_may_do_exactly_that_in_allowed_namespaces_and_nothing_else
     };
     assert!(everybodys.iter().all(asks_about_itself), "{everybodys:?}");
 
-    let in_allowed = granted(&client, EXECUTOR_USER, ALLOWED, &rights).await?;
-    let expected: BTreeSet<_> = table.union(&everybodys).cloned().collect();
-    assert_eq!(in_allowed, expected);
-    for elsewhere in ["", "aegis-system"] {
-        assert_eq!(granted(&client, EXECUTOR_USER, elsewhere, &rights).await?, everybodys, "`{elsewhere}`");
+    for (user, table) in [(EXECUTOR_USER, table), (ROLLBACK_USER, rollbacks)] {
+        let in_allowed = granted(&client, user, ALLOWED, &rights).await?;
+        let expected: BTreeSet<_> = table.union(&everybodys).cloned().collect();
+        assert_eq!(in_allowed, expected, "{user}");
+        for elsewhere in ["", "aegis-system"] {
+            assert_eq!(granted(&client, user, elsewhere, &rights).await?, everybodys, "{user} `{elsewhere}`");
+        }
     }
     let control_plane = "system:serviceaccount:aegis-control-plane:aegis-control-plane";
     assert_eq!(granted(&client, control_plane, "", &rights).await?, everybodys);
@@ -253,8 +253,11 @@ async fn the_executor_may_do_exactly_that_in_allowed_namespaces_and_nothing_else
     let names = items(&namespaces["items"]).map(|object| text(&object["metadata"]["name"]));
     for namespace in names.collect::<Result<Vec<_>>>()? {
         let of = async |user: &str| rules(&client, user, namespace).await;
-        let (nobodys, executors) = (of("system:serviceaccount:bank:nobody").await?, of(EXECUTOR_USER).await?);
-        assert_eq!(executors == nobodys, namespace != ALLOWED, "{namespace}: {executors:?}");
+        let nobodys = of("system:serviceaccount:bank:nobody").await?;
+        for user in [EXECUTOR_USER, ROLLBACK_USER] {
+            let executors = of(user).await?;
+            assert_eq!(executors == nobodys, namespace != ALLOWED, "{user} in {namespace}: {executors:?}");
+        }
         assert_eq!(of(control_plane).await?, nobodys, "{namespace}");
     }
     Ok(())

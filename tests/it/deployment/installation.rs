@@ -1,14 +1,14 @@
 //! A cluster with both overlays applied, one after the other, as an operator would.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aegis_tests::cluster::{Cluster, ClusterOptions};
 use aegis_tests::paths::checkout;
 use aegis_tests::progress;
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 /// The overlays in the order they are applied.
@@ -30,6 +30,8 @@ pub(super) struct Overlay {
 pub(super) struct Installation {
     pub(super) cluster: Cluster,
     pub(super) overlays: Vec<Overlay>,
+    /// The executor of the last of them, to which `k8s/rollback` was added.
+    pub(super) with_rollback: Overlay,
 }
 
 /// The folder of an overlay.
@@ -53,10 +55,11 @@ impl Installation {
         let mut overlays = Vec::new();
         for name in OVERLAYS {
             let step = progress::step(format!("applying the overlay {name}"));
-            overlays.push(apply(&cluster, name).await?);
+            overlays.push(apply(&cluster, name, &folder(name)).await?);
             step.done();
         }
-        Ok(Self { cluster, overlays })
+        let with_rollback = apply(&cluster, "with-rollback", &overlay_with_rollback()?).await?;
+        Ok(Self { cluster, overlays, with_rollback })
     }
 
     /// All objects of one kind, of both overlays, with the name of theirs.
@@ -69,11 +72,30 @@ impl Installation {
     }
 }
 
+/// An overlay of somebody who wants rollbacks in the allowed namespace.
+fn overlay_with_rollback() -> Result<PathBuf> {
+    let top = checkout().join("target/k8s-with-rollback");
+    std::fs::create_dir_all(top.join(ALLOWED))?;
+    let write = |file: PathBuf, kustomization: Value| std::fs::write(file, kustomization.to_string());
+    write(
+        top.join("kustomization.yaml"),
+        json!({
+            "resources": ["../../k8s/overlays/production/executor", ALLOWED],
+            "components": ["../../k8s/rollback"],
+        }),
+    )?;
+    write(
+        top.join(ALLOWED).join("kustomization.yaml"),
+        json!({ "namespace": ALLOWED, "resources": ["../../../k8s/allowed-namespace/rollback"] }),
+    )?;
+    Ok(top)
+}
+
 /// Applies an overlay, and takes neither a refusal nor a warning, and waits until every replica runs.
-async fn apply(cluster: &Cluster, name: &'static str) -> Result<Overlay> {
+async fn apply(cluster: &Cluster, name: &'static str, folder: &Path) -> Result<Overlay> {
     let strictly =
         ["apply", "--server-side", "--validate=strict", "--warnings-as-errors", "-o", "json", "-k"];
-    let launch = cluster.kubectl_launch().args(strictly).arg(folder(name));
+    let launch = cluster.kubectl_launch().args(strictly).arg(folder);
     let applied = launch.output().await.with_context(|| format!("the overlay {name} was not taken"))?;
     let mut list: Value = serde_json::from_str(&applied)?;
     let objects = match list["items"].take() {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aegis_tests::eventually::until;
+use aegis_tests::executor_accounts::ROLLBACK_ACCOUNT;
 use aegis_tests::paths::checkout;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -110,7 +111,8 @@ async fn secrets_are_only_referred_to_and_every_setting_is_one_the_program_reads
         let name = text(&deployment["metadata"]["name"])?;
         let crate_folder = name.trim_start_matches("aegis-");
         let source = std::fs::read_to_string(checkout().join(crate_folder).join("src/settings.rs"))?;
-        let is_known = |setting: &str| source.contains(&format!("\"{}\"", setting.trim_end_matches("_FILE")));
+        let names = |setting: &str| source.contains(&format!("\"{setting}\""));
+        let is_known = |setting: &str| names(setting) || names(setting.trim_end_matches("_FILE"));
         let secrets = mounted_secrets(deployment);
         assert_eq!(secrets.len(), 2, "{overlay}: {name}: {secrets:?}");
         for container in containers(deployment) {
@@ -206,15 +208,71 @@ async fn the_executors_allowlist_and_its_roles_name_the_same_namespaces() -> Res
             |kind: &'static str| overlay.objects.iter().filter(move |object| object["kind"] == kind);
         let namespaces: BTreeSet<_> =
             of_kind("RoleBinding").filter_map(|binding| binding["metadata"]["namespace"].as_str()).collect();
-        let listed: BTreeSet<_> = of_kind("ConfigMap")
-            .filter_map(|map| map["data"]["ALLOWED_NAMESPACES"].as_str())
-            .flat_map(|list| list.split(','))
-            .collect();
+        let lists: Vec<Value> = of_kind("ConfigMap")
+            .filter_map(|map| map["data"]["allowlist.json"].as_str())
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        let [list] = &lists[..] else { panic!("{}: {lists:?}", overlay.name) };
+        let listed = list["namespaces"].as_object().context("namespaces")?;
         assert_eq!(namespaces, BTreeSet::from([ALLOWED]), "{}", overlay.name);
-        assert_eq!(listed, namespaces, "{}", overlay.name);
+        assert!(listed.keys().eq(&namespaces), "{}: {list}", overlay.name);
         for kind in ["ClusterRole", "ClusterRoleBinding"] {
             assert_eq!(of_kind(kind).count(), 0, "{} binds something everywhere", overlay.name);
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rollbacks_are_off_until_an_overlay_names_their_account_whose_token_is_then_mounted() -> Result<()> {
+    let installation = Installation::shared().await?;
+    for overlay in &installation.overlays {
+        let text = json!(overlay.objects).to_string();
+        for trace in ["ROLLBACK_TOKEN_FILE", "\"rollback\""] {
+            assert!(!text.contains(trace), "{}: {trace}", overlay.name);
+        }
+        let accounts = overlay.objects.iter().filter(|object| object["kind"] == "ServiceAccount");
+        assert!(accounts.into_iter().all(|account| account["metadata"]["name"] != ROLLBACK_ACCOUNT));
+    }
+    let objects = &installation.with_rollback.objects;
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").context("a Deployment")?;
+    assert!(mounted_secrets(deployment).contains(ROLLBACK_ACCOUNT), "{deployment}");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let setting = items(&container["env"]).find(|setting| setting["name"] == "ROLLBACK_TOKEN_FILE");
+    let path = text(&setting.context("the setting")?["value"])?;
+    let mount = items(&container["volumeMounts"]).find(|mount| mount["name"] == "rollback");
+    let folder = text(&mount.context("the mount")?["mountPath"])?;
+    assert_eq!(path, format!("{folder}/token"));
+    until("Kubernetes filling in the token", Duration::from_secs(60), async || {
+        let secret = installation.cluster.get("aegis-system", &format!("secret/{ROLLBACK_ACCOUNT}")).await?;
+        Ok(secret["data"]["token"].is_string())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_admission_policies_fit_the_types_that_they_are_about() -> Result<()> {
+    let installation = Installation::shared().await?;
+    let policies = installation.objects("ValidatingAdmissionPolicy");
+    let bindings = installation.objects("ValidatingAdmissionPolicyBinding");
+    assert_eq!((policies.len(), bindings.len()), (6, 6), "three in each overlay");
+    for (overlay, policy) in policies {
+        let name = text(&policy["metadata"]["name"])?;
+        assert_eq!(policy["spec"]["failurePolicy"], "Fail", "{name}");
+        let is_bound =
+            |(of, binding): &(&str, &Value)| *of == overlay && binding["spec"]["policyName"] == name;
+        let (_, binding) = bindings.iter().find(|found| is_bound(found)).context("a binding")?;
+        assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]), "{name}");
+        assert!(binding["spec"].get("matchResources").is_none(), "{name} holds everywhere");
+        let path = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{name}");
+        until("the API server having checked the types", Duration::from_secs(60), async || {
+            let policy: Value = serde_json::from_str(&installation.cluster.read(&path).await?)?;
+            let checked = &policy["status"]["typeChecking"];
+            let warnings = &checked["expressionWarnings"];
+            assert!(warnings.is_null(), "{name}: {warnings:#}");
+            Ok(checked.is_object())
+        })
+        .await?;
     }
     Ok(())
 }

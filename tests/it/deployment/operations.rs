@@ -10,12 +10,12 @@ fn page() -> Result<String> {
 }
 
 /// The texts in backticks.
-fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+pub(super) fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
 /// Whether a path such as `control_plane::outages::a_sentence` is a test of this binary.
-fn is_test(path: &str) -> Result<bool> {
+pub(super) fn is_test(path: &str) -> Result<bool> {
     let (module, name) = path.rsplit_once("::").with_context(|| format!("`{path}` names no module"))?;
     let file = checkout().join("tests/it").join(module.replace("::", "/")).with_extension("rs");
     let code = std::fs::read_to_string(&file).with_context(|| format!("`{path}`: no {}", file.display()))?;

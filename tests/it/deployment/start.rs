@@ -19,24 +19,26 @@ use serde_json::{Value, json};
 use crate::executor::log::TestLog;
 
 /// What the executor does at start takes a second; a busy machine is given much more before the test fails.
-const WITHIN: Duration = Duration::from_secs(60);
-const ACCOUNT: &str = "aegis-executor";
+pub(super) const WITHIN: Duration = Duration::from_secs(60);
+pub(super) const ACCOUNT: &str = "aegis-executor";
+/// The account of its own that writes rollbacks.
+pub(super) const ROLLBACKS: &str = "aegis-executor-rollback";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// One executor with an identity of its own, which has its rights in the namespace `allowed` and nothing else.
-struct Lone {
-    cluster: std::sync::Arc<Cluster>,
+pub(super) struct Lone {
+    pub(super) cluster: std::sync::Arc<Cluster>,
     api_server: FaultProxy,
-    /// Where its account lives.
-    home: String,
-    allowed: String,
-    launch: Launch,
-    url: String,
-    folder: RunFolder,
+    /// Where its accounts live.
+    pub(super) home: String,
+    pub(super) allowed: String,
+    pub(super) launch: Launch,
+    pub(super) url: String,
+    pub(super) folder: RunFolder,
 }
 
 impl Lone {
-    async fn prepare() -> Result<Self> {
+    pub(super) async fn prepare() -> Result<Self> {
         let cluster = Cluster::shared().await?;
         let database = Server::shared().await?.fresh(Service::Executor).await?;
         let folder = RunFolder::create("lone-executor")?;
@@ -74,18 +76,52 @@ impl Lone {
         Ok(lone)
     }
 
-    fn user(&self) -> String {
-        format!("system:serviceaccount:{}:{ACCOUNT}", self.home)
+    pub(super) fn user(&self, account: &str) -> String {
+        format!("system:serviceaccount:{}:{account}", self.home)
     }
 
-    fn start(&self, launch: Launch) -> Result<Process> {
+    /// Makes the account that writes rollbacks, without rights; returns the path of its token.
+    pub(super) async fn make_account_for_rollbacks(&self) -> Result<std::path::PathBuf> {
+        self.cluster.kubectl(["-n", &self.home, "create", "serviceaccount", ROLLBACKS]).await?;
+        let path = self.folder.path().join("rollback-token");
+        write_private(&path, self.cluster.token(&self.home, ROLLBACKS).await?)?;
+        Ok(path)
+    }
+
+    /// Gives it its rights in the allowed namespace.
+    pub(super) async fn let_roll_back(&self) -> Result<()> {
+        let rights = std::fs::read_to_string(checkout().join("k8s/allowed-namespace/rollback/rights.yaml"))?;
+        let rights = rights.replace("ALLOWED_NAMESPACE", &self.allowed).replace("aegis-system", &self.home);
+        self.cluster.apply_text(&rights).await?;
+        self.until(ROLLBACKS, &self.allowed, "patch", "daemonsets.apps", true).await
+    }
+
+    pub(super) fn start(&self, launch: Launch) -> Result<Process> {
         let log = self.folder.path().join(format!("executor-{}.log", random_name(8)));
         Process::start("executor", launch, &log)
     }
 
     /// Waits until the API server gives the executor's identity a right, or gives it no longer.
-    async fn until_allowed(&self, namespace: &str, verb: &str, resource: &str, wanted: bool) -> Result<()> {
-        let who = format!("--as={}", self.user());
+    pub(super) async fn until_allowed(
+        &self,
+        namespace: &str,
+        verb: &str,
+        resource: &str,
+        wanted: bool,
+    ) -> Result<()> {
+        self.until(ACCOUNT, namespace, verb, resource, wanted).await
+    }
+
+    /// The same of one of its accounts.
+    pub(super) async fn until(
+        &self,
+        account: &str,
+        namespace: &str,
+        verb: &str,
+        resource: &str,
+        wanted: bool,
+    ) -> Result<()> {
+        let who = format!("--as={}", self.user(account));
         until("the API server knowing the rights", WITHIN, async || {
             let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
             let subresource = format!("--subresource={subresource}");
@@ -96,7 +132,7 @@ impl Lone {
         .await
     }
 
-    async fn answer(&self, path: &str) -> Result<(u16, String)> {
+    pub(super) async fn answer(&self, path: &str) -> Result<(u16, String)> {
         let http = reqwest::Client::builder().no_proxy().build()?;
         let url = format!("{}{path}", self.url);
         let request = if path == "/v1/orders" { http.post(url).body("{}") } else { http.get(url) };
@@ -107,7 +143,7 @@ impl Lone {
         Ok((status, body["code"].as_str().unwrap_or_default().to_owned()))
     }
 
-    async fn until_ready(&self, process: &Process) -> Result<()> {
+    pub(super) async fn until_ready(&self, process: &Process) -> Result<()> {
         until("the executor becoming ready", WITHIN, async || {
             process.ensure_running()?;
             Ok(self.answer("/health/ready").await?.0 == 200)
@@ -214,7 +250,7 @@ async fn an_executor_with_more_rights_than_it_needs_names_them_and_does_not_run(
         })
         .await?;
         let said = process.log_tail(3);
-        let parts = [&surplus.said, &lone.user(), "kubectl get", "DANGEROUS_ALLOW_EXCESS_RIGHTS=true"];
+        let parts = [&surplus.said, &lone.user(ACCOUNT), "kubectl get", "DANGEROUS_ALLOW_EXCESS_RIGHTS=true"];
         for part in parts {
             assert!(said.contains(part), "`{part}` is not in: {said}");
         }

@@ -1,53 +1,28 @@
 //! Each action on real objects: what it writes, when it refuses, how its effect is judged.
 
-use aegis_contract::action::{Change, NoParams, RestartParams, RollbackParams, ScaleParams};
+use aegis_contract::action::{Change, NoParams, RollbackParams};
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::facts::Rollout;
 use aegis_contract::order::WrittenFields;
-use aegis_contract::receipt::{ExecutionResult, ExecutionStatus};
+use aegis_contract::receipt::ExecutionStatus;
 use aegis_contract::target::{Kind, Target};
+use aegis_tests::executor_accounts::{EXECUTOR_USER, ROLLBACK_USER};
 use aegis_tests::fault_proxy::{Matching, Moment};
-use aegis_tests::stack::EXECUTOR_USER;
 use aegis_tests::workload::{daemon_set, deployment, stateful_set};
 use anyhow::{Context, Result};
 use http::Method;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, act_order};
+use super::workloads::{RESTART, RESTART_ANYWAY, expect, scale};
 
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
-
-fn restart() -> Change {
-    Change::Restart(RestartParams::default())
-}
-
-/// Also while a rollout is under way.
-fn restart_anyway() -> Change {
-    Change::Restart(RestartParams { during_rollout: true })
-}
-
-fn scale(replicas: u32) -> Change {
-    Change::Scale(ScaleParams { replicas })
-}
 
 fn rollback(to_revision: Option<u64>) -> Change {
     Change::Rollback(RollbackParams { to_revision })
 }
 
-fn expect(result: &ExecutionResult, status: ExecutionStatus, code: OutcomeCode) {
-    assert_eq!((result.status, result.code), (status, code), "{result:?}");
-}
-
 impl Bench {
-    async fn object(&self, target: &Target) -> Result<Value> {
-        let kind = target.kind.as_str().to_lowercase();
-        self.cluster.get(&self.namespace, &format!("{kind}/{}", target.name)).await
-    }
-
-    async fn image(&self, target: &Target) -> Result<Value> {
-        Ok(self.object(target).await?["spec"]["template"]["spec"]["containers"][0]["image"].take())
-    }
-
     async fn set_image(&self, name: &str, image: &str) -> Result<()> {
         self.cluster.apply_in(&self.namespace, deployment(name, image, 3)).await
     }
@@ -75,12 +50,12 @@ async fn a_restart_replaces_every_pod_of_each_kind_with_one_named_and_tested_pat
     let daemon_set = bench.target(Kind::DaemonSet, "agent");
     for target in [deployment, stateful_set, daemon_set] {
         let before = bench.facts(&target).await?;
-        let act = bench.act(restart(), target.clone()).await?;
+        let act = bench.act(RESTART, target.clone()).await?;
         let result = bench.carry_out(&act).await?;
 
         expect(&result, ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete);
         let names: Vec<_> = result.steps.iter().map(|step| step.name.as_str()).collect();
-        assert_eq!(names, ["accepted", "checked", "written", "watched", "finished"], "{target}");
+        assert_eq!(names, ["accepted", "checked", "written", "complete", "watched", "finished"], "{target}");
         let after = bench.facts(&target).await?;
         assert_eq!(result.after, Some(WrittenFields::Restart { restarted_at: after.restarted_at.clone() }));
         assert_eq!(after.template_digest, before.template_digest, "a restart is no other template");
@@ -135,16 +110,18 @@ async fn scaling_to_what_already_is_writes_nothing() -> Result<()> {
 async fn a_rollback_heals_a_crashing_image_and_skips_restarts_on_the_way() -> Result<()> {
     let bench = Bench::start(1).await?;
     let target = bench.deploy("web").await?;
-    bench.carry_out(&bench.act(restart(), target.clone()).await?).await?;
+    bench.carry_out(&bench.act(RESTART, target.clone()).await?).await?;
     bench.set_image("web", "app:crash").await?;
-    bench.carry_out(&bench.act(restart_anyway(), target.clone()).await.map(brief)?).await?;
+    bench.carry_out(&bench.act(RESTART_ANYWAY, target.clone()).await.map(brief)?).await?;
 
     let act = bench.act(rollback(None), target.clone()).await?;
     let result = bench.carry_out(&act).await?;
 
     expect(&result, ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete);
     assert_eq!(bench.image(&target).await?, "app:1");
-    assert_eq!(bench.writes(act.action_id)?.len(), 1);
+    let writes = bench.writes(act.action_id)?;
+    assert_eq!(writes.len(), 1);
+    assert_eq!(writes[0].user.username, ROLLBACK_USER, "an account of its own writes rollbacks");
     assert_ne!(result.before, result.after);
     Ok(())
 }
@@ -216,7 +193,7 @@ async fn a_disruption_budget_holds_an_eviction_back_until_its_time_is_over() -> 
     let bench = Bench::start(1).await?;
     bench.deploy("web").await?;
     let budget = ["create", "pdb", "web", "--selector=app=web", "--min-available=3"];
-    bench.cluster.kubectl(["-n", &bench.namespace].into_iter().chain(budget)).await?;
+    bench.kubectl(budget).await?;
     let (pod, _) = bench.one_pod("web").await?;
     let act = bench.act(Change::RestartPod(NoParams {}), pod).await?;
 
@@ -232,21 +209,17 @@ async fn an_object_that_is_not_as_the_decision_saw_it_is_left_alone() -> Result<
     let bench = Bench::start(1).await?;
     let target = bench.deploy("web").await?;
     let stale_scale = bench.act(scale(5), target.clone()).await?;
-    let stale_restart = bench.act(restart(), target.clone()).await?;
+    let stale_restart = bench.act(RESTART, target.clone()).await?;
     let replaced = bench.act(scale(6), target.clone()).await?;
     let gone = bench.act(scale(7), target.clone()).await?;
 
-    let kubectl = |args: &'static [&'static str]| {
-        let all = ["-n", &bench.namespace].into_iter().chain(args.iter().copied()).map(str::to_owned);
-        bench.cluster.kubectl(all.collect::<Vec<_>>())
-    };
-    kubectl(&["scale", "deployment/web", "--replicas=4"]).await?;
-    kubectl(&["rollout", "restart", "deployment/web"]).await?;
+    bench.kubectl(["scale", "deployment/web", "--replicas=4"]).await?;
+    bench.kubectl(["rollout", "restart", "deployment/web"]).await?;
     for act in [&stale_scale, &stale_restart] {
         let result = bench.carry_out(act).await?;
         expect(&result, ExecutionStatus::Refused, OutcomeCode::PreconditionFailed);
     }
-    kubectl(&["delete", "deployment/web"]).await?;
+    bench.kubectl(["delete", "deployment/web"]).await?;
     expect(&bench.carry_out(&gone).await?, ExecutionStatus::Refused, OutcomeCode::TargetGone);
     bench.deploy("web").await?;
     expect(&bench.carry_out(&replaced).await?, ExecutionStatus::Refused, OutcomeCode::TargetReplaced);
@@ -265,7 +238,7 @@ async fn a_dry_run_takes_the_same_way_and_changes_nothing() -> Result<()> {
     let (pod, _) = bench.one_pod("web").await?;
     let before = bench.object(&target).await?;
     for (change, target) in [
-        (restart(), target.clone()),
+        (RESTART, target.clone()),
         (scale(5), target.clone()),
         (rollback(None), target.clone()),
         (Change::RestartPod(NoParams {}), pod),
@@ -293,11 +266,11 @@ async fn a_rollout_that_exceeds_its_progress_deadline_has_failed() -> Result<()>
     manifest["spec"]["progressDeadlineSeconds"] = json!(2);
     bench.cluster.apply_in(&bench.namespace, manifest.clone()).await?;
     bench.cluster.wait_rolled_out(&bench.namespace, "deployment/web").await?;
-    manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:crash");
+    manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:unready");
     bench.cluster.apply_in(&bench.namespace, manifest).await?;
     let target = bench.target(Kind::Deployment, "web");
 
-    let act = bench.act(restart_anyway(), target).await?;
+    let act = bench.act(RESTART_ANYWAY, target).await?;
     expect(&bench.carry_out(&act).await?, ExecutionStatus::Failed, OutcomeCode::RolloutFailed);
     Ok(())
 }
@@ -306,7 +279,7 @@ async fn a_rollout_that_exceeds_its_progress_deadline_has_failed() -> Result<()>
 async fn a_rollout_that_takes_longer_than_it_is_watched_has_timed_out() -> Result<()> {
     let bench = Bench::start(1).await?;
     bench.cluster.apply_in(&bench.namespace, deployment("web", "app:unready", 1)).await?;
-    let act = bench.act(restart_anyway(), bench.target(Kind::Deployment, "web")).await.map(brief)?;
+    let act = bench.act(RESTART_ANYWAY, bench.target(Kind::Deployment, "web")).await.map(brief)?;
     expect(&bench.carry_out(&act).await?, ExecutionStatus::Failed, OutcomeCode::RolloutTimeout);
     Ok(())
 }
@@ -317,17 +290,19 @@ async fn a_field_that_somebody_else_overwrites_while_it_is_watched_is_contested(
     bench.cluster.apply_in(&bench.namespace, deployment("web", "app:unready", 1)).await?;
     // Its controller has written what it has to say, so that the write meets the version that was read.
     let pod_is_there = "--for=jsonpath={.status.unavailableReplicas}=1";
-    bench.cluster.kubectl(["-n", &bench.namespace, "wait", "deployment/web", pod_is_there]).await?;
+    bench.kubectl(["wait", "deployment/web", pod_is_there]).await?;
     let act = bench.act(scale(2), bench.target(Kind::Deployment, "web")).await?;
     let written = Matching::path("/scale").method(Method::PATCH);
     let mut hold = bench.replicas[0].api_server.hold(written, Moment::BeforeAnswering);
     let body = bench.sign(&act_order(&act, 30))?;
     bench.send(0, &body, 0).await?;
     hold.reached().await?;
-    bench.cluster.kubectl(["-n", &bench.namespace, "scale", "deployment/web", "--replicas=4"]).await?;
+    bench.kubectl(["scale", "deployment/web", "--replicas=4"]).await?;
     hold.release()?;
 
-    expect(&bench.finished(0, &body).await?, ExecutionStatus::Failed, OutcomeCode::Contested);
+    let result = bench.finished(0, &body).await?;
+    expect(&result, ExecutionStatus::Failed, OutcomeCode::Contested);
+    assert!(result.message.contains("the newest writer is `kubectl"), "{}", result.message);
     assert_eq!(bench.writes(act.action_id)?.len(), 1);
     Ok(())
 }
@@ -342,7 +317,7 @@ async fn a_change_by_somebody_else_just_before_the_write_is_met_by_its_tests() -
     let body = bench.sign(&act_order(&act, 30))?;
     bench.send(0, &body, 0).await?;
     hold.reached().await?;
-    bench.cluster.kubectl(["-n", &bench.namespace, "scale", "deployment/web", "--replicas=4"]).await?;
+    bench.kubectl(["scale", "deployment/web", "--replicas=4"]).await?;
     hold.release()?;
 
     let result = bench.finished(0, &body).await?;
@@ -361,7 +336,7 @@ async fn a_harmless_change_just_before_the_write_only_makes_it_try_again() -> Re
     let body = bench.sign(&act_order(&act, 30))?;
     bench.send(0, &body, 0).await?;
     hold.reached().await?;
-    bench.cluster.kubectl(["-n", &bench.namespace, "label", "deployment/web", "note=yes"]).await?;
+    bench.kubectl(["label", "deployment/web", "note=yes"]).await?;
     hold.release()?;
 
     let result = bench.finished(0, &body).await?;

@@ -23,13 +23,13 @@ use aegis_evidence::Evidence;
 use aegis_tests::cluster::Cluster;
 use aegis_tests::database::{Database, Server, Service};
 use aegis_tests::eventually::{eventually, until};
+use aegis_tests::executor_accounts::{EXECUTOR_ACCOUNT, EXECUTOR_NAMESPACE};
 use aegis_tests::fault_proxy::FaultProxy;
 use aegis_tests::kube_audit::KubeRequest;
 use aegis_tests::kubernetes::Endpoint;
-use aegis_tests::paths::{RunFolder, binary, checkout, random, random_name, write_private};
+use aegis_tests::paths::{RunFolder, binary, random, random_name, write_private};
 use aegis_tests::ports;
 use aegis_tests::process::{Launch, Process};
-use aegis_tests::stack::{EXECUTOR_ACCOUNT, EXECUTOR_NAMESPACE};
 use aegis_tests::workload::deployment;
 use anyhow::{Context, Result, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
@@ -134,6 +134,8 @@ impl Bench {
         self.cluster
             .write_service_account_kubeconfig(&kubeconfig, &reached_at, EXECUTOR_NAMESPACE, EXECUTOR_ACCOUNT)
             .await?;
+        let rollback_token = folder.join(format!("rollback-token-{index}"));
+        self.cluster.write_rollback_token(&rollback_token).await?;
         let address = format!("127.0.0.1:{}", ports::free()?);
         let mut launch = Launch::new(binary(Service::Executor.program())?)
             .arg("serve")
@@ -141,6 +143,7 @@ impl Bench {
             .env("CLUSTER", CLUSTER)
             .env("ALLOWED_NAMESPACES", format!("{},kube-system", self.namespace))
             .env("KUBECONFIG_FILE", kubeconfig)
+            .env("ROLLBACK_TOKEN_FILE", rollback_token)
             .env("DATABASE_URL_FILE", folder.join("database-url"))
             .env("ORDER_KEY_ID", self.order_key.id())
             .env("ORDER_KEY_FILE", folder.join("order-key"))
@@ -148,7 +151,7 @@ impl Bench {
             .env("LOG_KEYS", self.log.key())
             .env("LOG_FIRST_HEAD", "empty")
             // Revisions of a moment ago are good enough, but where a test says otherwise.
-            .env("SOAK_SECONDS", "0");
+            .env("ROLLBACK_SOAK_SECONDS", "0");
         for (name, value) in settings {
             launch = launch.env(name, value);
         }
@@ -253,25 +256,14 @@ impl Bench {
 
     /// An act on the target as it stands.
     pub(crate) async fn act(&self, change: Change, target: Target) -> Result<Act> {
-        let Receipt { ledger, stage, .. } = self.look_at(&target, Some(&change)).await?;
-        let facts = facts_in(stage)?;
-        let preconditions = Preconditions::of(&change, &facts).context("the target lacks the field")?;
-        let mut act = Act {
-            action_id: new_action_id(),
-            attempt: 1,
-            ledger: ledger.id,
-            target,
-            change,
-            preconditions,
-            watch_seconds: 60,
-            dry_run: false,
-            decision_id: Uuid::from_bytes(random()).into(),
-            policy_digest: Digest::of(b"policies"),
-            approvals: Vec::new(),
-            intent: String::new(),
-        };
-        write_intent(&mut act)?;
-        Ok(act)
+        let seen = self.look_at(&target, Some(&change)).await?;
+        act_on(seen, change, target)
+    }
+
+    /// The same where the change may not be planned: an executor would not do it.
+    pub(crate) async fn act_unplanned(&self, change: Change, target: Target) -> Result<Act> {
+        let seen = self.observe(&target).await?;
+        act_on(seen, change, target)
     }
 
     /// Carries an act out on the first replica and returns how it ended.
@@ -326,6 +318,29 @@ impl Bench {
     }
 }
 
+fn act_on(seen: Receipt, change: Change, target: Target) -> Result<Act> {
+    let facts = facts_in(seen.stage)?;
+    let preconditions = Preconditions::of(&change, &facts).context("the target lacks the field")?;
+    let mut act = Act {
+        action_id: new_action_id(),
+        attempt: 1,
+        ledger: seen.ledger.id,
+        target,
+        change,
+        preconditions,
+        watch_seconds: 60,
+        soak_seconds: 0,
+        automatic_return: None,
+        dry_run: false,
+        decision_id: Uuid::from_bytes(random()).into(),
+        policy_digest: Digest::of(b"policies"),
+        approvals: Vec::new(),
+        intent: String::new(),
+    };
+    write_intent(&mut act)?;
+    Ok(act)
+}
+
 fn facts_in(stage: Stage) -> Result<Facts> {
     match stage {
         Stage::Observed { observation: Observation::Present { facts }, .. } => Ok(facts),
@@ -378,6 +393,7 @@ pub(crate) fn write_intent(act: &mut Act) -> Result<()> {
             target: act.target.clone(),
             change: act.change.clone(),
             dry_run: act.dry_run,
+            automatic_return: act.automatic_return,
             decision_id: act.decision_id,
             policy_digest: act.policy_digest,
             approvals: act.approvals.clone(),
@@ -400,15 +416,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 async fn prepare_namespace(cluster: &Cluster) -> Result<String> {
-    let base = checkout().join("k8s/base/executor/account");
-    // Benches that start at the same time may create the same objects; the second try finds them.
-    until("the executor's service account", WITHIN, async || {
-        cluster.kubectl(["apply".as_ref(), "-k".as_ref(), base.as_os_str()]).await?;
-        Ok(true)
-    })
-    .await?;
     let namespace = cluster.create_namespace("shop").await?;
-    let rights = std::fs::read_to_string(checkout().join("k8s/allowed-namespace/rights.yaml"))?;
-    cluster.apply_text(&rights.replace("ALLOWED_NAMESPACE", &namespace)).await?;
+    cluster.allow_executor_in(&namespace).await?;
     Ok(namespace)
 }

@@ -1,7 +1,8 @@
 //! The same on two equal workloads, by kubectl and by the executor: where kubectl is right both end alike, and where it
 //! is not the difference is written down. `docs/better-than-kubectl.md` is what came of it.
 
-use aegis_contract::action::{Change, RestartParams, RollbackParams, ScaleParams};
+use aegis_contract::action::{Change, ScaleParams};
+use aegis_contract::facts::Facts;
 use aegis_contract::receipt::ExecutionStatus;
 use aegis_contract::target::{Kind, Target};
 use aegis_tests::database::Server;
@@ -12,9 +13,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, WITHIN};
+use super::workloads::{RESTART, ROLLBACK, object_name};
 
-const RESTART: Change = Change::Restart(RestartParams { during_rollout: false });
-const UNDO: Change = Change::Rollback(RollbackParams { to_revision: None });
 const SCALE: Change = Change::Scale(ScaleParams { replicas: 5 });
 const DOCUMENT: &str = "docs/better-than-kubectl.md";
 const HEAD: &str = "# Beside kubectl
@@ -147,7 +147,7 @@ fn cases() -> Vec<Case> {
         case(
             "undo the last change",
             Kind::Deployment,
-            UNDO,
+            ROLLBACK,
             vec![(plain("app:1"), Soaked), (plain("app:2"), Soaked)],
             &[],
             "",
@@ -155,7 +155,7 @@ fn cases() -> Vec<Case> {
         case(
             "undo the last change of a StatefulSet",
             Kind::StatefulSet,
-            UNDO,
+            ROLLBACK,
             vec![(stateful_set("NAME", "app:1", 2), Soaked), (stateful_set("NAME", "app:2", 2), Soaked)],
             &[],
             "",
@@ -163,16 +163,16 @@ fn cases() -> Vec<Case> {
         case(
             "undo the last change of a DaemonSet",
             Kind::DaemonSet,
-            UNDO,
+            ROLLBACK,
             vec![(daemon_set("NAME", "app:1"), Soaked), (daemon_set("NAME", "app:2"), Soaked)],
             &[],
             "",
         ),
-        case("undo without a history", Kind::Deployment, UNDO, vec![(plain("app:1"), Soaked)], &[], ""),
+        case("undo without a history", Kind::Deployment, ROLLBACK, vec![(plain("app:1"), Soaked)], &[], ""),
         case(
             "undo after two bad images in a row",
             Kind::Deployment,
-            UNDO,
+            ROLLBACK,
             vec![(plain("app:1"), Soaked), (plain("app:bad-pull"), Begun), (plain("app:crash"), Begun)],
             &[],
             "it returns to the other bad one",
@@ -180,7 +180,7 @@ fn cases() -> Vec<Case> {
         case(
             "undo a bad image after a restart",
             Kind::Deployment,
-            UNDO,
+            ROLLBACK,
             vec![(plain("app:1"), Soaked), (plain("app:crash"), Begun)],
             &["rollout", "restart", "deployment/NAME"],
             "it undoes the restart, and the bad image stays",
@@ -188,7 +188,7 @@ fn cases() -> Vec<Case> {
         case(
             "undo a paused Deployment",
             Kind::Deployment,
-            UNDO,
+            ROLLBACK,
             vec![(plain("app:1"), Soaked), (plain("app:2"), Soaked)],
             &["rollout", "pause", "deployment/NAME"],
             "Aegis restores and resumes by one write",
@@ -207,31 +207,30 @@ fn cases() -> Vec<Case> {
 
 impl Case {
     async fn prepare(&self, bench: &Bench, name: &str) -> Result<Target> {
-        let object = format!("{}/{name}", self.kind.as_str().to_lowercase());
+        let target = bench.target(self.kind, name);
         for (manifest, waited) in &self.states {
             let manifest: Value = serde_json::from_str(&manifest.to_string().replace("NAME", name))?;
             bench.cluster.apply_in(&bench.namespace, manifest).await?;
             match waited {
-                Until::Soaked => bench.soaked(&object).await?,
-                Until::Begun => bench.begun(&object).await?,
+                Until::Soaked => bench.soaked(&target).await?,
+                Until::Begun => bench.begun(&target).await?,
             }
         }
         if !self.also.is_empty() {
-            let args = self.also.iter().map(|argument| argument.replace("NAME", name));
-            bench.kubectl_in(args.collect()).await?;
-            bench.begun(&object).await?;
+            bench.kubectl(self.also.iter().map(|argument| argument.replace("NAME", name))).await?;
+            bench.begun(&target).await?;
         }
-        Ok(bench.target(self.kind, name))
+        Ok(target)
     }
 
     async fn by_kubectl(&self, bench: &Bench, target: &Target) -> Result<End> {
-        let object = format!("{}/{}", self.kind.as_str().to_lowercase(), target.name);
-        let args: Vec<&str> = match self.change {
+        let object = object_name(self.kind, &target.name);
+        let args = match self.change {
             Change::Restart(_) => vec!["rollout", "restart", &object],
             Change::Rollback(_) => vec!["rollout", "undo", &object],
             Change::Scale(_) | Change::RestartPod(_) => vec!["scale", &object, "--replicas=5"],
         };
-        match bench.kubectl_in(args.iter().map(|text| (*text).to_owned()).collect()).await {
+        match bench.kubectl(args).await {
             Ok(()) => bench.end(target).await,
             Err(_) => Ok(End::Refused),
         }
@@ -255,53 +254,30 @@ impl Case {
 }
 
 impl Bench {
-    async fn kubectl_in(&self, args: Vec<String>) -> Result<()> {
-        let all = ["-n".to_owned(), self.namespace.clone()].into_iter().chain(args);
-        self.cluster.kubectl(all).await.map(drop)
-    }
-
     /// Waits until the template that the object has now is remembered as good.
-    async fn soaked(&self, object: &str) -> Result<()> {
-        self.cluster.wait_rolled_out(&self.namespace, object).await?;
-        let uid = self.cluster.get(&self.namespace, object).await?["metadata"]["uid"].take();
-        let (kind, name) = object.split_once('/').context("an object is named KIND/NAME")?;
-        let kind = match kind {
-            "deployment" => Kind::Deployment,
-            "statefulset" => Kind::StatefulSet,
-            _ => Kind::DaemonSet,
-        };
-        let template = self.facts(&self.target(kind, name)).await?.template_digest.context("no template")?;
+    async fn soaked(&self, target: &Target) -> Result<()> {
+        self.cluster.wait_rolled_out(&self.namespace, &object_name(target.kind, &target.name)).await?;
+        let Facts { uid, template_digest, .. } = self.facts(target).await?;
+        let template = template_digest.context("no template")?;
         let digest = template.to_string();
         let hex = digest.strip_prefix("sha256:").context("a digest names its algorithm")?;
         let sql = format!(
-            "select 1 from ledger.templates where workload_uid = '{}' and verdict = 'good' \
-             and template_digest = decode('{hex}', 'hex')",
-            uid.as_str().context("an object has a uid")?
+            "select 1 from ledger.templates where workload_uid = '{uid}' and verdict = 'good' \
+             and template_digest = decode('{hex}', 'hex')"
         );
         until("the template having soaked", WITHIN, async || Ok(!self.query(&sql).await?.is_empty())).await
     }
 
-    async fn begun(&self, object: &str) -> Result<()> {
-        until("the controller having begun", WITHIN, async || {
-            let object = self.cluster.get(&self.namespace, object).await?;
-            Ok(object["status"]["observedGeneration"] == object["metadata"]["generation"])
-        })
-        .await
-    }
-
     async fn end(&self, target: &Target) -> Result<End> {
-        let object = format!("{}/{}", target.kind.as_str().to_lowercase(), target.name);
-        let mut object = self.cluster.get(&self.namespace, &object).await?;
-        let image = object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
-        let image = image.to_owned();
-        Ok(End::Wrote(object["spec"]["replicas"].take(), image))
+        let image = self.image(target).await?.as_str().unwrap_or_default().to_owned();
+        Ok(End::Wrote(self.object(target).await?["spec"]["replicas"].take(), image))
     }
 }
 
 #[tokio::test]
 async fn where_kubectl_is_right_both_end_alike_and_elsewhere_the_difference_is_written_down() -> Result<()> {
     let server = Server::shared().await?;
-    let bench = Bench::start_on(&server, 1, &[("SOAK_SECONDS", "1")]).await?;
+    let bench = Bench::start_on(&server, 1, &[("ROLLBACK_SOAK_SECONDS", "1")]).await?;
     let mut document = HEAD.to_owned();
     for (number, case) in cases().into_iter().enumerate() {
         let theirs = case.prepare(&bench, &format!("theirs-{number}")).await?;

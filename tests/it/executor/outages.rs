@@ -6,8 +6,8 @@ use aegis_contract::order::{Instruction, Observe};
 use aegis_contract::receipt::ExecutionStatus;
 use aegis_tests::database::{Server, execute};
 use aegis_tests::eventually::until;
+use aegis_tests::executor_accounts::EXECUTOR_USER;
 use aegis_tests::fault_proxy::{Matching, Moment};
-use aegis_tests::stack::EXECUTOR_USER;
 use anyhow::Result;
 use http::{Method, StatusCode};
 

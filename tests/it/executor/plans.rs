@@ -1,61 +1,42 @@
 //! What a change would do, as the executor plans it on live objects, and what it refuses before it writes.
 
-use aegis_contract::action::{Change, NoParams, RestartParams, RollbackParams, ScaleParams};
+use aegis_contract::action::{Change, NoParams, RollbackParams};
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::digest::Digest;
 use aegis_contract::intent::Approval;
 use aegis_contract::order::WrittenFields;
-use aegis_contract::plan::Plan;
 use aegis_contract::receipt::ExecutionStatus;
-use aegis_contract::target::{Kind, Target};
+use aegis_contract::target::Kind;
 use aegis_tests::database::Server;
 use aegis_tests::eventually::until;
 use aegis_tests::paths::random;
 use aegis_tests::workload::{daemon_set, deployment, stateful_set, with_pod_annotation};
 use anyhow::{Context, Result};
+use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use sqlx::Row;
 use uuid::Uuid;
 
 use super::bench::{Bench, WITHIN, new_action_id, write_intent};
-
-const RESTART: Change = Change::Restart(RestartParams { during_rollout: false });
-const ROLLBACK: Change = Change::Rollback(RollbackParams { to_revision: None });
-
-fn scale(replicas: u32) -> Change {
-    Change::Scale(ScaleParams { replicas })
-}
-
-fn code(plan: &Plan) -> Option<OutcomeCode> {
-    plan.obstacle.as_ref().map(|obstacle| obstacle.code)
-}
+use super::workloads::{RESTART, RESTART_ANYWAY, ROLLBACK, expect, scale};
 
 impl Bench {
-    async fn apply_complete(&self, kind: Kind, manifest: Value) -> Result<Target> {
-        let name = manifest["metadata"]["name"].as_str().context("no name")?.to_owned();
-        self.cluster.apply_in(&self.namespace, manifest).await?;
-        let object = format!("{}/{name}", kind.as_str().to_lowercase());
-        self.cluster.wait_rolled_out(&self.namespace, &object).await?;
-        Ok(self.target(kind, &name))
-    }
-
-    async fn kubectl(&self, args: &[&str]) -> Result<()> {
-        let all = ["-n", &self.namespace].into_iter().chain(args.iter().copied()).map(str::to_owned);
-        self.cluster.kubectl(all.collect::<Vec<_>>()).await.map(drop)
-    }
-
-    /// The plan refuses with this code, and so does the executor when it is ordered all the same; nothing is written.
-    async fn expect_refused(&self, change: Change, target: &Target, expected: OutcomeCode) -> Result<()> {
-        let plan = self.plan(&change, target).await?;
-        assert_eq!(code(&plan), Some(expected), "{target}: {plan:?}");
-        assert_eq!(plan.after, None);
-        let act = self.act(change, target.clone()).await?;
-        let result = self.carry_out(&act).await?;
-        assert_eq!((result.status, result.code), (ExecutionStatus::Refused, expected), "{result:?}");
-        assert!(self.writes(act.action_id)?.is_empty(), "{target}: something was written");
-        Ok(())
+    /// Makes so many workloads without pods that one of this name is on no first page of a list.
+    async fn fill_a_page_before(&self, name: &str) -> Result<()> {
+        assert!("other" < name, "lists are in the order of names");
+        futures_util::stream::iter(0..PAGE)
+            .map(async |number| {
+                let manifest = deployment(&format!("other-{number}"), "app:1", 0);
+                self.cluster.put(&self.namespace, &manifest).await
+            })
+            .buffer_unordered(8)
+            .try_collect()
+            .await
     }
 }
+
+/// Workloads that the executor lists at one time.
+const PAGE: u32 = 250;
 
 #[tokio::test]
 async fn a_plan_tells_what_would_change_who_would_suffer_and_how_to_take_it_back() -> Result<()> {
@@ -65,8 +46,8 @@ async fn a_plan_tells_what_would_change_who_would_suffer_and_how_to_take_it_back
     let web = bench.apply_complete(Kind::Deployment, manifest.clone()).await?;
     manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:2");
     bench.apply_complete(Kind::Deployment, manifest).await?;
-    bench.kubectl(&["create", "pdb", "web", "--selector=app=web", "--min-available=2"]).await?;
-    bench.kubectl(&["create", "pdb", "other", "--selector=app=other", "--min-available=2"]).await?;
+    bench.kubectl(["create", "pdb", "web", "--selector=app=web", "--min-available=2"]).await?;
+    bench.kubectl(["create", "pdb", "other", "--selector=app=other", "--min-available=2"]).await?;
     let allowed = async || {
         let budget = bench.cluster.get(&bench.namespace, "poddisruptionbudget/web").await?;
         Ok(budget["status"]["disruptionsAllowed"] == 2)
@@ -104,8 +85,8 @@ async fn a_plan_keeps_its_digest_while_pods_versions_and_time_pass_and_the_execu
     let agreed = bench.plan(&RESTART, &web).await?;
     let act = bench.act(RESTART, web.clone()).await?;
 
-    bench.kubectl(&["delete", "pods", "-l", "app=web"]).await?;
-    bench.kubectl(&["annotate", "deployment/web", "note=later"]).await?;
+    bench.kubectl(["delete", "pods", "-l", "app=web"]).await?;
+    bench.kubectl(["annotate", "deployment/web", "note=later"]).await?;
     bench.cluster.wait_rolled_out(&bench.namespace, "deployment/web").await?;
     let later = bench.plan(&RESTART, &web).await?;
     assert_ne!(later.resource_version, agreed.resource_version);
@@ -115,11 +96,7 @@ async fn a_plan_keeps_its_digest_while_pods_versions_and_time_pass_and_the_execu
     bench.cluster.wait_rolled_out(&bench.namespace, "deployment/web").await?;
     assert_ne!(bench.plan(&RESTART, &web).await?.digest, agreed.digest);
     let result = bench.carry_out(&act).await?;
-    assert_eq!(
-        (result.status, result.code),
-        (ExecutionStatus::Refused, OutcomeCode::PlanChanged),
-        "{result:?}"
-    );
+    expect(&result, ExecutionStatus::Refused, OutcomeCode::PlanChanged);
     assert!(result.message.contains("pod template"), "{}", result.message);
     assert!(bench.writes(act.action_id)?.is_empty());
     Ok(())
@@ -133,19 +110,11 @@ async fn a_rollback_to_another_revision_than_was_agreed_to_is_refused() -> Resul
         bench.apply_complete(Kind::Deployment, deployment("web", image, 3)).await?;
     }
     let act = bench.act(ROLLBACK, web.clone()).await?;
-    let sets = bench.cluster.list(&bench.namespace, "replicaset", "web").await?;
-    let second =
-        sets.iter().find(|set| set["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2");
-    let name = second.and_then(|set| set["metadata"]["name"].as_str()).context("no second revision")?;
-    bench.kubectl(&["delete", &format!("replicaset/{name}")]).await?;
+    bench.cluster.drop_revision(&bench.namespace, "web", 2).await?;
 
     assert_eq!(bench.plan(&ROLLBACK, &web).await?.to_revision, Some(1));
     let result = bench.carry_out(&act).await?;
-    assert_eq!(
-        (result.status, result.code),
-        (ExecutionStatus::Refused, OutcomeCode::PlanChanged),
-        "{result:?}"
-    );
+    expect(&result, ExecutionStatus::Refused, OutcomeCode::PlanChanged);
     assert!(bench.writes(act.action_id)?.is_empty());
     Ok(())
 }
@@ -157,7 +126,7 @@ async fn a_restart_that_would_restart_nothing_is_refused_with_the_reason() -> Re
     bench.expect_refused(RESTART, &none, OutcomeCode::NoReplicas).await?;
 
     let paused = bench.deploy("paused").await?;
-    bench.kubectl(&["rollout", "pause", "deployment/paused"]).await?;
+    bench.kubectl(["rollout", "pause", "deployment/paused"]).await?;
     bench.expect_refused(RESTART, &paused, OutcomeCode::TargetPaused).await?;
 
     let mut by_hand = daemon_set("by-hand", "app:1");
@@ -185,8 +154,7 @@ async fn a_restart_waits_for_a_rollout_unless_it_is_asked_not_to() -> Result<()>
     let slow = with_pod_annotation(deployment("web", "app:2", 3), "sim.aegis.dev/ready-after", "20s");
     bench.cluster.apply_in(&bench.namespace, slow).await?;
     bench.expect_refused(RESTART, &web, OutcomeCode::RolloutInProgress).await?;
-    let anyway = Change::Restart(RestartParams { during_rollout: true });
-    assert_eq!(bench.plan(&anyway, &web).await?.obstacle, None);
+    assert_eq!(bench.plan(&RESTART_ANYWAY, &web).await?.obstacle, None);
     Ok(())
 }
 
@@ -194,7 +162,7 @@ async fn a_restart_waits_for_a_rollout_unless_it_is_asked_not_to() -> Result<()>
 async fn a_restart_that_needs_one_pod_more_than_the_quota_has_is_refused() -> Result<()> {
     let bench = Bench::start(1).await?;
     let web = bench.deploy("web").await?;
-    bench.kubectl(&["create", "quota", "tight", "--hard=pods=3"]).await?;
+    bench.kubectl(["create", "quota", "tight", "--hard=pods=3"]).await?;
     until("the quota's figures", WITHIN, async || {
         Ok(bench.cluster.get(&bench.namespace, "resourcequota/tight").await?["status"]["used"]["pods"] == "3")
     })
@@ -206,7 +174,7 @@ async fn a_restart_that_needs_one_pod_more_than_the_quota_has_is_refused() -> Re
 async fn what_an_autoscaler_scales_is_left_to_it() -> Result<()> {
     let bench = Bench::start(1).await?;
     let web = bench.deploy("web").await?;
-    bench.kubectl(&["autoscale", "deployment/web", "--min=2", "--max=5", "--cpu=50%"]).await?;
+    bench.kubectl(["autoscale", "deployment/web", "--min=2", "--max=5", "--cpu=50%"]).await?;
     bench.expect_refused(scale(4), &web, OutcomeCode::AutoscalerOwned).await?;
     let plan = bench.plan(&scale(4), &web).await?;
     let message = plan.obstacle.map(|obstacle| obstacle.message).unwrap_or_default();
@@ -218,7 +186,7 @@ async fn what_an_autoscaler_scales_is_left_to_it() -> Result<()> {
 async fn a_budget_without_room_stops_a_rollout_and_pods_that_are_down_already_do_not() -> Result<()> {
     let bench = Bench::start(1).await?;
     let web = bench.apply_complete(Kind::Deployment, deployment("web", "app:1", 4)).await?;
-    bench.kubectl(&["create", "pdb", "web", "--selector=app=web", "--min-available=100%"]).await?;
+    bench.kubectl(["create", "pdb", "web", "--selector=app=web", "--min-available=100%"]).await?;
     until("the budget's figures", WITHIN, async || {
         let budget = bench.cluster.get(&bench.namespace, "poddisruptionbudget/web").await?;
         Ok(budget["status"]["observedGeneration"] == budget["metadata"]["generation"])
@@ -228,7 +196,7 @@ async fn a_budget_without_room_stops_a_rollout_and_pods_that_are_down_already_do
 
     let pods = bench.cluster.pods(&bench.namespace, "web").await?;
     let name = pods[0]["metadata"]["name"].as_str().context("no name")?;
-    bench.kubectl(&["annotate", &format!("pod/{name}"), "sim.aegis.dev/break=unready"]).await?;
+    bench.kubectl(["annotate", &format!("pod/{name}"), "sim.aegis.dev/break=unready"]).await?;
     until("a pod being down", WITHIN, async || {
         let web = bench.cluster.get(&bench.namespace, "deployment/web").await?;
         Ok(web["status"]["availableReplicas"] == 3)
@@ -256,16 +224,8 @@ async fn stateful_sets_and_daemon_sets_return_to_the_revision_before() -> Result
         );
         let act = bench.act(ROLLBACK, target.clone()).await?;
         let result = bench.carry_out(&act).await?;
-        assert_eq!(
-            (result.status, result.code),
-            (ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete),
-            "{result:?}"
-        );
-        let object = bench
-            .cluster
-            .get(&bench.namespace, &format!("{}/{}", kind.as_str().to_lowercase(), target.name))
-            .await?;
-        assert_eq!(object["spec"]["template"]["spec"]["containers"][0]["image"], "app:1", "{target}");
+        expect(&result, ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete);
+        assert_eq!(bench.image(&target).await?, "app:1", "{target}");
         assert_eq!(bench.writes(act.action_id)?.len(), 1);
     }
     Ok(())
@@ -276,14 +236,10 @@ async fn a_paused_deployment_is_restored_and_resumed_by_one_write() -> Result<()
     let bench = Bench::start(1).await?;
     let web = bench.deploy("web").await?;
     bench.apply_complete(Kind::Deployment, deployment("web", "app:2", 3)).await?;
-    bench.kubectl(&["rollout", "pause", "deployment/web"]).await?;
+    bench.kubectl(["rollout", "pause", "deployment/web"]).await?;
     let act = bench.act(ROLLBACK, web.clone()).await?;
     let result = bench.carry_out(&act).await?;
-    assert_eq!(
-        (result.status, result.code),
-        (ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete),
-        "{result:?}"
-    );
+    expect(&result, ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete);
     let object = bench.cluster.get(&bench.namespace, "deployment/web").await?;
     assert_eq!(object["spec"]["template"]["spec"]["containers"][0]["image"], "app:1");
     assert!(object["spec"]["paused"].is_null(), "{}", object["spec"]["paused"]);
@@ -307,7 +263,8 @@ async fn who_scales_a_stateful_set_down_is_warned_of_its_volumes() -> Result<()>
 #[tokio::test]
 async fn a_rollback_takes_only_what_soaked_and_never_again_what_it_left() -> Result<()> {
     let server = Server::shared().await?;
-    let bench = Bench::start_on(&server, 1, &[("SOAK_SECONDS", "3")]).await?;
+    let bench = Bench::start_on(&server, 1, &[("ROLLBACK_SOAK_SECONDS", "3")]).await?;
+    bench.fill_a_page_before("web").await?;
     let web = bench.deploy("web").await?;
     let soaked = async |count: i64| {
         until("templates having soaked", WITHIN, async || {
@@ -320,11 +277,7 @@ async fn a_rollback_takes_only_what_soaked_and_never_again_what_it_left() -> Res
     // Never whole: two bad ones in a row.
     for image in ["app:bad-pull", "app:crash"] {
         bench.cluster.apply_in(&bench.namespace, deployment("web", image, 3)).await?;
-        until("the rollout having begun", WITHIN, async || {
-            let web = bench.cluster.get(&bench.namespace, "deployment/web").await?;
-            Ok(web["status"]["observedGeneration"] == web["metadata"]["generation"])
-        })
-        .await?;
+        bench.begun(&web).await?;
     }
     let plan = bench.plan(&ROLLBACK, &web).await?;
     assert_eq!(
@@ -333,11 +286,7 @@ async fn a_rollback_takes_only_what_soaked_and_never_again_what_it_left() -> Res
     );
     let act = bench.act(ROLLBACK, web.clone()).await?;
     let result = bench.carry_out(&act).await?;
-    assert_eq!(
-        (result.status, result.code),
-        (ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete),
-        "{result:?}"
-    );
+    expect(&result, ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete);
 
     // Revision 2 never ran, revision 3 was left: there is nothing to return to, and the message says why.
     bench.expect_refused(ROLLBACK, &web, OutcomeCode::NoEarlierRevision).await?;
@@ -353,11 +302,7 @@ async fn a_rollback_takes_only_what_soaked_and_never_again_what_it_left() -> Res
     assert!(bench.plan(&named, &web).await?.warnings.iter().any(|warning| warning.contains("approval")));
     let mut act = bench.act(named, web.clone()).await?;
     let result = bench.carry_out(&act).await?;
-    assert_eq!(
-        (result.status, result.code),
-        (ExecutionStatus::Refused, OutcomeCode::RevisionKnownBad),
-        "{result:?}"
-    );
+    expect(&result, ExecutionStatus::Refused, OutcomeCode::RevisionKnownBad);
     act.action_id = new_action_id();
     act.dry_run = true;
     act.approvals = vec![Approval {
@@ -367,6 +312,6 @@ async fn a_rollback_takes_only_what_soaked_and_never_again_what_it_left() -> Res
     }];
     write_intent(&mut act)?;
     let result = bench.carry_out(&act).await?;
-    assert_eq!((result.status, result.code), (ExecutionStatus::Succeeded, OutcomeCode::DryRun), "{result:?}");
+    expect(&result, ExecutionStatus::Succeeded, OutcomeCode::DryRun);
     Ok(())
 }

@@ -25,7 +25,7 @@ use crate::executor::bench::{Bench, act_order};
 const TRIES_MAX: usize = 31;
 
 /// What an API server says besides the status.
-fn failure(status: u16) -> String {
+pub(super) fn failure(status: u16) -> String {
     let body =
         json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "message": "no" });
     body.to_string()
@@ -177,8 +177,8 @@ async fn an_action_that_cannot_be_looked_after_for_a_while_is_looked_after_again
 }
 
 #[tokio::test]
-async fn an_api_server_killed_under_a_write_and_under_a_watch_is_waited_for_and_written_to_once() -> Result<()>
-{
+async fn an_api_server_killed_under_a_write_a_watch_and_a_return_is_waited_for_and_written_to_once()
+-> Result<()> {
     let cluster = Cluster::start(ClusterOptions::default()).await?;
     let options =
         StackOptions { api_server_proxies: true, order_lifetime_seconds: 60, ..StackOptions::default() };
@@ -186,27 +186,34 @@ async fn an_api_server_killed_under_a_write_and_under_a_watch_is_waited_for_and_
     stack.allow_everything().await?;
     let (client, admin) = (stack.client()?, stack.admin()?);
     let scene = Scene { stack, client, admin };
-    scene.deploy(&[deployment("web", "app:1", 1)]).await?;
+    let (cluster, proxy) = (scene.stack.cluster()?, scene.stack.executor(0).api_server()?);
+    cluster.apply_in(scene.stack.namespace(), deployment("bad", "app:bad-pull", 1)).await?;
+    scene.kubectl(&["wait", "deployment/bad", "--for=jsonpath={.status.observedGeneration}=1"]).await?;
+    scene.deploy(&[deployment("web", "app:1", 1), deployment("bad", "app:1", 1)]).await?;
     let watched = scene.occupy("stuck").await?;
-    let mut hold = scene.stack.executor(0).api_server()?.hold(writing(), Moment::BeforePassingOn);
+    let second = Matching::path("/deployments/bad?").method(Method::PATCH).body("/2\"");
+    let mut second = proxy.hold(second, Moment::BeforePassingOn);
+    let returned = scene.ask(&scene.stack.action("rollback", "Deployment", "bad", &json!({}))).await?;
+    second.reached().await?;
+    let mut hold = proxy.hold(writing(), Moment::BeforePassingOn);
     let written = scene.ask(&scene.scale("web", 3)).await?;
     hold.reached().await?;
 
-    let cluster = scene.stack.cluster()?;
     let api_server = cluster.component("kube-apiserver").context("a cluster has an API server")?;
     api_server.kill()?;
     hold.release()?;
-    // Both workers ask in vain, more than once, and neither gives up.
-    let proxy = scene.stack.executor(0).api_server()?;
+    second.release()?;
+    // All workers ask in vain, more than once, and none gives up.
     let asked = |name: &str| {
         proxy.seen().iter().filter(|line| line.starts_with("GET") && line.contains(name)).count()
     };
-    let before = (asked("/deployments/web"), asked("/deployments/stuck"));
-    until("both actions being looked after", WITHIN, async || {
-        Ok(asked("/deployments/web") > before.0 + 2 && asked("/deployments/stuck") > before.1 + 2)
+    let names = ["/deployments/web", "/deployments/stuck", "/deployments/bad"];
+    let before = names.map(asked);
+    until("all actions being looked after", WITHIN, async || {
+        Ok(names.map(asked).iter().zip(before).all(|(now, before)| *now > before + 2))
     })
     .await?;
-    for id in [&watched, &written] {
+    for id in [&watched, &written, &returned] {
         assert_eq!(scene.action(id).await?["state"], "running");
     }
 
@@ -218,5 +225,9 @@ async fn an_api_server_killed_under_a_write_and_under_a_watch_is_waited_for_and_
         scene.only_write(id)?;
     }
     assert_eq!(scene.object("deployment/web").await?["spec"]["replicas"], 3);
+    expect(&scene.ended(&returned).await?, "returned", "image-pull-failed");
+    assert_eq!(scene.writes(&returned)?.len(), 2);
+    let bad = scene.object("deployment/bad").await?;
+    assert_eq!(bad["spec"]["template"]["spec"]["containers"][0]["image"], "app:1");
     Ok(())
 }

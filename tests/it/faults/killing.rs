@@ -12,7 +12,7 @@ use aegis_tests::database::execute;
 use aegis_tests::eventually::eventually;
 use aegis_tests::kube_audit::KubeRequest;
 use aegis_tests::paths::random_name;
-use aegis_tests::stack::{EXECUTOR_USER, StackOptions};
+use aegis_tests::stack::StackOptions;
 use aegis_tests::workload::{daemon_set, deployment, stateful_set};
 use anyhow::{Context, Result, bail, ensure};
 use http::Method;
@@ -244,7 +244,7 @@ async fn kills_at_random_moments_during_two_hundred_actions_lose_nothing_and_dou
     }
     assert_eq!(end_of(&scene, &people, &occupied).await?["state"], "succeeded");
     scene.only_write(&occupied)?;
-    let writes = scene.stack.cluster()?.audit().writes_by(EXECUTOR_USER)?;
+    let writes = scene.stack.cluster()?.audit().writes_by_executor()?;
     for (wish, action) in &ended {
         judge(&scene, wish, action, &writes).await?;
     }

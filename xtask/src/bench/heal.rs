@@ -227,7 +227,7 @@ impl Bench {
         let mut seen = self.visible.of(index)?;
         let (sent_at, started_at) = (now(), Instant::now());
         let action_id = match arm {
-            Arm::Heal => Some(self.scene.ask("restart", index, &json!({}), 0).await?),
+            Arm::Heal => Some(self.scene.ask("restart", index, &json!({ "duringRollout": true }), 0).await?),
             Arm::Bare => {
                 self.patch(index, sent_at).await?;
                 None

@@ -47,10 +47,10 @@ async fn act(scene: &Arc<Scene>, from: usize, to: usize) -> Result<()> {
                 let turn = number / CALLERS;
                 let index = caller * WORKLOADS_EACH + turn % WORKLOADS_EACH;
                 if turn.is_multiple_of(RESTART_EVERY) {
-                    scene.ask("restart", index, &json!({}), 60).await?;
+                    scene.ask("restart", index, &json!({ "duringRollout": true }), 60).await?;
                 } else {
-                    // Another number than the time before on the same workload.
-                    let replicas = (turn / WORKLOADS_EACH) % 3;
+                    // Another number than the time before on the same workload; none could not be restarted.
+                    let replicas = 1 + (turn / WORKLOADS_EACH) % 3;
                     scene.ask("scale", index, &json!({ "replicas": replicas }), 60).await?;
                 }
             }

@@ -58,6 +58,15 @@ impl Scene {
         Ok(id.to_owned())
     }
 
+    /// Asks for a rehearsal, and waits for its end.
+    pub(super) async fn rehearse(&self, action_type: &str, index: usize, params: &Value) -> Result<()> {
+        let mut action = self.stack.action(action_type, "Deployment", &workload(index), params);
+        action["dryRun"] = json!(true);
+        let answer = self.client.ask(&action, 60).await?.expect(202)?;
+        ensure!(answer.body["state"] == "succeeded", "a rehearsal did not succeed: {}", answer.text);
+        Ok(())
+    }
+
     /// Waits until an action has ended, and insists that it succeeded; returns it.
     pub(super) async fn ended(&self, id: &str) -> Result<Value> {
         let action = self.client.get(&format!("/api/v1/actions/{id}?wait=60")).await?.expect(200)?;

@@ -1,11 +1,20 @@
-//! What verifying costs: hashing entries into the tree, and making and checking a proof in a log of ten million.
+//! What verifying costs: hashing entries into the tree, making and checking a proof in a log of ten million, and
+//! `aegisctl audit verify` over the whole log of a running stack, with every meaning checked.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_evidence::{Hash, Head, Plan, RightEdge, Tile, proof};
+use aegis_tests::paths::binary;
+use aegis_tests::process::Launch;
+use aegis_tests::progress;
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
+use super::scene::Scene;
 use super::{Case, Goal};
 
 /// Entries that are hashed, and their bytes.
@@ -15,13 +24,20 @@ const BODY: usize = 1_024;
 const SIZE: u64 = 10_000_000;
 const SIZE_QUICK: u64 = 100_000;
 const PROOFS: u64 = 2_000;
+/// Rehearsed actions in the log whose meaning is checked, callers that ask for them, and how often it is verified.
+const ACTIONS: usize = 6_000;
+const ACTIONS_QUICK: usize = 300;
+const CALLERS: usize = 16;
+const VERIFIED: usize = 5;
 /// Goals.
+const MEANINGS_MIN: f64 = 100_000.0;
 const HASHES_MIN: f64 = 400_000.0;
 const PROOF_MS_MAX: f64 = 1.0;
 const PROOF_BYTES_MAX: f64 = 1_024.0;
 
-/// Runs the benchmark, on one processor.
-pub(super) fn run(quick: bool) -> Result<Vec<Case>> {
+/// Runs the benchmark; what is verified is verified on one processor.
+pub(super) async fn run(quick: bool) -> Result<Vec<Case>> {
+    let meanings = meaning_rate(if quick { ACTIONS_QUICK } else { ACTIONS }).await?;
     let size = if quick { SIZE_QUICK } else { SIZE };
     let (tiles, head) = tree(size);
     let mut slowest = 0.0_f64;
@@ -39,6 +55,14 @@ pub(super) fn run(quick: bool) -> Result<Vec<Case>> {
     let rate = hash_rate().context("nothing was hashed")?;
     let of = |what: &str| format!("{what} in a log of {size}");
     Ok(vec![
+        Case::new(
+            format!("entries of a whole log of {}, meanings checked", meanings.entries),
+            "/s",
+            meanings.rate,
+            MEANINGS_MIN,
+            "the goal",
+            Goal::PartMin(1.0),
+        ),
         Case::new(
             "entries of 1 KiB hashed into the tree",
             "/s",
@@ -88,4 +112,52 @@ fn hash_rate() -> Option<f64> {
     }
     let took = begun.elapsed().as_secs_f64();
     (edge.head().size > 0).then_some(HASHED as f64 / took)
+}
+
+/// Entries that were verified, and how many a second.
+struct Meanings {
+    entries: u64,
+    rate: f64,
+}
+
+/// The whole log of some thousand actions, exported, and verified by the program that auditors use: reading the bundle,
+/// every signature, hash and proof, and that intents, orders, receipts and outcomes fit together. Fastest of some runs.
+async fn meaning_rate(actions: usize) -> Result<Meanings> {
+    let scene = Arc::new(Scene::start(CALLERS).await?);
+    let step = progress::step(format!("{actions} rehearsed actions by {CALLERS} callers"));
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let scene = Arc::clone(&scene);
+        callers.spawn(async move {
+            for number in (0..actions).filter(|number| number % CALLERS == caller) {
+                scene.rehearse("scale", caller, &json!({ "replicas": 2 + number % 3 })).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(done) = callers.join_next().await {
+        done??;
+    }
+    step.done();
+    let folder = tempfile::tempdir()?;
+    let printed: Value = serde_json::from_str(&scene.stack.command(["log-key"]).await?)?;
+    std::fs::write(folder.path().join("keys"), printed["key"].as_str().context("a key is printed")?)?;
+    let url = scene.stack.control_plane(0).url();
+    let token = scene.stack.new_person_token("otto", &["auditor"]).await?;
+    let export = audit(folder.path(), &["export", "--out", "bundle"])?;
+    export.env("AEGIS_URL", url).env("AEGIS_TOKEN", token).output().await?;
+    let verify = audit(folder.path(), &["verify", "--keys", "keys", "bundle"])?;
+    let mut fastest = f64::INFINITY;
+    let mut entries = 0;
+    for _ in 0..VERIFIED {
+        let begun = Instant::now();
+        let answer: Value = serde_json::from_str(&verify.output().await?)?;
+        fastest = fastest.min(begun.elapsed().as_secs_f64());
+        entries = answer["entries"].as_u64().context("a verification says how many entries it covers")?;
+    }
+    Ok(Meanings { entries, rate: entries as f64 / fastest })
+}
+
+fn audit(folder: &Path, args: &[&str]) -> Result<Launch> {
+    Ok(Launch::new(binary("aegisctl")?).folder(folder).args(["-o", "json", "audit"]).args(args))
 }

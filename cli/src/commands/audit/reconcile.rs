@@ -1,4 +1,4 @@
-//! `aegisctl audit reconcile`: whether everything that the executor's identity wrote in a cluster is in the log, and
+//! `aegisctl audit reconcile`: whether everything that the executor's accounts wrote in a cluster is in the log, and
 //! everything that the log says was written is in the cluster's own audit log.
 
 mod answer;
@@ -24,6 +24,12 @@ use kube::KubeLog;
 /// an action is watched for an hour at most, and begun within an hour of being decided.
 const MARGIN: SignedDuration = SignedDuration::from_hours(3);
 
+/// The accounts that the manifests make.
+const ACCOUNTS: [&str; 2] = [
+    "system:serviceaccount:aegis-system:aegis-executor",
+    "system:serviceaccount:aegis-system:aegis-executor-rollback",
+];
+
 /// What to compare.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Reconcile {
@@ -33,9 +39,9 @@ pub(crate) struct Reconcile {
     /// Cluster as the control plane calls it
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
-    /// Identity of the executor in the cluster
-    #[arg(long, value_name = "NAME", default_value = "system:serviceaccount:aegis-system:aegis-executor")]
-    user: String,
+    /// Identity of the executor in the cluster; more than once for each of its accounts
+    #[arg(long = "user", value_name = "NAME", default_values = ACCOUNTS)]
+    users: Vec<String>,
     /// Compare from this time on: 2026-11-20T12:00:00Z, or so long ago: 90m, 24h, 7d; if absent, as far as the files go
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: Option<Timestamp>,
@@ -49,7 +55,7 @@ pub(crate) struct Reconcile {
 /// Runs the command.
 pub(crate) async fn run(command: &Reconcile, options: &Options) -> Result<Reconciled, Failure> {
     let settings = Settings::resolve(options)?;
-    let log = KubeLog::read(&command.kube_audit, &command.user)?;
+    let log = KubeLog::read(&command.kube_audit, &command.users)?;
     let Some((first, last)) = log.span else {
         return Err(Failure::usage("the files hold no events, so that nothing can be compared"));
     };

@@ -29,6 +29,7 @@ use crate::principal::Caller;
 use crate::service::approvals::{Gate, Passing, Subject, gate, would_be_asked};
 use crate::service::decide::{Decided, Denied, Occasion, Purpose, decide};
 use crate::service::dispatch::{Ending, NewIntent, Outcome, write_intent};
+use crate::service::holds;
 use crate::service::{Services, noting_replay, spend_nonce};
 use crate::store::actions::{self, Action, NewAction};
 use crate::store::idempotency::{self, Known};
@@ -143,6 +144,11 @@ impl Answer {
     fn into_result(self) -> Result<Action, Error> {
         if self.status == DENIED {
             let Self { decision_id, denial, action, .. } = self;
+            let said = |name: &str| action.outcome.as_ref()?.get(name)?.as_str().map(str::to_owned);
+            if said("code").as_deref() == Some(OutcomeCode::TargetOnHold.as_str()) {
+                let reason = said("message").unwrap_or_default();
+                return Err(Error::TargetOnHold { action_id: action.id, decision_id, reason });
+            }
             Err(Error::PolicyDenied { action_id: action.id, decision_id, denial: Box::new(denial) })
         } else {
             Ok(self.action)
@@ -331,12 +337,14 @@ async fn follow(
     decided: &Decided,
     id: ActionId,
 ) -> Result<i16, Error> {
+    let held = holds::denial(conn, &valid.target, &caller.name, valid.dry_run).await?;
     let (to, outcome) = match (decided.effect, observed) {
         (Effect::Deny, _) => {
             let outcome =
                 Outcome::without_receipt(OutcomeCode::PolicyDenied.as_str(), decided.reason.clone());
             (ActionState::Denied, outcome)
         }
+        (Effect::Allow, _) if let Some(outcome) = held => (ActionState::Denied, outcome),
         (Effect::Allow, Observed::Absent) => {
             let message = format!("there is no {}", valid.target);
             (ActionState::Refused, Outcome::without_receipt(RefusalCode::TargetAbsent.as_str(), message))
@@ -372,6 +380,7 @@ async fn follow(
                 target: &valid.target,
                 change: &valid.change,
                 dry_run: valid.dry_run,
+                watch_seconds: valid.deadline_seconds,
                 decided,
                 facts,
                 approvals,

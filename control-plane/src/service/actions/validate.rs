@@ -234,7 +234,14 @@ mod tests {
     fn check(body: Value) -> Result<Valid, Error> {
         let principal = Principal::Client("bot".to_owned());
         let name = principal.to_string();
-        let caller = Caller { principal, name, roles: Vec::new(), nonce: None, request_id: String::new() };
+        let caller = Caller {
+            principal,
+            name,
+            roles: Vec::new(),
+            session: None,
+            nonce: None,
+            request_id: String::new(),
+        };
         validate(serde_json::from_value(body).unwrap(), &caller)
     }
 

@@ -15,6 +15,7 @@ use crate::audit::{self, Kind, Record};
 use crate::client::executor::{Link, SignedOrder};
 use crate::error::Error;
 use crate::seal::Keyring;
+use crate::service::holds;
 use crate::service::log::{self, Standing};
 use crate::service::safeguards::{ClockReading, Safeguards};
 use crate::store::attempts::Attempt;
@@ -25,6 +26,15 @@ use crate::store::{Store, commit, policies};
 
 /// Oldest decision an order may stand on.
 const DECISION_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
+
+/// What every order of this installation says.
+#[derive(Clone, Copy, Debug)]
+pub struct OrderTerms {
+    /// How long it may be begun.
+    pub lifetime: SignedDuration,
+    /// How long its target must stay as wanted before it counts as good, in seconds.
+    pub soak_seconds: u32,
+}
 
 /// What came of trying to claim an action.
 #[derive(Clone, Debug)]
@@ -56,7 +66,7 @@ pub async fn claim(
     keyring: &Keyring,
     safeguards: &Safeguards,
     link: &Link,
-    lifetime: SignedDuration,
+    terms: OrderTerms,
     id: ActionId,
 ) -> Result<Claim, Error> {
     log::await_intent(store, id).await?;
@@ -94,13 +104,17 @@ pub async fn claim(
     }
     let Newest { intent, entry, .. } = newest;
     let Some(ledger) = link.ledger else { return Ok(Claim::Stale) };
-    let signed = SignedAttempt::new(link, ledger, &action, &intent, &entry, now, lifetime)?;
+    let signed = SignedAttempt::new(link, ledger, &action, &intent, &entry, now, terms)?;
     let attempt = signed.attempt(&intent);
     if !dispatch::start(&mut tx, id, &attempt).await? {
         return Ok(Claim::TargetBusy);
     }
     // From here on nobody else is at work on the target; whoever was has changed what was decided on.
     if dispatch::was_acted_on_since(&mut tx, &action, intent.decided_at).await? {
+        return Ok(Claim::Stale);
+    }
+    // What was put back meanwhile keeps automation off; deciding again says so.
+    if holds::denial(&mut tx, &action.target, &action.requested_by, action.dry_run).await?.is_some() {
         return Ok(Claim::Stale);
     }
     append_order_signed(&mut tx, &action, &intent, &signed).await?;
@@ -134,9 +148,9 @@ impl SignedAttempt {
         intent: &Intent,
         intent_bytes: &[u8],
         now: Timestamp,
-        lifetime: SignedDuration,
+        terms: OrderTerms,
     ) -> Result<Self, Error> {
-        let not_after = (now + lifetime).min(action.deadline_at);
+        let not_after = (now + terms.lifetime).min(action.deadline_at);
         let written: Entry<aegis_contract::intent::Intent> =
             serde_json::from_slice(intent_bytes).map_err(Error::internal)?;
         let act = Act {
@@ -147,6 +161,8 @@ impl SignedAttempt {
             change: action.change.clone(),
             preconditions: intent.preconditions.clone(),
             watch_seconds: action.deadline_seconds,
+            soak_seconds: terms.soak_seconds,
+            automatic_return: written.data.automatic_return,
             dry_run: action.dry_run,
             decision_id: intent.decision_id,
             policy_digest: intent.policy_digest.parse().map_err(Error::internal)?,

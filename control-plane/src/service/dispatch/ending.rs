@@ -24,14 +24,36 @@ pub struct Outcome {
     pub message: String,
     /// What the executor did, in order.
     pub steps: Vec<Step>,
+    /// Whether what it was for is better.
+    #[serde(default)]
+    pub helped: Helped,
     /// The executor's signed word for it; absent when it was never asked.
     pub receipt: Option<Envelope>,
+}
+
+/// Whether what an action was for is better. Only the alert it came from could tell that it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Helped {
+    /// The alert that the action came from is gone.
+    True,
+    /// What it did was put back, or the alert is still there.
+    False,
+    /// Nothing tells.
+    #[default]
+    Unknown,
 }
 
 impl Outcome {
     /// An outcome that no executor had a part in.
     pub fn without_receipt(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), steps: Vec::new(), receipt: None }
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            steps: Vec::new(),
+            helped: Helped::Unknown,
+            receipt: None,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use aegis_contract::action::Change;
 use aegis_contract::facts::Facts;
 use aegis_contract::ids::ActionId;
 use aegis_contract::intent::{Approval, Intent};
-use aegis_contract::order::Preconditions;
+use aegis_contract::order::{AutomaticReturn, Preconditions};
 use aegis_contract::target::Target;
 use aegis_evidence::Hash;
 use sqlx::PgConnection;
@@ -33,6 +33,8 @@ pub struct NewIntent<'a> {
     pub change: &'a Change,
     /// Whether nothing shall be written in the end.
     pub dry_run: bool,
+    /// How long its effect is watched, in seconds.
+    pub watch_seconds: u32,
     /// The decision that allowed it.
     pub decided: &'a Decided,
     /// What that decision saw.
@@ -53,6 +55,7 @@ pub async fn write_intent(
         target: new.target.clone(),
         change: new.change.clone(),
         dry_run: new.dry_run,
+        automatic_return: return_of(&new),
         decision_id: new.decided.decision_id,
         policy_digest: new.decided.policy_digest,
         plan_digest: preconditions.plan_digest(new.change),
@@ -80,6 +83,12 @@ pub async fn write_intent(
     };
     intents::insert(conn, new.action_id, &intent).await?;
     reviews::ask(conn, new).await
+}
+
+/// Where something can be put back, the executor may do so as long as it watches.
+fn return_of(new: &NewIntent<'_>) -> Option<AutomaticReturn> {
+    let can_be_returned = new.change.can_be_returned() && !new.dry_run;
+    can_be_returned.then_some(AutomaticReturn { within_seconds: new.watch_seconds })
 }
 
 /// What must still hold of the target when it is changed, as it was seen.

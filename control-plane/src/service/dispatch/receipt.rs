@@ -8,10 +8,11 @@ use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, Receipt, Stage};
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::{DISPATCHER, Ending, Outcome, end_action, expire};
+use super::{DISPATCHER, Ending, Helped, Outcome, end_action, expire};
 use crate::audit::{self, Kind, Record};
 use crate::client::executor::Answer;
 use crate::error::Error;
+use crate::service::holds;
 use crate::store::attempts::{self, Attempt};
 use crate::store::dispatch::{self, OpenAction};
 use crate::store::receipts::{self, ReceiptName};
@@ -166,10 +167,12 @@ async fn apply(
     answer: &Answer,
 ) -> Result<Recorded, Error> {
     match &answer.receipt.stage {
-        Stage::Running { .. } => {
+        Stage::Running { steps } => {
             note_row(conn, action, answer, answer.row_before).await?;
             attempts::set_accepted(conn, action.id, attempt.number).await?;
             dispatch::move_state(conn, action.id, ActionState::Unknown, ActionState::Running).await?;
+            let said = serde_json::to_value(steps).map_err(Error::internal)?;
+            dispatch::set_progress(conn, action.id, &said).await?;
             Ok(Recorded::AtWork)
         }
         Stage::Closed => {
@@ -262,6 +265,7 @@ async fn finish(
     let to = match result.status {
         ExecutionStatus::Succeeded => ActionState::Succeeded,
         ExecutionStatus::Failed => ActionState::Failed,
+        ExecutionStatus::Returned => ActionState::Returned,
         ExecutionStatus::Refused => ActionState::Refused,
         ExecutionStatus::Expired => ActionState::Expired,
         ExecutionStatus::Unknown => {
@@ -273,8 +277,12 @@ async fn finish(
         code: result.code.to_string(),
         message: result.message.clone(),
         steps: result.steps.clone(),
+        helped: if to == ActionState::Returned { Helped::False } else { Helped::Unknown },
         receipt: Some(envelope(answer)?),
     };
+    if to == ActionState::Returned {
+        holds::hold(conn, action, &outcome.code).await?;
+    }
     end(conn, action, to, outcome).await
 }
 
@@ -283,6 +291,7 @@ fn refused(code: &str, message: &str, answer: &Answer) -> Result<Outcome, Error>
         code: code.to_owned(),
         message: message.to_owned(),
         steps: Vec::new(),
+        helped: Helped::Unknown,
         receipt: Some(envelope(answer)?),
     })
 }

@@ -20,6 +20,7 @@ use crate::metrics::{ControlPlaneMetrics, Tally};
 use crate::seal::Keyring;
 use crate::service::approvals::{Gate, Passing, Subject, gate, start_by};
 use crate::service::decide::{Asked, Decided, Occasion, Purpose, decide};
+use crate::service::holds;
 use crate::service::policy_set::ActivePolicies;
 use crate::store::dispatch::{self, OpenAction};
 use crate::store::{Store, attempts, commit};
@@ -67,7 +68,8 @@ pub async fn redecide(
         return Ok(Redecided::Over);
     }
     let decided = decide_again(&mut tx, policies, &action, &observed).await?;
-    let redecided = match (obstacle(&action, &decided, &observed), &observed) {
+    let held = holds::denial(&mut tx, &action.target, &action.requested_by, action.dry_run).await?;
+    let redecided = match (obstacle(&action, &decided, &observed, held), &observed) {
         (None, Observed::Present(facts)) => go_on(&mut tx, keyring, &action, &decided, facts).await?,
         (Some((to, outcome)), _) => {
             end_waiting(&mut tx, &action, to, &outcome).await?;
@@ -161,9 +163,17 @@ async fn decide_again(
 }
 
 /// What stands in the way of ordering the action, if anything does.
-fn obstacle(action: &OpenAction, decided: &Decided, observed: &Observed) -> Option<(ActionState, Outcome)> {
+fn obstacle(
+    action: &OpenAction,
+    decided: &Decided,
+    observed: &Observed,
+    held: Option<Outcome>,
+) -> Option<(ActionState, Outcome)> {
     if decided.effect == Effect::Deny {
         let outcome = Outcome::without_receipt(OutcomeCode::PolicyDenied.as_str(), decided.reason.clone());
+        return Some((ActionState::Denied, outcome));
+    }
+    if let Some(outcome) = held {
         return Some((ActionState::Denied, outcome));
     }
     let refused =
@@ -221,6 +231,7 @@ async fn intend(
         target: &action.target,
         change: &action.change,
         dry_run: action.dry_run,
+        watch_seconds: action.deadline_seconds,
         decided,
         facts,
         approvals,

@@ -74,7 +74,7 @@ pub fn judge(answer: &Result<Answer, String>, tries: i32) -> (Next, Option<Strin
     (next, Some(error))
 }
 
-/// How long to leave a receiver alone after so many attempts; `share` of the jitter is between 0 and 1.
+/// How long to leave a receiver alone after so many attempts; `share` of the jitter is at least 0 and below 1.
 fn pause_seconds(tries: i32, share: f64) -> f64 {
     let pause = PAUSE_SECONDS_FIRST * PAUSE_FACTOR.powi(tries.max(1) - 1);
     pause.min(PAUSE_SECONDS_MAX) * (1.0 - JITTER + 2.0 * JITTER * share)
@@ -87,7 +87,7 @@ fn asked_seconds(retry_after: Option<Duration>) -> f64 {
 
 fn random_share() -> f64 {
     let [byte] = clock::random_bytes();
-    f64::from(byte) / 255.0
+    f64::from(byte) / 256.0
 }
 
 #[cfg(test)]

@@ -69,6 +69,14 @@ impl SigningKey {
         }
     }
 
+    /// What verifies its signatures.
+    pub fn verifying(&self) -> VerifyingKey {
+        VerifyingKey(match &self.secret {
+            SigningSecret::HmacSha256(secret) => VerifyingSecret::HmacSha256(secret.clone()),
+            SigningSecret::Ed25519(key) => VerifyingSecret::Ed25519(key.verifying_key()),
+        })
+    }
+
     /// Signs a signature base. [`sign`](super::sign()) makes the base; this is the algorithm alone.
     pub fn sign_base(&self, base: &str) -> Vec<u8> {
         match &self.secret {

@@ -78,6 +78,12 @@ impl Presented {
         self.claims.as_ref().map(|claims| claims.base.as_str()).map_err(|refusal| *refusal)
     }
 
+    /// Whether what is presented is this key's signature of `text`, which need not be the text it has to be of. For
+    /// explaining a refusal.
+    pub fn is_signed_as(&self, text: &str, key: &VerifyingKey) -> bool {
+        self.claims.as_ref().is_ok_and(|claims| key.accepts(text, &claims.signature))
+    }
+
     /// Proves the request: in the profile, body as digested, for one of `authorities`, signed by `key`, in time.
     ///
     /// Time is judged after the signature: only the holder of the key learns about clocks.

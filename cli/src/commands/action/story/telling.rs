@@ -96,6 +96,8 @@ fn what(step: &Value) -> Said {
         "action.unknown" => said.words("nobody knows what became of it —").value(text(&data["message"])),
         "action.close-requested" => said.words("declared that nobody will ever know what became of it"),
         "action.ended" => ended(data),
+        "target.held" => said.words("put the target on hold for automation"),
+        "target.hold-lifted" => said.words("let automation act on the target again"),
         kind => said.value(kind),
     }
 }

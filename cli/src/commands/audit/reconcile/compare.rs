@@ -1,6 +1,6 @@
 //! Writes and actions held against each other.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use aegis_contract::action::ActionType;
 use aegis_contract::ids::ActionId;
@@ -61,13 +61,13 @@ impl<'c> Compared<'c> {
     pub(super) fn of(log: &'c KubeLog, known: &Known<'c>, (from, to): (Timestamp, Timestamp)) -> Self {
         let mut compared = Self { questions: log.questions, ..Self::default() };
         compared.note_gaps(log, known, (from, to));
-        let mut changed: BTreeSet<ActionId> = BTreeSet::new();
+        let mut changed: BTreeMap<ActionId, usize> = BTreeMap::new();
         for write in log.writes.iter().filter(|write| write.at >= from && write.at <= to) {
             match explain(write, known, &changed) {
                 Ok(id) => {
                     compared.explained += 1;
                     if !write.is_fence {
-                        changed.insert(id);
+                        *changed.entry(id).or_default() += 1;
                     }
                 }
                 Err(reason) if write.action_id.is_some() && !known.covers(write.at) => {
@@ -82,7 +82,7 @@ impl<'c> Compared<'c> {
             let Some((start, end)) = ordered_and_over(course).filter(|_| wrote(course) == Wrote::Yes) else {
                 continue;
             };
-            if changed.contains(id) || log.in_doubt.contains(id) {
+            if changed.contains_key(id) || log.in_doubt.contains(id) {
                 compared.written += 1;
             } else if start >= from && end <= to {
                 compared.unwritten.push((*id, course));
@@ -118,7 +118,11 @@ impl<'c> Compared<'c> {
 }
 
 /// The action that explains a write, or why none does.
-fn explain(write: &Write, known: &Known<'_>, changed: &BTreeSet<ActionId>) -> Result<ActionId, String> {
+fn explain(
+    write: &Write,
+    known: &Known<'_>,
+    changed: &BTreeMap<ActionId, usize>,
+) -> Result<ActionId, String> {
     let id = write.action_id.ok_or("it names no action")?;
     let course = known.courses.0.get(&id).ok_or_else(|| format!("no entry speaks of action {id}"))?;
     if !is_in(course, known.cluster) {
@@ -142,8 +146,9 @@ fn explain(write: &Write, known: &Known<'_>, changed: &BTreeSet<ActionId>) -> Re
     if wrote(course) == Wrote::No {
         return Err(format!("the log says that action {id} wrote nothing"));
     }
-    if changed.contains(&id) {
-        return Err(format!("action {id} has made its one change already"));
+    let allowed = if may_have_returned(course) { 2 } else { 1 };
+    if changed.get(&id).is_some_and(|writes| *writes >= allowed) {
+        return Err(format!("action {id} has made its one change already, and its return if it has one"));
     }
     Ok(id)
 }
@@ -192,12 +197,18 @@ fn window(course: &Course) -> Option<(Timestamp, Timestamp)> {
     ))
 }
 
+/// Whether an action has put its change back, or may have.
+fn may_have_returned(course: &Course) -> bool {
+    course.ended.as_ref().is_none_or(|ended| ended.state == "returned" || ended.code == "unresolved")
+}
+
 fn wrote(course: &Course) -> Wrote {
     let Some(ended) = &course.ended else { return Wrote::Unknown };
     match (&*ended.state, &*ended.code) {
         _ if course.dry_run => Wrote::No,
         ("succeeded", "already-done" | "dry-run") => Wrote::No,
-        ("succeeded", _) | ("failed", "rollout-failed" | "rollout-timeout") => Wrote::Yes,
+        ("succeeded" | "returned", _) => Wrote::Yes,
+        ("failed", "rollout-failed" | "rollout-timeout" | "crash-loop" | "image-pull-failed") => Wrote::Yes,
         ("denied" | "refused" | "cancelled" | "expired", _) => Wrote::No,
         _ => Wrote::Unknown,
     }

@@ -99,16 +99,16 @@ struct Status {
 
 impl KubeLog {
     /// Reads files of events. What follows the last newline is not written yet.
-    pub(super) fn read(paths: &[PathBuf], user: &str) -> Result<Self, Failure> {
+    pub(super) fn read(paths: &[PathBuf], users: &[String]) -> Result<Self, Failure> {
         let mut log = Self { span: None, writes: Vec::new(), in_doubt: BTreeSet::new(), questions: 0 };
         for path in paths {
-            log.read_file(path, user)?;
+            log.read_file(path, users)?;
         }
         log.writes.sort_by_key(|write| write.at);
         Ok(log)
     }
 
-    fn read_file(&mut self, path: &Path, user: &str) -> Result<(), Failure> {
+    fn read_file(&mut self, path: &Path, users: &[String]) -> Result<(), Failure> {
         let cannot = |source| Failure::from(Cause::File { path: path.to_owned(), source });
         let mut file = BufReader::new(File::open(path).map_err(cannot)?);
         let mut line = Vec::new();
@@ -127,15 +127,15 @@ impl KubeLog {
                         "it must hold lines of audit.k8s.io/v1 events, as --audit-log-path writes them",
                     )
             })?;
-            self.take(event, user);
+            self.take(event, users);
         }
         Ok(())
     }
 
-    fn take(&mut self, event: Event, user: &str) {
+    fn take(&mut self, event: Event, users: &[String]) {
         let at = event.stage_timestamp;
         self.span = Some(self.span.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
-        let is_of = |who: &User| who.username == user;
+        let is_of = |who: &User| users.contains(&who.username);
         if event.stage != "ResponseComplete"
             || !(is_of(&event.user) || event.impersonated_user.as_ref().is_some_and(is_of))
             || !event.is_write()
