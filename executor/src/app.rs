@@ -118,11 +118,14 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         shutdown: shutdown.clone(),
     });
     executor.name_ledger().await.context("cannot name the ledger")?;
-    let resume = tokio::spawn(resume_when_reviewed(Arc::clone(&executor), reviewed.clone()));
-    let soaking = tokio::spawn(watch_soaking(Arc::clone(&executor)));
+    let resume = resume_actions(Arc::clone(&executor));
+    let resume = tokio::spawn(when_reviewed(reviewed.clone(), shutdown.clone(), resume));
+    let soaking = watch_soaking(Arc::clone(&executor));
+    let soaking = tokio::spawn(when_reviewed(reviewed.clone(), shutdown.clone(), soaking));
     if let Some(path) = allowlist_file {
-        let file = AllowlistFile::new(path, reviewer, &metrics);
-        tokio::spawn(follow_when_reviewed(file, Arc::clone(&executor), reviewed.clone()));
+        let file =
+            AllowlistFile::new(path, reviewer, &metrics).follow(Arc::clone(&executor), shutdown.clone());
+        tokio::spawn(when_reviewed(reviewed.clone(), shutdown.clone(), file));
     }
     let router = edge::with_edge(reviewed.guard(http::routes(Arc::clone(&executor))), metrics);
     tokio::select! {
@@ -151,18 +154,10 @@ async fn connect(
     Ok((own, rollbacks))
 }
 
-async fn follow_when_reviewed(file: AllowlistFile, executor: Arc<Executor>, reviewed: Reviewed) {
-    let shutdown = executor.shutdown.clone();
+/// Does a task once the rights are reviewed, or nothing if the process is asked to end before.
+async fn when_reviewed(reviewed: Reviewed, shutdown: Shutdown, task: impl Future<Output = ()>) {
     tokio::select! {
-        () = reviewed.wait() => file.follow(executor, shutdown).await,
+        () = reviewed.wait() => task.await,
         () = shutdown.wait() => {}
     }
-}
-
-async fn resume_when_reviewed(executor: Arc<Executor>, reviewed: Reviewed) {
-    tokio::select! {
-        () = reviewed.wait() => {}
-        () = executor.shutdown.wait() => {}
-    }
-    resume_actions(executor).await;
 }

@@ -87,6 +87,15 @@ pub(crate) enum WriteAnswer {
     InDoubt(String),
 }
 
+/// Objects of a collection, and where they stand in it.
+struct Listed {
+    objects: Vec<Object>,
+    /// What a watch of what comes after begins with.
+    version: String,
+    /// Where the next page begins, if there is one.
+    next: Option<String>,
+}
+
 /// A client of one cluster.
 #[derive(Clone)]
 pub(crate) struct Cluster {
@@ -134,11 +143,10 @@ impl Cluster {
         caller: Caller,
     ) -> Result<Vec<Object>, ReadError> {
         let query = format!("&limit={LISTED_MAX}&labelSelector={}", percent_encode(selector));
-        match self.list_once(path, &query, caller).await? {
-            (objects, None) => Ok(objects),
-            (_, Some(_)) => {
-                Err(ReadError::Unavailable(format!("{path} holds more than {LISTED_MAX} objects")))
-            }
+        let listed = self.list_once(path, &query, caller).await?;
+        match listed.next {
+            None => Ok(listed.objects),
+            Some(_) => Err(ReadError::Unavailable(format!("{path} holds more than {LISTED_MAX} objects"))),
         }
     }
 
@@ -151,22 +159,20 @@ impl Cluster {
         caller: Caller,
     ) -> Result<(Vec<Object>, Option<String>), ReadError> {
         let from = from.map(|from| format!("&continue={}", percent_encode(from))).unwrap_or_default();
-        self.list_once(path, &format!("&limit={PAGE}{from}"), caller).await
+        let listed = self.list_once(path, &format!("&limit={PAGE}{from}"), caller).await?;
+        Ok((listed.objects, listed.next))
     }
 
-    async fn list_once(
-        &self,
-        path: &str,
-        query: &str,
-        caller: Caller,
-    ) -> Result<(Vec<Object>, Option<String>), ReadError> {
+    async fn list_once(&self, path: &str, query: &str, caller: Caller) -> Result<Listed, ReadError> {
         let mut list = self.call(Method::GET, path, query, None, caller).await.map_err(read_error)?;
-        let rest = list.pointer("/metadata/continue").and_then(Value::as_str).map(str::to_owned);
-        match list.pointer_mut("/items").map(Value::take) {
-            Some(Value::Array(items)) => {
-                Ok((items.into_iter().map(Object::new).collect(), rest.filter(|rest| !rest.is_empty())))
+        let said = |name: &str| list["metadata"][name].as_str().unwrap_or_default().to_owned();
+        let (version, next) =
+            (said("resourceVersion"), Some(said("continue")).filter(|next| !next.is_empty()));
+        match list["items"].take() {
+            Value::Array(items) if !version.is_empty() => {
+                Ok(Listed { objects: items.into_iter().map(Object::new).collect(), version, next })
             }
-            _ => Err(ReadError::Unavailable(format!("the list {path} has no items"))),
+            _ => Err(ReadError::Unavailable(format!("the answer of {path} is no list"))),
         }
     }
 

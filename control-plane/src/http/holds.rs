@@ -7,13 +7,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Shared;
 use super::actions::read_id;
 use super::call::Call;
 use super::error::Failure;
-use super::page::{Page, id_cursor, limit, read_id_cursor};
+use super::page::{Page, PageQuery, id_cursor, limit, read_id_cursor};
 use crate::service::holds;
 
 /// A target that automation leaves alone since an action on it was put back.
@@ -30,20 +30,9 @@ pub(super) struct HoldBody {
     held_at: Timestamp,
 }
 
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
-    /// The `nextCursor` of the page before.
-    cursor: Option<String>,
-    /// Most items to answer.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-}
-
 /// The targets that automation leaves alone until a person lifts that.
 #[utoipa::path(
-    get, path = "/api/v1/holds", operation_id = "listHolds", tag = "actions", params(ListQuery),
+    get, path = "/api/v1/holds", operation_id = "listHolds", tag = "actions", params(PageQuery),
     responses(
         (status = 200, description = "The oldest first", body = Page<HoldBody>),
         (status = "4XX", description = "Not answered", body = Problem, content_type = "application/problem+json"),
@@ -53,7 +42,7 @@ pub(super) async fn list(
     State(services): State<Shared>,
     call: Call,
 ) -> Result<Json<Page<HoldBody>>, Failure> {
-    let query: ListQuery = call.query()?;
+    let query: PageQuery = call.query()?;
     let limit = limit(query.limit)?;
     let after = read_id_cursor(query.cursor.as_deref())?.map(ActionId);
     let found = holds::list(&services, &call.caller, after, limit + 1).await?;

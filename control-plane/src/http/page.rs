@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::Failure;
@@ -12,6 +12,18 @@ use crate::error::Error;
 const LIMIT_DEFAULT: u32 = 50;
 /// Most items of a page.
 const LIMIT_MAX: u32 = 200;
+
+/// Which page of a list to answer.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// The `nextCursor` of the page before.
+    pub(super) cursor: Option<String>,
+    /// Most items to answer.
+    #[param(minimum = 1, maximum = 200)]
+    pub(super) limit: Option<u32>,
+}
 
 /// One page of a list.
 #[derive(Serialize, utoipa::ToSchema)]

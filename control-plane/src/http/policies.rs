@@ -17,7 +17,7 @@ use super::Shared;
 use super::call::Call;
 use super::error::Failure;
 use super::etag::{precondition, tag};
-use super::page::{Page, limit, name_cursor, read_name_cursor};
+use super::page::{Page, PageQuery, limit, name_cursor, read_name_cursor};
 use crate::error::Error;
 use crate::service::policies::activation::{self, Activation};
 use crate::service::policies::{self, Policy, Version};
@@ -91,17 +91,6 @@ pub(super) struct ActivateBody {
     replay: Option<EntryId>,
 }
 
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
-    /// The `nextCursor` of the page before.
-    cursor: Option<String>,
-    /// Most items to answer.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-}
-
 impl From<Policy> for SummaryBody {
     fn from(policy: Policy) -> Self {
         Self {
@@ -148,7 +137,7 @@ fn answer(status: StatusCode, (policy, version): (Policy, Version)) -> Result<Re
 
 /// List policies by name.
 #[utoipa::path(
-    get, path = "/api/v1/policies", operation_id = "listPolicies", tag = "policies", params(ListQuery),
+    get, path = "/api/v1/policies", operation_id = "listPolicies", tag = "policies", params(PageQuery),
     responses(
         (status = 200, description = "A page of policies", body = Page<SummaryBody>),
         (status = "4XX", description = "Not answered", body = Problem, content_type = "application/problem+json"),
@@ -158,7 +147,7 @@ pub(super) async fn list(
     State(services): State<Shared>,
     call: Call,
 ) -> Result<Json<Page<SummaryBody>>, Failure> {
-    let query: ListQuery = call.query()?;
+    let query: PageQuery = call.query()?;
     let limit = limit(query.limit)?;
     let after = read_name_cursor(query.cursor.as_deref())?;
     let found = policies::list(&services, &call.caller, after.as_deref(), limit + 1).await?;

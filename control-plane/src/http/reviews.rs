@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use super::call::Call;
 use super::error::Failure;
-use super::page::{Page, limit, name_cursor, read_name_cursor};
+use super::page::{Page, PageQuery, limit, name_cursor, read_name_cursor};
 use crate::error::Error;
 use crate::service::reviews::{self, Reviewed};
 
@@ -37,21 +37,10 @@ pub(super) struct ReviewBody {
     is_overdue: bool,
 }
 
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
-    /// The `nextCursor` of the page before.
-    cursor: Option<String>,
-    /// Most items to answer.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-}
-
 /// The actions that nobody has looked at yet: all, or, for people who may not see all actions, those that
 /// their roles are asked about.
 #[utoipa::path(
-    get, path = "/api/v1/reviews", operation_id = "listReviews", tag = "reviews", params(ListQuery),
+    get, path = "/api/v1/reviews", operation_id = "listReviews", tag = "reviews", params(PageQuery),
     responses(
         (status = 200, description = "The oldest first", body = Page<ReviewBody>),
         (status = "4XX", description = "Not answered", body = Problem, content_type = "application/problem+json"),
@@ -61,7 +50,7 @@ pub(super) async fn list(
     State(services): State<Shared>,
     call: Call,
 ) -> Result<Json<Page<ReviewBody>>, Failure> {
-    let query: ListQuery = call.query()?;
+    let query: PageQuery = call.query()?;
     let limit = limit(query.limit)?;
     let cursor = read_name_cursor(query.cursor.as_deref())?;
     let after = cursor.as_deref().map(read_cursor).transpose()?;

@@ -6,12 +6,12 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Shared;
 use super::call::Call;
 use super::error::Failure;
-use super::page::{Page, id_cursor, limit, read_id_cursor};
+use super::page::{Page, PageQuery, id_cursor, limit, read_id_cursor};
 use crate::error::Error;
 use crate::service::sessions::{self, Which};
 
@@ -34,20 +34,9 @@ pub(super) struct SessionBody {
     expires_at: Timestamp,
 }
 
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
-    /// The `nextCursor` of the page before.
-    cursor: Option<String>,
-    /// Most items to answer.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-}
-
 /// The caller's sessions that are not over.
 #[utoipa::path(
-    get, path = "/api/v1/sessions", operation_id = "listSessions", tag = "sign-in", params(ListQuery),
+    get, path = "/api/v1/sessions", operation_id = "listSessions", tag = "sign-in", params(PageQuery),
     responses(
         (status = 200, description = "The oldest first", body = Page<SessionBody>),
         (status = "4XX", description = "Not answered", body = Problem, content_type = "application/problem+json"),
@@ -57,7 +46,7 @@ pub(super) async fn list(
     State(services): State<Shared>,
     call: Call,
 ) -> Result<Json<Page<SessionBody>>, Failure> {
-    let query: ListQuery = call.query()?;
+    let query: PageQuery = call.query()?;
     let limit = limit(query.limit)?;
     let after = read_id_cursor(query.cursor.as_deref())?.map(SessionId);
     let found = sessions::list(&services, &call.caller, after, limit + 1).await?;

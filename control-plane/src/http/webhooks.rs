@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use super::call::Call;
 use super::error::Failure;
-use super::page::{Page, id_cursor, limit, name_cursor, read_id_cursor, read_name_cursor};
+use super::page::{Page, PageQuery, id_cursor, limit, name_cursor, read_id_cursor, read_name_cursor};
 use crate::error::Error;
 use crate::service::webhooks::{self, Attempt, Delivery, DeliveryState, Webhook, WebhookRequest};
 
@@ -100,17 +100,6 @@ struct AttemptBody {
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
-    /// The `nextCursor` of the page before.
-    cursor: Option<String>,
-    /// Most items to answer.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
 pub(super) struct DeliveriesQuery {
     /// Only deliveries that stand there.
     #[param(inline)]
@@ -167,7 +156,7 @@ impl From<Attempt> for AttemptBody {
 
 /// List webhooks by name.
 #[utoipa::path(
-    get, path = "/api/v1/webhooks", operation_id = "listWebhooks", tag = "webhooks", params(ListQuery),
+    get, path = "/api/v1/webhooks", operation_id = "listWebhooks", tag = "webhooks", params(PageQuery),
     responses(
         (status = 200, description = "A page of webhooks", body = Page<WebhookBody>),
         (status = "4XX", description = "Not answered", body = Problem, content_type = "application/problem+json"),
@@ -177,7 +166,7 @@ pub(super) async fn list(
     State(services): State<Shared>,
     call: Call,
 ) -> Result<Json<Page<WebhookBody>>, Failure> {
-    let query: ListQuery = call.query()?;
+    let query: PageQuery = call.query()?;
     let limit = limit(query.limit)?;
     let after = read_name_cursor(query.cursor.as_deref())?;
     let found = webhooks::list(&services, &call.caller, after.as_deref(), limit + 1).await?;

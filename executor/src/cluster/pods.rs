@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use aegis_contract::target::Target;
 use futures_util::TryStreamExt;
-use http::{Method, Request};
+use http::Request;
 use kube::core::WatchEvent;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{CLIENT_TIMEOUT, Caller, Cluster, ReadError, agent, percent_encode, read_error};
+use super::{CLIENT_TIMEOUT, Caller, Cluster, agent, percent_encode};
 use crate::action::object::Object;
 
 /// How long the API server keeps one watch open; then it is begun anew where it ended.
@@ -76,12 +76,12 @@ impl Cluster {
 
     async fn tell_of_pods(&self, path: &str, query: &str, caller: Caller, news: &mpsc::Sender<PodNews>) {
         loop {
-            match self.list_pods(path, query, caller).await {
-                Ok((pods, version)) => {
-                    if news.send(PodNews::All(pods)).await.is_err() {
+            match self.list_once(path, &format!("&{query}"), caller).await {
+                Ok(pods) => {
+                    if news.send(PodNews::All(pods.objects)).await.is_err() {
                         return;
                     }
-                    let mut ended = Ended::At(version);
+                    let mut ended = Ended::At(pods.version);
                     while let Ended::At(version) = ended {
                         ended = self.watch_pods(path, query, &version, caller, news).await;
                     }
@@ -94,23 +94,6 @@ impl Cluster {
                 }
             }
             tokio::time::sleep(LIST_AGAIN_AFTER).await;
-        }
-    }
-
-    async fn list_pods(
-        &self,
-        path: &str,
-        query: &str,
-        caller: Caller,
-    ) -> Result<(Vec<Object>, String), ReadError> {
-        let query = format!("&{query}");
-        let mut list = self.call(Method::GET, path, &query, None, caller).await.map_err(read_error)?;
-        let version = list.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
-        match (list.pointer_mut("/items").map(Value::take), version) {
-            (Some(Value::Array(items)), Some(version)) => {
-                Ok((items.into_iter().map(Object::new).collect(), version))
-            }
-            _ => Err(ReadError::Unavailable("the list of pods has no items".to_owned())),
         }
     }
 

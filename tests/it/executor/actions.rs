@@ -293,10 +293,7 @@ async fn a_field_that_somebody_else_overwrites_while_it_is_watched_is_contested(
     bench.kubectl(["wait", "deployment/web", pod_is_there]).await?;
     let act = bench.act(scale(2), bench.target(Kind::Deployment, "web")).await?;
     let written = Matching::path("/scale").method(Method::PATCH);
-    let mut hold = bench.replicas[0].api_server.hold(written, Moment::BeforeAnswering);
-    let body = bench.sign(&act_order(&act, 30))?;
-    bench.send(0, &body, 0).await?;
-    hold.reached().await?;
+    let (body, hold) = bench.send_until_held(&act_order(&act, 30), written, Moment::BeforeAnswering).await?;
     bench.kubectl(["scale", "deployment/web", "--replicas=4"]).await?;
     hold.release()?;
 
@@ -313,10 +310,7 @@ async fn a_change_by_somebody_else_just_before_the_write_is_met_by_its_tests() -
     let target = bench.deploy("web").await?;
     let act = bench.act(scale(5), target).await?;
     let writing = Matching::path("/scale").method(Method::PATCH);
-    let mut hold = bench.replicas[0].api_server.hold(writing, Moment::BeforePassingOn);
-    let body = bench.sign(&act_order(&act, 30))?;
-    bench.send(0, &body, 0).await?;
-    hold.reached().await?;
+    let (body, hold) = bench.send_until_held(&act_order(&act, 30), writing, Moment::BeforePassingOn).await?;
     bench.kubectl(["scale", "deployment/web", "--replicas=4"]).await?;
     hold.release()?;
 
@@ -332,10 +326,7 @@ async fn a_harmless_change_just_before_the_write_only_makes_it_try_again() -> Re
     let target = bench.deploy("web").await?;
     let act = bench.act(scale(5), target).await?;
     let writing = Matching::path("/scale").method(Method::PATCH);
-    let mut hold = bench.replicas[0].api_server.hold(writing, Moment::BeforePassingOn);
-    let body = bench.sign(&act_order(&act, 30))?;
-    bench.send(0, &body, 0).await?;
-    hold.reached().await?;
+    let (body, hold) = bench.send_until_held(&act_order(&act, 30), writing, Moment::BeforePassingOn).await?;
     bench.kubectl(["label", "deployment/web", "note=yes"]).await?;
     hold.release()?;
 

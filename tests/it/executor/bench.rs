@@ -24,7 +24,7 @@ use aegis_tests::cluster::Cluster;
 use aegis_tests::database::{Database, Server, Service};
 use aegis_tests::eventually::{eventually, until};
 use aegis_tests::executor_accounts::{EXECUTOR_ACCOUNT, EXECUTOR_NAMESPACE};
-use aegis_tests::fault_proxy::FaultProxy;
+use aegis_tests::fault_proxy::{FaultProxy, Hold, Matching, Moment};
 use aegis_tests::kube_audit::KubeRequest;
 use aegis_tests::kubernetes::Endpoint;
 use aegis_tests::paths::{RunFolder, binary, random, random_name, write_private};
@@ -180,6 +180,20 @@ impl Bench {
     pub(crate) async fn page(&self, index: usize, path: &str) -> Result<String> {
         let url = format!("{}{path}", self.replicas[index].url);
         Ok(self.http.get(url).send().await?.text().await?)
+    }
+
+    /// Sends an order to the first replica and waits until a call that it makes is held; returns the order's bytes.
+    pub(crate) async fn send_until_held(
+        &self,
+        order: &Order,
+        call: Matching,
+        at: Moment,
+    ) -> Result<(Vec<u8>, Hold)> {
+        let body = self.sign(order)?;
+        let mut hold = self.replicas[0].api_server.hold(call, at);
+        self.send(0, &body, 0).await?;
+        hold.reached().await?;
+        Ok((body, hold))
     }
 
     /// Sends a body to a replica.

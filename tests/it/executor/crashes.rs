@@ -32,11 +32,8 @@ impl Scene {
     }
 
     async fn order(bench: Bench, act: Act, order: Order, at: (Method, &str), moment: Moment) -> Result<Self> {
-        let body = bench.sign(&order)?;
         let matching = Matching::path(at.1).method(at.0);
-        let mut hold = bench.replicas[0].api_server.hold(matching, moment);
-        bench.send(0, &body, 0).await?;
-        hold.reached().await?;
+        let (body, hold) = bench.send_until_held(&order, matching, moment).await?;
         Ok(Self { bench, act, order, body, hold })
     }
 

@@ -35,8 +35,7 @@ impl Bench {
     }
 
     async fn expect_image(&self, image: &str) -> Result<()> {
-        let object = self.cluster.get(&self.namespace, "deployment/web").await?;
-        assert_eq!(object["spec"]["template"]["spec"]["containers"][0]["image"], image);
+        assert_eq!(self.image(&self.target(Kind::Deployment, "web")).await?, image);
         Ok(())
     }
 
@@ -194,10 +193,8 @@ async fn what_somebody_else_wrote_meanwhile_is_not_overwritten_by_a_return_and_t
     let bench = Bench::start(1).await?;
     let target = bench.deploy_over(deployment("web", "app:bad-pull", 3)).await?;
     let act = bench.rollback(target).await?;
-    let mut hold = bench.replicas[0].api_server.hold(returning(&act), Moment::BeforePassingOn);
-    let body = bench.sign(&act_order(&act, 30))?;
-    bench.send(0, &body, 0).await?;
-    hold.reached().await?;
+    let (body, hold) =
+        bench.send_until_held(&act_order(&act, 30), returning(&act), Moment::BeforePassingOn).await?;
     bench.kubectl(["set", "image", "deployment/web", "main=app:7"]).await?;
     hold.release()?;
 
@@ -216,10 +213,7 @@ async fn killed_around_the_return_it_is_made_once_all_the_same() -> Result<()> {
         let bench = Bench::start(1).await?;
         let target = bench.deploy_over(deployment("web", "app:bad-pull", 3)).await?;
         let act = bench.rollback(target).await?;
-        let mut hold = bench.replicas[0].api_server.hold(returning(&act), moment);
-        let body = bench.sign(&act_order(&act, 30))?;
-        bench.send(0, &body, 0).await?;
-        hold.reached().await?;
+        let (body, hold) = bench.send_until_held(&act_order(&act, 30), returning(&act), moment).await?;
         bench.restart(0).await?;
 
         let result = bench.finished(0, &body).await?;
@@ -250,10 +244,7 @@ async fn killed_before_the_return_was_announced_it_is_judged_and_made_by_the_nex
     let target = bench.deploy_over(deployment("web", "app:bad-pull", 3)).await?;
     let act = bench.rollback(target).await?;
     let written = Matching::path(PATCHING).method(Method::PATCH);
-    let mut hold = bench.replicas[0].api_server.hold(written, Moment::BeforeAnswering);
-    let body = bench.sign(&act_order(&act, 30))?;
-    bench.send(0, &body, 0).await?;
-    hold.reached().await?;
+    let (body, _hold) = bench.send_until_held(&act_order(&act, 30), written, Moment::BeforeAnswering).await?;
     bench.restart(0).await?;
 
     let result = bench.finished(0, &body).await?;
