@@ -5,6 +5,7 @@
 mod bounds;
 pub(crate) mod disruption;
 pub(crate) mod facts;
+pub(crate) mod figures;
 pub(crate) mod object;
 mod owners;
 pub(crate) mod planning;
@@ -280,6 +281,7 @@ pub(crate) mod tests {
             watch_seconds: 60,
             soak_seconds: 0,
             automatic_return: None,
+            bounds: None,
             dry_run: false,
             decision_id: Uuid::from_u128(8).into(),
             policy_digest: Digest::of(b"policies"),

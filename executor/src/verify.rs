@@ -66,6 +66,7 @@ fn check_nonce(nonce: &str) -> Result<(), Refusal> {
 #[cfg(test)]
 pub(crate) mod tests {
     use aegis_contract::action::{Change, ScaleParams};
+    use aegis_contract::bounds::Bounds;
     use aegis_contract::canonical;
     use aegis_contract::digest::Digest;
     use aegis_contract::ids::{ActionId, DecisionId, EntryId, LedgerId};
@@ -102,6 +103,7 @@ pub(crate) mod tests {
             watch_seconds: 300,
             soak_seconds: 5,
             automatic_return: Some(AutomaticReturn { within_seconds: 300 }),
+            bounds: Some(Bounds { unavailable_max: Some(1), ..Bounds::default() }),
             dry_run: false,
             decision_id: DecisionId(Uuid::from_u128(2)),
             policy_digest: Digest::of(b"policies"),
@@ -137,6 +139,7 @@ pub(crate) mod tests {
                 change: act.change.clone(),
                 dry_run: act.dry_run,
                 automatic_return: act.automatic_return,
+                bounds: act.bounds,
                 decision_id: act.decision_id,
                 policy_digest: act.policy_digest,
                 approvals: act.approvals.clone(),

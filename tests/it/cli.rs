@@ -150,6 +150,23 @@ async fn automation_heals_and_waits_and_people_find_out_why() -> Result<()> {
         assert!(kinds.contains(&&json!(kind)), "{kind} is not among {kinds:?}");
     }
     assert_eq!(client.run(&["audit", "search"]).await?.code, Some(5), "automation reads no audit log");
+
+    // How far it may go, and that nothing is left only where somebody says so.
+    let said = client.run(&["heal", "scale", &target, "--replicas", "0"]).await?;
+    assert_eq!(said.code, Some(3));
+    assert!(said.stderr.contains("needs a limit `replicas` with `min` 0"), "{}", said.stderr);
+    let ceiling = json!({ "id": "ceiling", "effect": "REQUIRE", "reason": "the budget is small",
+        "limits": [{ "type": "replicas", "max": 4 }] });
+    let policy =
+        json!({ "schema": "aegis.policy/v1", "name": "sizes", "description": "Sizes.", "rules": [ceiling] });
+    stack.admin()?.activate_policy(&policy).await?;
+    let said = client.run(&["heal", "scale", &target, "--replicas", "5"]).await?;
+    assert_eq!(said.code, Some(3));
+    assert!(
+        said.stderr.contains("LIMIT_EXCEEDED (replicas at most 4): the budget is small"),
+        "{}",
+        said.stderr
+    );
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod actions;
 mod allowlist;
 pub(crate) mod bench;
+mod bounds;
 mod crashes;
 mod evidence;
 mod kubectl;

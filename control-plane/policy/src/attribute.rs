@@ -13,6 +13,8 @@ use crate::question::Question;
 pub const METADATA: &str = "metadata.";
 /// Paths beginning with this read the executor's facts about the target.
 pub const TARGET: &str = "target.";
+/// The number of replicas that `scale` asks for.
+pub(crate) const REPLICAS: &str = "params.replicas";
 
 /// What values an attribute has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +207,7 @@ pub static ATTRIBUTES: &[Attribute] = &[
         Read::Question(|question| Some(question.resource().name().into())),
     ),
     row(
-        "params.replicas",
+        REPLICAS,
         Type::Whole,
         Presence::With(ActionType::Scale),
         REQUEST,

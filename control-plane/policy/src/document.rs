@@ -14,7 +14,9 @@ mod rule;
 mod time;
 
 use std::fmt;
+use std::sync::LazyLock;
 
+use aegis_contract::action::ActionType;
 use aegis_contract::canonical;
 use aegis_contract::digest::Digest;
 use aegis_contract::strict::{self, Limits};
@@ -22,7 +24,7 @@ use jiff::Timestamp;
 use semver::VersionReq;
 use serde_json::Value;
 
-use crate::attribute::Attribute;
+use crate::attribute::{self, Attribute, REPLICAS};
 use crate::case::Case;
 use crate::decision::RuleEffect;
 use crate::network::Network;
@@ -317,11 +319,32 @@ impl Rule {
         found
     }
 
+    /// All that must hold of a question that its match covers: what is written, and P47.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        self.when.iter().chain(self.floor())
+    }
+
+    /// P47: an ALLOW that may be about `scale` is not about a scale to no replicas unless it says so.
+    pub(crate) fn floor(&self) -> Option<&'static Condition> {
+        let scales = any(&self.matching.actions, |glob| glob.matches(ActionType::Scale.as_str()));
+        let lets = self.limits.iter().any(Limit::lets_scale_to_zero);
+        (self.effect == RuleEffect::Allow && scales && !lets).then(|| &*SOME_REPLICAS)
+    }
+
     /// Whether the rule is valid, and its time open or none asked for.
     pub(crate) fn is_open(&self, now: Timestamp) -> bool {
         self.validity.holds(now) && self.time.as_ref().is_none_or(|time| time.is_open(now))
     }
 }
+
+/// P47: nobody asks for no replicas. A number that is none is unknown, which lets nothing through either.
+static SOME_REPLICAS: LazyLock<Condition> = LazyLock::new(|| {
+    let test = |check| {
+        let attribute = attribute::find(REPLICAS).expect("a row of the table");
+        Condition::Test(Test { path: REPLICAS.to_owned(), attribute, check })
+    };
+    Condition::Any(vec![test(Check::Absent), test(Check::Neq(Literal::Number(0.0)))])
+});
 
 /// P1: reads a document. Any bytes at all give a policy, or the list of all that is wrong, with line
 /// and column, from the first line to the last.

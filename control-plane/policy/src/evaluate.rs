@@ -115,9 +115,13 @@ fn applies(rule: &Rule, situation: &Situation<'_>, now: Timestamp) -> Option<Opt
     if !rule.matching.covers(situation.question) || !rule.is_open(now) {
         return None;
     }
-    // P6: a rule without a condition has none that could fail.
-    let truth = rule.when.as_ref().map_or(Truth::True, |when| judge(when, situation));
+    let truth = holds_of(rule, situation);
     truth.makes_apply(rule.effect).then(|| truth.unknown())
+}
+
+/// P6: what the conditions of a rule say; one without any has none that could fail.
+pub(crate) fn holds_of(rule: &Rule, situation: &Situation<'_>) -> Truth {
+    join(rule.conditions(), situation, &Truth::False, Truth::True)
 }
 
 impl Truth {
@@ -257,8 +261,13 @@ pub(crate) fn judge(condition: &Condition, situation: &Situation<'_>) -> Truth {
     }
 }
 
-fn join(members: &[Condition], situation: &Situation<'_>, decisive: &Truth, otherwise: Truth) -> Truth {
-    let truths: Vec<Truth> = members.iter().map(|member| judge(member, situation)).collect();
+fn join<'a>(
+    members: impl IntoIterator<Item = &'a Condition>,
+    situation: &Situation<'_>,
+    decisive: &Truth,
+    otherwise: Truth,
+) -> Truth {
+    let truths: Vec<Truth> = members.into_iter().map(|member| judge(member, situation)).collect();
     if truths.contains(decisive) {
         return decisive.clone();
     }

@@ -61,6 +61,8 @@ pub enum Miss {
     },
     /// The rule is not valid now, or its time is closed.
     Time,
+    /// P47: it does not let anything be scaled to no replicas.
+    Zero,
     /// An attribute is not as it should be.
     Attribute {
         /// The attribute.
@@ -128,6 +130,9 @@ fn missing(policy: &Policy, rule: &Rule, situation: &Situation<'_>, now: Timesta
     if let Some(when) = &rule.when {
         missing.extend(lacks(when, true, situation));
     }
+    if rule.floor().is_some_and(|floor| judge(floor, situation) != Truth::True) {
+        missing.push(Miss::Zero);
+    }
     Some(missing)
 }
 
@@ -173,6 +178,7 @@ impl fmt::Display for Miss {
         match self {
             Self::Role { needs } => write!(f, "needs the role {}", needs.join(" or ")),
             Self::Time => f.write_str("it does not apply at this time"),
+            Self::Zero => f.write_str("needs a limit `replicas` with `min` 0, to scale to nothing"),
             Self::Attribute { path, found, unknown, needs } => match (found, unknown) {
                 (Some(Value::String(text)), None) => write!(f, "{path} is '{text}', needs {needs}"),
                 (Some(value), None) => write!(f, "{path} is {value}, needs {needs}"),

@@ -66,7 +66,9 @@ pub use question::{Question, QuestionError, RawQuestion};
 pub use quorum::{Vacancy, vacancies};
 pub use replay::{ChangeKind, Changes, Replay, ReplayReport, RuleChanges, Sample};
 pub use resource::{Resource, ResourceError};
-pub use room::{Counted, JudgedLimit, LimitKey, Verdict, count_unavailable, obstacle, room_at};
+pub use room::{
+    Counted, JudgedLimit, LimitKey, Verdict, count_replicas, count_unavailable, obstacle, room_at,
+};
 pub use schema::{Draft, schema};
 pub use set::{DuplicatePolicy, PolicySet};
 pub use trace::{Comparison, Judgement, RuleTrace, trace};

@@ -102,6 +102,20 @@ pub enum Limit {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_pods: Option<u32>,
     },
+    /// So many replicas, for what scales. Exactly one of the bounds is there: a limit written with several is as
+    /// many limits.
+    Replicas {
+        // In the order that sorts a floor before a ceiling and that before a step.
+        /// Most replicas that one action adds or takes away.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_step: Option<u32>,
+        /// Most replicas.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max: Option<u32>,
+        /// Fewest replicas.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min: Option<u32>,
+    },
     /// No action for a while after so many failures of our own.
     Breaker {
         /// Sorted, each once.
@@ -144,6 +158,10 @@ impl Limit {
                 Self::Unavailable { of: of_other, max_percent: percent_other, max_pods: pods_other },
             ) => of == of_other && (is_less(*max_percent, *percent_other) || is_less(*max_pods, *pods_other)),
             (
+                Self::Replicas { min, max, max_step },
+                Self::Replicas { min: other_min, max: other_max, max_step: other_step },
+            ) => is_less(*other_min, *min) || is_less(*max, *other_max) || is_less(*max_step, *other_step),
+            (
                 Self::Breaker { per, seconds, failures, open_seconds },
                 Self::Breaker {
                     per: per_other,
@@ -175,8 +193,13 @@ impl Limit {
             | Self::Rate { per, .. }
             | Self::Concurrency { per, .. }
             | Self::Breaker { per, .. } => Some(per),
-            Self::Unavailable { of: Whole::Target, .. } => None,
+            Self::Unavailable { of: Whole::Target, .. } | Self::Replicas { .. } => None,
         }
+    }
+
+    /// P47: whether this one says that nothing may be left.
+    pub(crate) fn lets_scale_to_zero(&self) -> bool {
+        matches!(self, Self::Replicas { min: Some(0), .. })
     }
 }
 
@@ -221,6 +244,11 @@ impl fmt::Display for Limit {
             }
             Self::Unavailable { max_pods, .. } => {
                 write!(f, "{} of the target's pods unavailable", max_pods.unwrap_or_default())
+            }
+            Self::Replicas { min: Some(min), .. } => write!(f, "replicas at least {min}"),
+            Self::Replicas { max: Some(max), .. } => write!(f, "replicas at most {max}"),
+            Self::Replicas { max_step, .. } => {
+                write!(f, "replicas changed by at most {}", max_step.unwrap_or_default())
             }
             Self::Breaker { per, seconds, failures, open_seconds } => {
                 let per = names(per);

@@ -7,6 +7,7 @@ use aegis_contract::action::ActionType;
 use aegis_contract::facts::Facts;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::decision::{Cause, Decision, Demanded};
 use crate::document::Mode;
@@ -50,6 +51,15 @@ pub enum Counted {
         available: u32,
         /// Pods of these that the action takes down at one time: at the most, as planned; without a plan at the least.
         takes_down: u32,
+    },
+    /// For bounds on replicas; without any where the action does not scale.
+    Replicas {
+        /// Replicas that the target wants; absent where nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<u32>,
+        /// Replicas that are asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u32>,
     },
     /// For a breaker.
     Breaker {
@@ -140,6 +150,14 @@ fn judge(limit: &Limit, counted: &Counted, now: Timestamp) -> (Verdict, Option<T
             let in_percent = |percent| u64::from(down) * 100 <= u64::from(percent) * u64::from(*wanted);
             unless(max_percent.is_none_or(in_percent) && max_pods.is_none_or(|max| down <= max))
         }
+        // P46: only what scales is bound.
+        (Limit::Replicas { .. }, Counted::Replicas { after: None, .. }) => (Verdict::Room, None),
+        (Limit::Replicas { max_step: Some(step), .. }, Counted::Replicas { before, after: Some(after) }) => {
+            before.map_or((Verdict::Unknown, None), |before| unless(before.abs_diff(*after) <= *step))
+        }
+        (Limit::Replicas { min, max, .. }, Counted::Replicas { after: Some(after), .. }) => {
+            unless(min.is_none_or(|min| *after >= min) && max.is_none_or(|max| *after <= max))
+        }
         (Limit::Breaker { open_seconds, .. }, Counted::Breaker { opened_at }) => {
             until(*opened_at, *open_seconds)
         }
@@ -169,6 +187,20 @@ pub fn count_unavailable(question: &Question, facts: Option<&Facts>, now: Timest
     let Some(wanted) = facts.replicas else { return Counted::Unknown { cause: Cause::Missing } };
     let takes_down = u32::from(question.action() != ActionType::Scale.as_str());
     Counted::Unavailable { wanted, available: facts.available_replicas, takes_down }
+}
+
+/// P46: what a `replicas` limit looks at: the replicas that the target wants, and those that are asked for.
+pub fn count_replicas(question: &Question, facts: Option<&Facts>, now: Timestamp) -> Counted {
+    if question.action() != ActionType::Scale.as_str() {
+        return Counted::Replicas { before: None, after: None };
+    }
+    let asked_for = question.params().get("replicas").and_then(Value::as_u64);
+    let Some(after) = asked_for.and_then(|after| u32::try_from(after).ok()) else {
+        return Counted::Unknown { cause: Cause::Missing };
+    };
+    let is_stale = Situation::new(question, facts, now).facts_are_stale();
+    let before = facts.filter(|_| !is_stale).and_then(|facts| facts.replicas);
+    Counted::Replicas { before, after: Some(after) }
 }
 
 /// P42, P37: why an ALLOW is a DENY all the same: a limit has no room, or only a dry run is allowed.
@@ -232,6 +264,10 @@ mod tests {
             (Limit::Concurrency { per: per.clone(), max: 2 }, Counted::Concurrency { actions: 2 }),
             (unavailable.clone(), Counted::Unavailable { wanted: 3, available: 2, takes_down: 1 }),
             (unavailable, Counted::Unknown { cause }),
+            (
+                Limit::Replicas { min: None, max: Some(5), max_step: None },
+                Counted::Replicas { before: Some(3), after: Some(9) },
+            ),
             (
                 Limit::Breaker { per, seconds: 1, failures: 2, open_seconds: 3 },
                 Counted::Breaker { opened_at: at },

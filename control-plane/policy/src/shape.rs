@@ -2,6 +2,8 @@
 //! stands in them. The reader takes its names and bounds from here, and so do the JSON Schema and the
 //! tables of `docs/policies.md`.
 
+use aegis_contract::action::REPLICAS_MAX;
+
 use crate::obligation::APPROVAL_SECONDS_DEFAULT;
 
 const DAY_SECONDS: u32 = 86_400;
@@ -236,7 +238,7 @@ const SPAN: Shape = Shape::Whole(1, SPAN_SECONDS_MAX);
 const COUNT: Shape = Shape::Whole(1, COUNT_MAX);
 
 /// The kinds of limits.
-pub static LIMITS: &[&Object] = &[&COOLDOWN, &RATE, &CONCURRENCY, &UNAVAILABLE, &BREAKER];
+pub static LIMITS: &[&Object] = &[&COOLDOWN, &RATE, &CONCURRENCY, &UNAVAILABLE, &REPLICAS, &BREAKER];
 
 pub(crate) static COOLDOWN: Object = object(
     "cooldown",
@@ -279,6 +281,18 @@ pub(crate) static UNAVAILABLE: Object = Object {
         may("maxPods", Shape::Whole(0, COUNT_MAX), "most pods that may be unavailable"),
     ],
     some_of: &["maxPercent", "maxPods"],
+    together: &[],
+};
+
+pub(crate) static REPLICAS: Object = Object {
+    name: "replicas",
+    fields: &[
+        must("type", Shape::Literal("replicas"), "how far `scale` may go"),
+        may("min", Shape::Whole(0, REPLICAS_MAX), "fewest replicas; 0 on an ALLOW lets nothing be left: P47"),
+        may("max", Shape::Whole(1, REPLICAS_MAX), "most replicas"),
+        may("maxStep", Shape::Whole(1, REPLICAS_MAX), "most replicas that one action adds or takes away"),
+    ],
+    some_of: &["min", "max", "maxStep"],
     together: &[],
 };
 

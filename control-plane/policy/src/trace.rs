@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::attribute::REPLICAS;
 use crate::decision::{Indeterminate, RuleEffect};
 use crate::document::{Rule, Test};
-use crate::evaluate::{Situation, Truth, check, judge};
+use crate::evaluate::{Situation, Truth, check, holds_of, judge};
 use crate::question::Question;
 use crate::set::PolicySet;
 
@@ -32,7 +33,8 @@ pub struct RuleTrace {
     pub open: bool,
     /// What its condition says; `true` without one.
     pub condition: Judgement,
-    /// Every comparison of its condition, in the order they are written.
+    /// Every comparison of its condition, in the order they are written; last the unwritten one of an ALLOW that does
+    /// not let this be scaled to no replicas, under an empty pointer.
     pub comparisons: Vec<Comparison>,
     /// Whether it applies.
     pub applies: bool,
@@ -85,7 +87,7 @@ pub fn trace(set: &PolicySet, question: &Question, facts: Option<&Facts>, now: T
     for (version, policy) in set.policies() {
         for rule in policy.compiled_rules() {
             let open = policy.validity().holds(now) && rule.is_open(now);
-            let truth = rule.when.as_ref().map_or(Truth::True, |when| judge(when, &situation));
+            let truth = holds_of(rule, &situation);
             let mismatches = rule.matching.mismatches(question);
             traces.push(RuleTrace {
                 policy: policy.name().to_owned(),
@@ -111,5 +113,13 @@ fn comparisons(rule: &Rule, situation: &Situation<'_>) -> Vec<Comparison> {
         found: test.attribute.value(&test.path, situation.question, situation.facts),
         verdict: check(test, situation).into(),
     };
-    rule.comparisons().into_iter().map(comparison).collect()
+    let mut comparisons: Vec<Comparison> = rule.comparisons().into_iter().map(comparison).collect();
+    let truth = rule.floor().map(|floor| judge(floor, situation)).filter(|truth| *truth != Truth::True);
+    comparisons.extend(truth.map(|truth| Comparison {
+        pointer: String::new(),
+        path: REPLICAS.to_owned(),
+        found: situation.question.params().get("replicas").cloned(),
+        verdict: truth.into(),
+    }));
+    comparisons
 }

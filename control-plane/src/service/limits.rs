@@ -4,7 +4,7 @@
 use aegis_contract::digest::Digest;
 use aegis_contract::facts::Facts;
 use aegis_policy::{
-    Cause, Counted, Decision, JudgedLimit, Limit, Per, PolicySet, Question, count_unavailable,
+    Cause, Counted, Decision, JudgedLimit, Limit, Per, PolicySet, Question, count_replicas, count_unavailable,
 };
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgConnection;
@@ -85,6 +85,7 @@ async fn count(
             Counted::Concurrency { actions: limits::count_under_way(conn, shared, *max, own).await? }
         }
         Limit::Unavailable { .. } => count_unavailable(question, facts, now),
+        Limit::Replicas { .. } => count_replicas(question, facts, now),
         Limit::Breaker { seconds, failures, open_seconds, .. } => {
             let since = before(now, *open_seconds);
             let opened_at = limits::last_opening(conn, shared, *failures, *seconds, since).await?;

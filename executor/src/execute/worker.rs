@@ -17,6 +17,7 @@ use super::lease::Lease;
 use super::orders::steps_of;
 use super::watching::Watched;
 use super::writing::{Wrote, pause};
+use crate::action::figures;
 use crate::action::object::Object;
 use crate::action::planning::{self, Surroundings};
 use crate::action::pods::Pods;
@@ -251,7 +252,10 @@ impl Worker<'_> {
         };
         Ok(Ok(match (planning::changed(&self.act, object, &plan), plan) {
             (_, Plan { obstacle: Some(obstacle), .. }) | (Some(obstacle), _) => Err(obstacle),
-            (None, Plan { before, after, .. }) => Ok((before.clone(), after.unwrap_or(before))),
+            (None, Plan { before, after, .. }) => {
+                let after = after.unwrap_or_else(|| before.clone());
+                figures::exceeded(&self.act, object, &after).map_or(Ok((before, after)), Err)
+            }
         }))
     }
 

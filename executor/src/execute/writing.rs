@@ -10,6 +10,7 @@ use std::time::Duration;
 use aegis_contract::action::Change;
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::order::Act;
+use aegis_contract::plan::Obstacle;
 use aegis_contract::receipt::ExecutionStatus;
 use aegis_contract::target::Kind;
 use aegis_runtime::clock;
@@ -18,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::watching;
 use super::worker::{Ending, Stop, Worker};
 use crate::action::object::Object;
-use crate::action::{self, State, WriteError};
+use crate::action::{self, State, WriteError, figures};
 use crate::cluster::{ReadError, WriteAnswer};
 use crate::ledger::stories::Acting;
 use crate::verify::time::has_passed;
@@ -157,7 +158,7 @@ impl Worker<'_> {
     }
 
     async fn write_once(&self, acting: &Acting, object: &Object, writing: &mut Writing) -> Next {
-        if let Some(ending) = self.reason_to_withdraw(object, writing) {
+        if let Some(ending) = self.reason_to_withdraw(acting, object, writing) {
             return self.withdraw(object, ending, writing).await;
         }
         let write = match action::write(&self.act, acting, object, &self.executor.cluster).await {
@@ -198,7 +199,7 @@ impl Worker<'_> {
         }
     }
 
-    fn reason_to_withdraw(&self, object: &Object, writing: &Writing) -> Option<Ending> {
+    fn reason_to_withdraw(&self, acting: &Acting, object: &Object, writing: &Writing) -> Option<Ending> {
         if let Some(ending) = &writing.withdrawn {
             return Some(ending.clone());
         }
@@ -209,6 +210,12 @@ impl Worker<'_> {
         if let Err(refusal) = self.executor.allowlist.check_action(&target.namespace, change.action_type()) {
             let code = OutcomeCode::NoLongerAllowed;
             return Some(Ending::new(ExecutionStatus::Refused, code, refusal.message));
+        }
+        // What is put back was there before, and whoever permitted that bounds nothing but its time.
+        if acting.returns.is_none()
+            && let Some(Obstacle { code, message }) = figures::exceeded(&self.act, object, &acting.after)
+        {
+            return Some(Ending::new(ExecutionStatus::Refused, code, message));
         }
         match &writing.conflict {
             Some((version, times))

@@ -44,6 +44,7 @@ fn check_fields(act: &Act, entry: &Entry<Intent>) -> Result<(), Refusal> {
         change,
         dry_run,
         automatic_return,
+        bounds,
         decision_id,
         policy_digest,
         plan_digest,
@@ -58,6 +59,7 @@ fn check_fields(act: &Act, entry: &Entry<Intent>) -> Result<(), Refusal> {
         ("change", *change == act.change),
         ("dryRun", *dry_run == act.dry_run),
         ("automaticReturn", *automatic_return == act.automatic_return),
+        ("bounds", *bounds == act.bounds),
         ("decisionId", *decision_id == act.decision_id),
         ("policyDigest", *policy_digest == act.policy_digest),
         ("planDigest", *plan_digest == act.preconditions.plan_digest(&act.change)),
@@ -85,7 +87,7 @@ mod tests {
     #[test]
     fn an_intent_that_differs_in_any_field_is_refused() {
         type Change = fn(&mut Entry<Intent>);
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 15] = [
             ("schema", |entry| entry.schema = "aegis.entry/v2".to_owned()),
             ("kind", |entry| entry.kind = "action.ended".to_owned()),
             ("actionId", |entry| entry.action_id = Some(Uuid::from_u128(99).into())),
@@ -95,6 +97,10 @@ mod tests {
             ("change", |entry| entry.data.change = action::Change::Scale(ScaleParams { replicas: 6 })),
             ("dryRun", |entry| entry.data.dry_run = true),
             ("automaticReturn", |entry| entry.data.automatic_return = None),
+            ("bounds", |entry| entry.data.bounds = None),
+            ("bounds", |entry| {
+                entry.data.bounds.get_or_insert_default().replicas.get_or_insert_default().min = Some(0);
+            }),
             ("decisionId", |entry| entry.data.decision_id = Uuid::from_u128(99).into()),
             ("policyDigest", |entry| entry.data.policy_digest = Digest::of(b"others")),
             ("planDigest", |entry| entry.data.plan_digest = Some(Digest::of(b"others"))),

@@ -133,6 +133,8 @@ codes! {
         AutoscalerOwned = "autoscaler-owned",
         /// The change would do something else now than what was agreed to.
         PlanChanged = "plan-changed",
+        /// The figures of the object as it stands go beyond what the order allows; nothing was written.
+        BoundExceeded = "bound-exceeded",
         /// No earlier revision has another template and is good enough.
         NoEarlierRevision = "no-earlier-revision",
         /// The named revision failed before: a person must agree to it.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Change;
+use crate::bounds::Bounds;
 use crate::digest::Digest;
 use crate::ids::{ActionId, DecisionId, EntryId};
 use crate::order::AutomaticReturn;
@@ -54,6 +55,9 @@ pub struct Intent {
     /// releases that never did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automatic_return: Option<AutomaticReturn>,
+    /// How far policy's limits let it go. Not in entries of releases that left that to the control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Bounds>,
     /// The decision that allowed it.
     pub decision_id: DecisionId,
     /// The policy set the decision was taken from.

@@ -11,6 +11,7 @@
 //! [`http_signature`] sign them with what [`key`] holds. Nothing here does IO or reads a clock.
 
 pub mod action;
+pub mod bounds;
 pub mod canonical;
 pub mod code;
 pub mod digest;

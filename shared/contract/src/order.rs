@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Change;
+use crate::bounds::Bounds;
 use crate::digest::Digest;
 use crate::dsse::Envelope;
 use crate::facts::Facts;
@@ -16,7 +17,7 @@ use crate::target::Target;
 
 /// Version of everything in this module and in [`crate::receipt`]. It rises with each change of
 /// them; another version is refused as `contract-unsupported`, never read half-way.
-pub const CONTRACT_VERSION: u32 = 5;
+pub const CONTRACT_VERSION: u32 = 6;
 /// Longest span between `issued_at` and `not_after` an executor accepts, in seconds.
 pub const ORDER_LIFETIME_SECONDS_MAX: u32 = 60;
 /// How far an order's `issued_at` may lie ahead of the executor's clock, in seconds.
@@ -96,6 +97,9 @@ pub struct Act {
     /// Permission to put back what was there before, once, if the write turns out bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automatic_return: Option<AutomaticReturn>,
+    /// How far it may go, by the executor's own figures right before the write. Not in orders before version 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Bounds>,
     /// Send the one write with `dryRun=All` and watch nothing.
     pub dry_run: bool,
     /// The decision that allowed it.

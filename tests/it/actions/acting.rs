@@ -93,6 +93,7 @@ async fn a_pod_is_restarted_by_an_eviction_that_leaves_its_siblings_alone() -> R
 #[tokio::test]
 async fn deployments_and_stateful_sets_are_scaled_up_down_and_to_nothing() -> Result<()> {
     let scene = Scene::open(StackOptions::default()).await?;
+    scene.allow_zero().await?;
     scene.deploy(&[deployment("web", "app:1", 1), stateful_set("db", "app:1", 1)]).await?;
 
     for replicas in [3, 2, 0, 1] {
@@ -144,6 +145,7 @@ async fn a_crashing_image_is_rolled_back_to_the_newest_other_revision_or_to_the_
 #[tokio::test]
 async fn a_rehearsal_of_each_action_is_told_like_the_action_and_writes_with_dry_run_alone() -> Result<()> {
     let scene = Scene::open(StackOptions::default()).await?;
+    scene.allow_zero().await?;
     for image in ["app:1", "app:2"] {
         scene.deploy(&[deployment("web", image, 1)]).await?;
     }

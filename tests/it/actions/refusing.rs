@@ -60,7 +60,7 @@ async fn what_policy_allows_outside_the_executors_namespaces_is_refused_unordere
     kubernetes.apply_in(&foreign, deployment("web", "app:1", 1)).await?;
 
     for namespace in [&*foreign, "kube-system", "aegis-system"] {
-        for (action_type, params) in [("restart", json!({})), ("scale", json!({ "replicas": 0 }))] {
+        for (action_type, params) in [("restart", json!({})), ("scale", json!({ "replicas": 2 }))] {
             let mut request = scene.stack.action(action_type, "Deployment", "web", &params);
             request["target"]["namespace"] = json!(namespace);
             let action = scene.carry_out(&request).await?;

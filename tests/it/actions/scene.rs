@@ -132,6 +132,19 @@ impl Scene {
         self.stack.action("scale", "Deployment", name, &json!({ "replicas": replicas }))
     }
 
+    /// Allows everybody to leave nothing of a workload, which a rule that allows everything does not.
+    pub(crate) async fn allow_zero(&self) -> Result<()> {
+        let rule = json!({
+            "id": "to-zero", "effect": "ALLOW", "reason": "this test is not about outages",
+            "match": { "actions": ["scale"] }, "limits": [{ "type": "replicas", "min": 0 }],
+        });
+        let policy = json!({
+            "schema": "aegis.policy/v1", "name": "allow-zero", "description": "Everybody may leave nothing.",
+            "rules": [rule],
+        });
+        self.admin.activate_policy(&policy).await
+    }
+
     /// Asks for an action as the client; returns its id.
     pub(crate) async fn ask(&self, request: &Value) -> Result<String> {
         id_of(&self.accepted(request, 0).await?)

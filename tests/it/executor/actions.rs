@@ -1,6 +1,7 @@
 //! Each action on real objects: what it writes, when it refuses, how its effect is judged.
 
 use aegis_contract::action::{Change, NoParams, RollbackParams};
+use aegis_contract::bounds::{Bounds, ReplicaBounds};
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::facts::Rollout;
 use aegis_contract::order::WrittenFields;
@@ -78,8 +79,10 @@ async fn a_restart_replaces_every_pod_of_each_kind_with_one_named_and_tested_pat
 async fn scaling_goes_up_down_to_zero_and_back() -> Result<()> {
     let bench = Bench::start(1).await?;
     let target = bench.deploy("web").await?;
+    let may_be_nothing = ReplicaBounds { min: Some(0), ..ReplicaBounds::default() };
+    let bounds = Bounds { replicas: Some(may_be_nothing), ..Bounds::default() };
     for replicas in [5, 0, 2] {
-        let act = bench.act(scale(replicas), target.clone()).await?;
+        let act = bench.bounded(scale(replicas), &target, bounds).await?;
         let result = bench.carry_out(&act).await?;
         expect(&result, ExecutionStatus::Succeeded, OutcomeCode::RolloutComplete);
         assert_eq!(result.after, Some(WrittenFields::Scale { replicas }));

@@ -75,7 +75,7 @@ async fn deadlocks(scene: &Scene) -> Result<i64> {
 async fn of_sixty_four_requests_at_once_at_two_control_planes_never_one_too_many_goes_ahead() -> Result<()> {
     let (scene, names) = scene().await?;
     let restarts = || names.iter().map(|name| touch(&scene, name)).collect::<Vec<_>>();
-    let scalings = || names.iter().map(|name| scene.scale(name, 0)).collect::<Vec<_>>();
+    let scalings = || names.iter().map(|name| scene.scale(name, 1)).collect::<Vec<_>>();
 
     let bot = client(&scene, "cooldown-bot").await?;
     let limit = json!([{ "type": "cooldown", "per": ["namespace", "principal"], "seconds": 3600 }]);

@@ -173,12 +173,15 @@ impl<'a> Regions<'a> {
 
     /// The questions for which the rule's condition lets it apply: P18, P19.
     pub(super) fn condition(&mut self, rule: &Rule) -> Result<Region, OverBudget> {
-        let Some(when) = &rule.when else { return Ok(EVERYTHING) };
-        let truths = self.truths(when)?;
-        match rule.effect {
-            RuleEffect::Allow => Ok(truths.is_true),
-            RuleEffect::Deny | RuleEffect::Require => self.diagrams.without(EVERYTHING, truths.is_false),
+        let mut applying = EVERYTHING;
+        for condition in rule.conditions() {
+            let truths = self.truths(condition)?;
+            applying = match rule.effect {
+                RuleEffect::Allow => self.diagrams.both(applying, truths.is_true)?,
+                RuleEffect::Deny | RuleEffect::Require => self.diagrams.without(applying, truths.is_false)?,
+            };
         }
+        Ok(applying)
     }
 
     /// The questions to which the rule applies, of those that can be asked.

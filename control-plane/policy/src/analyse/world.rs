@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::instants;
 use super::text::Pattern;
 use super::values::{Form, json_number, numbers, patterns_of, texts};
-use crate::attribute::{self, METADATA, TARGET, Type};
+use crate::attribute::{self, METADATA, REPLICAS, TARGET, Type};
 use crate::document::{Check, Condition, Policy, Rule, Test};
 use crate::evaluate::FACTS_AGE_SECONDS_MAX;
 use crate::pattern::Glob;
@@ -183,9 +183,7 @@ impl<'a> Gathered<'a> {
                 self.pattern(dimension, glob(segment));
             }
         }
-        if let Some(when) = &rule.when {
-            self.condition(when);
-        }
+        rule.conditions().for_each(|condition| self.condition(condition));
     }
 
     fn condition(&mut self, condition: &'a Condition) {
@@ -358,7 +356,7 @@ fn facts(seen: Map<String, Value>, observed_at: Timestamp) -> Option<Facts> {
 }
 
 fn replicas() -> Dimension {
-    Dimension::Given("params.replicas".to_owned())
+    Dimension::Given(REPLICAS.to_owned())
 }
 
 const ROLE: Form = Form {
@@ -396,7 +394,7 @@ fn values_of(dimension: &Dimension, said: &Said<'_>) -> (Vec<Value>, bool) {
 fn given(path: &str, said: &Said<'_>) -> (Vec<Value>, bool) {
     let found = texts(&said.patterns, &said.checks, &form_of(&Dimension::Given(path.to_owned())));
     let also: &[f64] = match path {
-        "params.replicas" => &[0.0, REPLICAS_MAX as f64],
+        REPLICAS => &[0.0, REPLICAS_MAX as f64],
         "params.toRevision" => &[0.0],
         _ => &[],
     };

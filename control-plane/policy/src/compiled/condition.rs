@@ -122,13 +122,13 @@ impl ConditionsBuilder {
                 parts.push(self.node(NodeForm::Not(any)));
             }
         }
-        match &rule.when {
+        for condition in rule.conditions() {
             // The members of one `all` stand in another as well.
-            Some(Condition::All(members)) => {
-                parts.extend(members.iter().map(|member| self.store(member, predicates)));
-            }
-            Some(when) => parts.push(self.store(when, predicates)),
-            None => {}
+            let members = match condition {
+                Condition::All(members) => members.as_slice(),
+                one => std::slice::from_ref(one),
+            };
+            parts.extend(members.iter().map(|member| self.store(member, predicates)));
         }
         (!parts.is_empty()).then(|| self.group(NodeForm::All, parts))
     }

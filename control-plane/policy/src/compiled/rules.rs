@@ -72,7 +72,7 @@ impl Compiler {
     fn new(set: &PolicySet) -> Self {
         let rules = set.policies().flat_map(|(_, policy)| policy.compiled_rules());
         let mut paths = Vec::new();
-        rules.filter_map(|rule| rule.when.as_ref()).for_each(|when| collect_paths(when, &mut paths));
+        rules.flat_map(Rule::conditions).for_each(|condition| collect_paths(condition, &mut paths));
         Self {
             predicates: Builder::new(paths.into_iter()),
             conditions: ConditionsBuilder::default(),

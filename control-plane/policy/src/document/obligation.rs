@@ -7,10 +7,12 @@ use super::reader::{Reader, each};
 use super::{Problem, code};
 use crate::obligation::{APPROVAL_SECONDS_DEFAULT, Approval, Limit, Per, Review, Whole};
 use crate::question::is_role;
-use crate::shape::{APPROVAL, BREAKER, CONCURRENCY, COOLDOWN, LIMITS, Object, RATE, REVIEW, UNAVAILABLE};
+use crate::shape::{
+    APPROVAL, BREAKER, CONCURRENCY, COOLDOWN, LIMITS, Object, RATE, REPLICAS, REVIEW, UNAVAILABLE,
+};
 use crate::suggest::nearest;
 
-/// P34: reads limits, each as one or, with two bounds, as two.
+/// P34: reads limits, each as one or, with several bounds, as several.
 pub(super) fn read_limits(reader: &mut Reader<'_>, place: &Place<'_>, list: &[Value]) -> Option<Vec<Limit>> {
     let mut limits = each(place, list, |place, limit| read_limit(reader, place, limit))?.concat();
     limits.sort();
@@ -26,6 +28,9 @@ fn read_limit(reader: &mut Reader<'_>, place: &Place<'_>, value: &Value) -> Opti
     // Every field is read before any is given up, so that all problems are found.
     if std::ptr::eq(kind, &UNAVAILABLE) {
         return read_unavailable(reader, place, fields);
+    }
+    if std::ptr::eq(kind, &REPLICAS) {
+        return read_replicas(reader, place, fields);
     }
     let per = read_per(reader, place, fields);
     let limit = if std::ptr::eq(kind, &COOLDOWN) {
@@ -87,6 +92,30 @@ fn read_unavailable(
     let pods = pods.map(|pods| (None, Some(pods)));
     let bounds = percent.into_iter().chain(pods);
     Some(bounds.map(|(max_percent, max_pods)| Limit::Unavailable { of, max_percent, max_pods }).collect())
+}
+
+/// P46: a floor, a ceiling and a step.
+fn read_replicas(
+    reader: &mut Reader<'_>,
+    place: &Place<'_>,
+    fields: &Map<String, Value>,
+) -> Option<Vec<Limit>> {
+    let names = ["min", "max", "maxStep"];
+    let [min, max, max_step] = names.map(|name| reader.optional_whole(place, fields, &REPLICAS, name));
+    if let (Some(low), Some(high)) = (min, max)
+        && low > high
+    {
+        let message = "no number of replicas is within these; `min` is the lower one";
+        reader.report(Problem::new(place.field("min").pointer(), code::INVALID_RANGE, message));
+    }
+    let read = [min, max, max_step];
+    let is_readable = names.iter().zip(read).all(|(name, read)| read.is_some() == fields.contains_key(*name));
+    let bounds = [
+        min.map(|min| Limit::Replicas { min: Some(min), max: None, max_step: None }),
+        max.map(|max| Limit::Replicas { min: None, max: Some(max), max_step: None }),
+        max_step.map(|step| Limit::Replicas { min: None, max: None, max_step: Some(step) }),
+    ];
+    is_readable.then(|| bounds.into_iter().flatten().collect())
 }
 
 /// P35: one thing to share, or several.

@@ -8,7 +8,7 @@ use jiff::{Timestamp, ToSpan as _};
 use super::enforced;
 use crate::decision::RuleEffect;
 use crate::document::{Policy, Rule};
-use crate::evaluate::{Situation, Truth, judge};
+use crate::evaluate::{Situation, holds_of};
 use crate::set::PolicySet;
 use crate::time::Calendar;
 
@@ -45,8 +45,7 @@ pub(super) fn opens_at(set: &PolicySet, situation: &Situation<'_>, now: Timestam
 }
 
 fn applies_but_for_time(rule: &Rule, situation: &Situation<'_>) -> bool {
-    let truth = rule.when.as_ref().map_or(Truth::True, |when| judge(when, situation));
-    rule.matching.covers(situation.question) && truth.makes_apply(rule.effect)
+    rule.matching.covers(situation.question) && holds_of(rule, situation).makes_apply(rule.effect)
 }
 
 /// The instants from `day` days after `now` until a day later at which a rule may begin or cease to apply.

@@ -137,6 +137,9 @@ fn demands() -> impl Strategy<Value = Value> {
             json!({ "type": "rate", "per": ["namespace", "action"], "max": 5, "seconds": 3600 }),
             json!({ "type": "rate", "per": ["action", "namespace"], "max": 3, "seconds": 3600 }),
             json!({ "type": "unavailable", "of": "target", "maxPercent": 30 }),
+            json!({ "type": "replicas", "min": 0, "max": 9 }),
+            json!({ "type": "replicas", "min": 0 }),
+            json!({ "type": "replicas", "min": 2, "maxStep": 3 }),
         ]),
         1..3,
     );

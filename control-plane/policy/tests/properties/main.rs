@@ -51,6 +51,9 @@ fn bounds_at_least(limit: &Limit, other: &Limit) -> bool {
             Limit::Unavailable { .. } => {
                 take(&mut fields, "maxPods").or_else(|| take(&mut fields, "maxPercent"))
             }
+            Limit::Replicas { .. } => {
+                ["min", "max", "maxStep"].iter().find_map(|name| take(&mut fields, name))
+            }
             Limit::Breaker { .. } => take(&mut fields, "openSeconds"),
         };
         (bound.unwrap().as_u64().unwrap(), fields)
@@ -60,10 +63,16 @@ fn bounds_at_least(limit: &Limit, other: &Limit) -> bool {
         (Limit::Unavailable { max_pods, .. }, Limit::Unavailable { max_pods: other, .. }) => {
             max_pods.is_some() == other.is_some()
         }
+        (Limit::Replicas { min, max, .. }, Limit::Replicas { min: other_min, max: other_max, .. }) => {
+            (min.is_some(), max.is_some()) == (other_min.is_some(), other_max.is_some())
+        }
         _ => rest == other_rest,
     };
-    let longer_is_stricter = matches!(limit, Limit::Cooldown { .. } | Limit::Breaker { .. });
-    same_kind && if longer_is_stricter { bound >= other_bound } else { bound <= other_bound }
+    let more_is_stricter = matches!(
+        limit,
+        Limit::Cooldown { .. } | Limit::Breaker { .. } | Limit::Replicas { min: Some(_), .. }
+    );
+    same_kind && if more_is_stricter { bound >= other_bound } else { bound <= other_bound }
 }
 
 proptest! {
@@ -116,6 +125,28 @@ proptest! {
         prop_assert_eq!(&before.reason, &after.reason);
         prop_assert!(is_at_least_as_strict(&after.obligations, &before.obligations), "{:?}\n{:?}", before, after);
         prop_assert_eq!(before.obligations.break_glass, after.obligations.break_glass);
+    }
+
+    #[test]
+    fn nothing_is_scaled_to_no_replicas_that_no_allow_has_let_go_so_far(
+        rules in rules(),
+        (question, facts, now) in asked(),
+    ) {
+        let mut to_zero = serde_json::to_value(&question).unwrap();
+        to_zero["action"] = json!("scale");
+        to_zero["params"] = json!({ "replicas": 0 });
+        let asked = (serde_json::from_value(to_zero).unwrap(), facts, now);
+        let decision = decide(&rules, &asked);
+        let lets = |rule: &Value| {
+            let limits = rule["limits"].as_array().into_iter().flatten();
+            rule["effect"] == "ALLOW" && limits.into_iter().any(|limit| limit["min"] == 0)
+        };
+        for rule in decision.rules.iter().filter(|rule| rule.effect == RuleEffect::Allow) {
+            prop_assert!(rules.iter().any(|written| written["id"] == rule.rule && lets(written)), "{:?}", decision);
+        }
+        // The others do not count at all.
+        let others: Vec<Value> = rules.into_iter().filter(|rule| rule["effect"] != "ALLOW" || lets(rule)).collect();
+        prop_assert_eq!(decide(&others, &asked).effect, decision.effect);
     }
 
     #[test]

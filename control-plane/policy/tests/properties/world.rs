@@ -3,6 +3,7 @@
 use aegis_contract::facts::Facts;
 use aegis_policy::{Decision, PolicySet, Question, document as reading, evaluate};
 use jiff::Timestamp;
+use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
@@ -69,7 +70,7 @@ pub(crate) fn rule(effect: &'static str) -> impl Strategy<Value = Value> {
         prop_oneof![Just(vec![]), Just(vec!["*"]), Just(vec!["scale", "restart-*"])],
         patterns(&["k8s/prod/**", "k8s/*/shop/*/*", "k8s/*/kube-*/**", "k8s/*/*/*/web*"]),
     );
-    (matching, proptest::option::of(condition()), when(), demands(effect)).prop_map(
+    (matching, option::of(condition()), when(), demands(effect)).prop_map(
         move |((principals, roles, actions, resources), condition, when, demands)| {
             let mut rule = json!({
                 "effect": effect, "reason": format!("{effect} it is"),
@@ -116,17 +117,32 @@ fn limit() -> impl Strategy<Value = Value> {
             |(per, hours, max)| json!({ "type": "rate", "per": per, "seconds": hours * 3600, "max": max })
         ),
         (per(), 1..4u32).prop_map(|(per, max)| json!({ "type": "concurrency", "per": per, "max": max })),
-        (0..3u32, proptest::option::of(0..3u32)).prop_map(|(percent, pods)| {
+        (0..3u32, option::of(0..3u32)).prop_map(|(percent, pods)| {
             let mut limit = json!({ "type": "unavailable", "of": "target", "maxPercent": percent * 10 });
             if let Some(pods) = pods {
                 limit["maxPods"] = json!(pods);
             }
             limit
         }),
+        (option::of(0..3u32), option::of(3..6u32), 1..3u32).prop_map(|(min, max, step)| replicas(
+            min,
+            max,
+            (min, max) == (None, None) || step > 1
+        )),
         (per(), 1..3u32, 1..3u32).prop_map(|(per, failures, minutes)| json!({
             "type": "breaker", "per": per, "failures": failures, "seconds": 600, "openSeconds": minutes * 60
         })),
     ]
+}
+
+fn replicas(min: Option<u32>, max: Option<u32>, has_step: bool) -> Value {
+    let mut limit = json!({ "type": "replicas" });
+    for (name, bound) in [("min", min), ("max", max), ("maxStep", has_step.then_some(2))] {
+        if let Some(bound) = bound {
+            limit[name] = json!(bound);
+        }
+    }
+    limit
 }
 
 /// Fields that say what a rule demands; a REQUIRE demands something.
@@ -141,13 +157,8 @@ pub(crate) fn demands(effect: &'static str) -> impl Strategy<Value = Value> {
     });
     let limits = proptest::collection::vec(limit(), 1..4);
     let review = (select(vec!["security", "lead"]), 1..3u32);
-    (
-        proptest::option::of(limits),
-        proptest::option::of(approval),
-        any::<bool>(),
-        proptest::option::of(review),
-    )
-        .prop_map(move |(limits, approvals, dry_run_only, review)| {
+    (option::of(limits), option::of(approval), any::<bool>(), option::of(review)).prop_map(
+        move |(limits, approvals, dry_run_only, review)| {
             let mut demands = json!({});
             if effect == "DENY" {
                 return demands;
@@ -165,7 +176,8 @@ pub(crate) fn demands(effect: &'static str) -> impl Strategy<Value = Value> {
                 demands["breakGlass"] = json!({ "reviewRole": role, "reviewSeconds": hours * 3600 });
             }
             demands
-        })
+        },
+    )
 }
 
 /// The same condition, with a test of presence for every optional path that is always true.
@@ -225,9 +237,9 @@ pub(crate) fn asked() -> impl Strategy<Value = Asked> {
         subsequence(vec!["sre", "admin", "auditor"], 0..=3),
         select(vec!["restart", "restart-pod", "scale", "rollback"]),
         select(RESOURCES),
-        proptest::option::of(0..10u32),
+        option::of(0..10u32),
         proptest::collection::btree_map(select(vec!["a", "b", "c"]), scalar(), 0..=3),
-        proptest::option::of(facts),
+        option::of(facts),
         1_790_000_000..1_800_000_000i64,
     )
         .prop_map(|(principal, roles, action, resource, replicas, metadata, facts, seconds)| {

@@ -163,6 +163,7 @@ impl SignedAttempt {
             watch_seconds: action.deadline_seconds,
             soak_seconds: terms.soak_seconds,
             automatic_return: written.data.automatic_return,
+            bounds: written.data.bounds,
             dry_run: action.dry_run,
             decision_id: intent.decision_id,
             policy_digest: intent.policy_digest.parse().map_err(Error::internal)?,

@@ -1,12 +1,14 @@
 //! Writing down what will be ordered.
 
-use aegis_contract::action::Change;
+use aegis_contract::action::{ActionType, Change};
+use aegis_contract::bounds::Bounds;
 use aegis_contract::facts::Facts;
 use aegis_contract::ids::ActionId;
 use aegis_contract::intent::{Approval, Intent};
 use aegis_contract::order::{AutomaticReturn, Preconditions};
 use aegis_contract::target::Target;
 use aegis_evidence::Hash;
+use aegis_policy::{Demanded, Limit, Whole};
 use sqlx::PgConnection;
 
 use crate::audit::{self, Kind, Record};
@@ -56,6 +58,7 @@ pub async fn write_intent(
         change: new.change.clone(),
         dry_run: new.dry_run,
         automatic_return: return_of(&new),
+        bounds: bounds_of(&new.decided.decision.obligations.limits, new.change),
         decision_id: new.decided.decision_id,
         policy_digest: new.decided.policy_digest,
         plan_digest: preconditions.plan_digest(new.change),
@@ -89,6 +92,36 @@ pub async fn write_intent(
 fn return_of(new: &NewIntent<'_>) -> Option<AutomaticReturn> {
     let can_be_returned = new.change.can_be_returned() && !new.dry_run;
     can_be_returned.then_some(AutomaticReturn { within_seconds: new.watch_seconds })
+}
+
+/// What the limits say of figures that the executor sees for itself; nothing where none does.
+fn bounds_of(limits: &[Demanded<Limit>], change: &Change) -> Option<Bounds> {
+    let mut bounds = Bounds::default();
+    for Demanded { what: limit, .. } in limits {
+        match limit {
+            Limit::Unavailable { of: Whole::Target, max_percent, max_pods } => {
+                bounds.unavailable_max = least(bounds.unavailable_max, *max_pods);
+                bounds.unavailable_max_percent = least(bounds.unavailable_max_percent, *max_percent);
+            }
+            Limit::Replicas { min, max, max_step } => {
+                if change.action_type() == ActionType::Scale {
+                    let replicas = bounds.replicas.get_or_insert_default();
+                    replicas.min = replicas.min.max(*min);
+                    replicas.max = least(replicas.max, *max);
+                    replicas.max_step = least(replicas.max_step, *max_step);
+                }
+            }
+            Limit::Cooldown { .. }
+            | Limit::Rate { .. }
+            | Limit::Concurrency { .. }
+            | Limit::Breaker { .. } => {}
+        }
+    }
+    (bounds != Bounds::default()).then_some(bounds)
+}
+
+fn least(left: Option<u32>, right: Option<u32>) -> Option<u32> {
+    left.into_iter().chain(right).min()
 }
 
 /// What must still hold of the target when it is changed, as it was seen.
