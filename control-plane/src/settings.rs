@@ -26,40 +26,43 @@ const AUDIT_LOG_ORIGIN: &str = "aegis.local/audit";
 
 /// Settings of `serve`.
 pub struct ServeSettings {
-    /// `LISTEN_ADDRESS`: where to serve. Default 127.0.0.1:3000.
+    /// `LISTEN_ADDRESS`: where to serve. Default `127.0.0.1:3000`.
     pub listen_address: SocketAddr,
-    /// `DATABASE_URL`: Postgres, as the application's role.
+    /// `DATABASE_URL`: Postgres, as the role `aegis_control_plane`.
     pub database: PgConnectOptions,
-    /// `DATABASE_CAPACITY_BYTES`: how large the database may become. At 90 % of it nothing new is
-    /// recorded. Without it there is no such limit.
+    /// `DATABASE_CAPACITY_BYTES`: how large the database may become. At 90 % of it new work is turned away, so that
+    /// running work can end. Default: no such limit.
     pub database_capacity_bytes: Option<NonZeroU64>,
-    /// `MASTER_KEY`: standard base64 of 32 bytes; what stored secrets are encrypted under.
+    /// `MASTER_KEY`: standard base64 of 32 bytes; stored secrets are encrypted under it.
     pub master_key: SecretString,
     /// The keys derived from it.
     pub keyring: Keyring,
-    /// `AUDIT_LOG_ORIGIN`: what the audit log is called in its checkpoints, best a name of yours without
-    /// scheme, such as `example.com/aegis`; it cannot change later. Default `aegis.local/audit`.
+    /// `AUDIT_LOG_ORIGIN`: what the audit log is called in its checkpoints, best a name of yours without scheme, such
+    /// as `example.com/aegis`. The same for all replicas, and for as long as nobody puts a backup back. Default
+    /// `aegis.local/audit`.
     pub log_origin: String,
-    /// `JWT_SECRET`: at least 32 bytes; what access tokens are signed with.
+    /// `JWT_SECRET`: at least 32 bytes; signs access tokens.
     pub jwt_secret: SecretString,
-    /// `PUBLIC_AUTHORITIES`: host and port as callers name them, separated by commas. Default: the
-    /// listening address, and `localhost` when that is a loopback address.
+    /// `PUBLIC_AUTHORITIES`: host and port as callers name them, separated by commas; signatures cover them. Default:
+    /// the listening address, and `localhost` when that is a loopback address.
     pub public_authorities: Vec<String>,
     /// `ORDER_LIFETIME_SECONDS`: how long an order may be begun, 1 to 60. Default 30.
     pub order_lifetime: SignedDuration,
     /// `SOAK_SECONDS`: how long a target must stay as wanted before an action has succeeded, 0 to 3,600. Default 5.
     pub soak_seconds: u32,
     /// `DANGEROUS_ALLOW_PRIVATE_WEBHOOKS`: also tell receivers in private networks and on this machine,
-    /// there without TLS. Whoever manages webhooks can then make this process call its surroundings.
+    /// there without TLS ([webhooks.md](webhooks.md)). Whoever manages webhooks can then make this process call its
+    /// surroundings. Default `false`.
     pub dangerous_allow_private_webhooks: bool,
-    /// `POLICY_FOUR_EYES`: whether nobody may activate a policy version they stored themselves.
-    /// Default false. `POLICY_REPLAY_DAYS`: over how many days an activation must name a replay of what
-    /// will be active. Default 0: none is asked for.
+    /// `POLICY_FOUR_EYES`: whether nobody may activate a policy version they stored themselves
+    /// ([policy-tools.md](policy-tools.md)). Default `false`.
+    /// `POLICY_REPLAY_DAYS`: over how many days an activation must name a replay of what will be active. Default 0:
+    /// none is asked for.
     pub activation_rules: ActivationRules,
-    /// `CHECKPOINT_MIRRORS`: where the newest checkpoint is kept besides, separated by commas: `file:/PATH`,
-    /// or a URL. Default: nowhere.
+    /// `CHECKPOINT_MIRRORS`: where the newest checkpoint is kept besides, separated by commas: `file:/PATH`, or a URL
+    /// ([audit-log.md](audit-log.md#checkpoints-elsewhere)). Default: nowhere.
     pub mirrors: Vec<Mirror>,
-    /// `CHECKPOINT_MIRROR_SECONDS`: how often it is brought there, 1 to 86400. Default 60.
+    /// `CHECKPOINT_MIRROR_SECONDS`: how often it is brought there, 1 to 86,400. Default 60.
     pub mirror_period: Duration,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
@@ -188,7 +191,7 @@ pub fn read_log_key(
     source.finish((|| Some((database, keyring?, origin?)))())
 }
 
-/// `DATABASE_OWNER_URL`: Postgres, as the owner of the database; only for migrations.
+/// `DATABASE_OWNER_URL`: only for `migrate`: Postgres, as the role that owns the database.
 ///
 /// # Errors
 /// When it is missing or unusable.

@@ -19,6 +19,7 @@ pub(crate) mod rollout;
 mod scale;
 mod selector;
 mod template;
+pub(crate) mod unready;
 
 use aegis_contract::action::Change;
 use aegis_contract::code::OutcomeCode;
@@ -61,6 +62,9 @@ pub(crate) enum State {
 /// The fields `change` writes, as `object` has them; `None` when it lacks them.
 fn fields(change: &Change, object: &Object) -> Option<WrittenFields> {
     match change {
+        Change::Restart(_) if change.is_of_unready_pods() => {
+            Some(WrittenFields::UnreadyPods { replaced: false })
+        }
         Change::Restart(_) => Some(restart::fields(object)),
         Change::RestartPod(_) => Some(restart_pod::fields(object)),
         Change::Scale(_) => scale::fields(object),
@@ -98,8 +102,22 @@ fn obstacle(code: OutcomeCode, message: impl Into<String>) -> Obstacle {
     Obstacle { code, message: message.into() }
 }
 
-/// How `object` (`None`: there is none) relates to what was about to be written.
+/// The object that a write is made to: the target, or one of its pods.
+pub(crate) fn addressed(act: &Act, acting: &Acting) -> Target {
+    match &acting.evicts {
+        Some(evicts) => evicts.pod.target(&act.target),
+        None => act.target.clone(),
+    }
+}
+
+/// How `object` (`None`: there is none) relates to what was about to be written to it.
 pub(crate) fn state(act: &Act, acting: &Acting, object: Option<&Object>) -> State {
+    if let Some(evicts) = &acting.evicts {
+        // One that is ready by now, or leaves, is as it should be.
+        let is_due =
+            |pod: &Object| pod.uid() == evicts.pod.uid && !pod.is_being_deleted() && pod.ready().is_none();
+        return if object.is_some_and(is_due) { State::Before } else { State::After };
+    }
     let is_pod = act.target.kind == Kind::Pod;
     let Some(object) = object else {
         return if is_pod { State::After } else { other(OutcomeCode::TargetGone, "the object is gone") };
@@ -143,9 +161,11 @@ pub(crate) fn selector(object: &Object) -> String {
 /// What to watch of the write that `acting` announces and that was made at `at`.
 pub(crate) fn written(act: &Act, acting: &Acting, at: Timestamp) -> Written {
     let new_pods = match act.change {
-        Change::Restart(_) | Change::Rollback(_) => NewPods::Marked(mark(act, acting)),
+        Change::Restart(_) | Change::Rollback(_) if !act.change.is_of_unready_pods() => {
+            NewPods::Marked(mark(act, acting))
+        }
         // Creation times are in whole seconds.
-        Change::Scale(_) | Change::RestartPod(_) => {
+        Change::Restart(_) | Change::Rollback(_) | Change::Scale(_) | Change::RestartPod(_) => {
             NewPods::CreatedSince(acting.at - SignedDuration::from_secs(1))
         }
     };
@@ -192,6 +212,9 @@ pub(crate) async fn write(
     object: &Object,
     cluster: &Cluster,
 ) -> Result<Write, WriteError> {
+    if let Some(evicts) = &acting.evicts {
+        return Ok(restart_pod::write(&evicts.pod.target(&act.target), object, act.dry_run));
+    }
     let revisions = match act.change {
         Change::Rollback(_) => {
             let caller = Caller::Action(act.action_id);
@@ -262,12 +285,13 @@ fn patch(path: String, object: &Object, operations: Vec<Value>) -> Write {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use aegis_contract::action::{NoParams, ScaleParams};
+    use aegis_contract::action::{NoParams, RestartParams, RestartedPods, ScaleParams};
     use aegis_contract::order::Preconditions;
     use jiff::Timestamp;
     use uuid::Uuid;
 
     use super::*;
+    use crate::ledger::stories::{Evicts, PodName};
 
     /// An act on `local/shop/Deployment/web` of uid `u1`.
     pub(crate) fn act(change: Change, kind: Kind, fields: WrittenFields) -> Act {
@@ -299,6 +323,7 @@ pub(crate) mod tests {
             number: 1,
             not_after: None,
             returns: None,
+            evicts: None,
             ready_before: None,
             uid: "u1".to_owned(),
             generation: 4,
@@ -361,6 +386,35 @@ pub(crate) mod tests {
         assert_eq!(state(&act, &acting, Some(&pod("u1", true))), State::After);
         assert_eq!(state(&act, &acting, Some(&pod("u2", false))), State::After);
         assert_eq!(state(&act, &acting, None), State::After);
+    }
+
+    #[test]
+    fn a_pod_is_evicted_only_while_it_is_the_one_that_was_named_and_not_ready() {
+        let act = act(
+            Change::Restart(RestartParams { pods: RestartedPods::Unhealthy, ..RestartParams::default() }),
+            Kind::Deployment,
+            WrittenFields::UnreadyPods { replaced: false },
+        );
+        let fields = |replaced| WrittenFields::UnreadyPods { replaced };
+        let pod = PodName { name: "web-1".to_owned(), uid: "p1".to_owned() };
+        let evicts = Some(Evicts { pod, then: Vec::new() });
+        let acting = Acting { evicts, ..acting(fields(false), fields(true)) };
+        let pod = |uid: &str, ready: &str, deleted: Option<&str>| {
+            Object::new(json!({
+                "metadata": { "name": "web-1", "uid": uid, "resourceVersion": "9", "deletionTimestamp": deleted },
+                "status": { "conditions": [{ "type": "Ready", "status": ready }] },
+            }))
+        };
+        for (object, expected) in [
+            (Some(pod("p1", "False", None)), State::Before),
+            (Some(pod("p1", "True", None)), State::After),
+            (Some(pod("p1", "False", Some("2026-11-20T12:00:00Z"))), State::After),
+            (Some(pod("p2", "False", None)), State::After),
+            (None, State::After),
+        ] {
+            assert_eq!(state(&act, &acting, object.as_ref()), expected);
+        }
+        assert_eq!(addressed(&act, &acting).to_string(), "local/shop/Pod/web-1");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! A worker can die at any point and another one, here or in another replica, goes on from the
 //! ledger and the live object alone.
 
+mod evicting;
 mod first_look;
 mod history;
 mod lease;
@@ -17,6 +18,7 @@ mod orders;
 mod receipts;
 mod returning;
 mod soaking;
+mod turns;
 mod watching;
 mod worker;
 mod workers;

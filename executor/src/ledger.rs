@@ -12,6 +12,7 @@ pub(crate) mod identity;
 pub(crate) mod leases;
 pub(crate) mod stories;
 pub(crate) mod templates;
+pub(crate) mod turns;
 
 use std::time::Duration;
 

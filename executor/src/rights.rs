@@ -111,8 +111,10 @@ pub(crate) fn table() -> Value {
 fn rights_of(action: ActionType, kind: Kind) -> Vec<Right> {
     let mut rights = vec![read(kind), list(CORE, "pods"), Right::new(CORE, "pods", "watch")];
     match action {
+        // Pods that are not ready are evicted, and told from others' by who made them.
         ActionType::Restart => {
-            rights.extend([patch(kind), list(POLICY, BUDGETS), list(CORE, "resourcequotas")]);
+            rights.extend([patch(kind), list(POLICY, BUDGETS), list(CORE, "resourcequotas"), EVICT]);
+            rights.extend((kind == Kind::Deployment).then(|| list(APPS, revisions(kind))));
         }
         ActionType::RestartPod => rights.extend([EVICT, list(POLICY, BUDGETS)]),
         // The object itself is patched only when it is fenced.
@@ -125,6 +127,8 @@ fn rights_of(action: ActionType, kind: Kind) -> Vec<Right> {
             // fenced: another account writes the template.
             let workloads = list(group, resource);
             rights.extend([patch(kind), list(POLICY, BUDGETS), list(APPS, revisions(kind)), workloads]);
+            // A pod of the failed template holds an ordered set up until it is gone.
+            rights.extend((kind == Kind::StatefulSet).then_some(EVICT));
         }
     }
     rights

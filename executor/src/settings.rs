@@ -19,42 +19,52 @@ const ROLLBACK_SOAK_SECONDS_DEFAULT: u32 = 300;
 
 /// What `serve` needs.
 pub(crate) struct Settings {
-    /// `LISTEN_ADDRESS`: where orders are taken.
+    /// `LISTEN_ADDRESS`: where orders are taken. Default `127.0.0.1:4000`.
     pub(crate) listen_address: SocketAddr,
-    /// `DATABASE_URL`: the ledger, as the application role.
+    /// `DATABASE_URL`: the ledger, as the role `aegis_executor`; a database of its own, best on a server of its own.
     pub(crate) database_url: SecretString,
-    /// `CLUSTER`: the audience of orders for this executor.
+    /// `CLUSTER`: the name under which the control plane knows this cluster.
     pub(crate) cluster: String,
-    /// `ORDER_KEY_ID`, `ORDER_KEY` and, in rotation, `ORDER_KEY_PREVIOUS_ID`, `ORDER_KEY_PREVIOUS`.
+    /// `ORDER_KEY_ID`: the name of the key that orders are signed with.
+    /// `ORDER_KEY`: that key, in base64.
+    /// `ORDER_KEY_PREVIOUS_ID`: the name of the one before, during a change.
+    /// `ORDER_KEY_PREVIOUS`: that key, in base64.
     pub(crate) order_keys: OrderKeys,
     /// `RECEIPT_KEY`: Ed25519 in PKCS#8 PEM.
     pub(crate) receipt_key: ReceiptKey,
-    /// `LOG_KEYS`: the keys of the audit log, as `aegis-control-plane log-key` prints them.
+    /// `LOG_KEYS`: the keys of the audit log, separated by commas, as `aegis-control-plane log-key` prints them.
+    /// Nothing is begun that is not shown to be in that log.
     pub(crate) log_keys: LogKeys,
-    /// `LOG_FIRST_HEAD`: where to begin with a log that the ledger holds no head of.
+    /// `LOG_FIRST_HEAD`: where to begin with a log that the ledger holds no head of: `empty`, or a checkpoint that you
+    /// have checked. Read only then.
     pub(crate) log_first_head: Option<Head>,
-    /// What the executor may do where, as `ALLOWED_NAMESPACES` or the file says.
+    /// `ALLOWED_NAMESPACES`: where every action is allowed: exact names, separated by commas, at most 500. None means
+    /// nothing. The control plane is told of the namespaces.
     pub(crate) rules: Rules,
-    /// `ALLOWLIST_FILE`: path of the file that holds the rules; absent where `ALLOWED_NAMESPACES` does.
+    /// `ALLOWLIST_FILE`: path of the [allowlist](operations.md#the-allowlist): what may be done where, instead of
+    /// `ALLOWED_NAMESPACES`. One of the two is set.
     pub(crate) allowlist_file: Option<PathBuf>,
-    /// `DANGEROUS_ALLOW_SYSTEM_NAMESPACES`: act in `kube-*` and `aegis-*` too, where they are listed.
+    /// `DANGEROUS_ALLOW_SYSTEM_NAMESPACES`: act in `kube-*` and `aegis-*` too, where they are listed. Default `false`.
     pub(crate) dangerous_allow_system_namespaces: bool,
-    /// `DANGEROUS_ALLOW_EXCESS_RIGHTS`: run even with more rights in the cluster than are needed.
+    /// `DANGEROUS_ALLOW_EXCESS_RIGHTS`: run even with more rights in the cluster than are needed. Default `false`.
     pub(crate) dangerous_allow_excess_rights: bool,
-    /// `KUBECONFIG_FILE`: path of a kubeconfig; absent means the service account of this pod.
+    /// `KUBECONFIG_FILE`: path of a kubeconfig; an ambient `KUBECONFIG` is never read. Default: the service account of
+    /// the pod.
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// `ROLLBACK_SOAK_SECONDS`: how long all pods must have been available with a template before a rollback may return to it;
-    /// 0 means that every revision is good enough.
+    /// `ROLLBACK_SOAK_SECONDS`: how long all pods must have been available with a template before a rollback returns to
+    /// it; 0: every revision is good enough. Workloads of the allowed namespaces are listed every third of it, at
+    /// least every 30 s, in pages of 250. Default 300.
     pub(crate) soak: Duration,
-    /// `ROLLBACK_TOKEN_FILE`: path of a token of the account that writes rollbacks; absent means that none are written.
+    /// `ROLLBACK_TOKEN_FILE`: path of a token of the account that writes rollbacks
+    /// ([k8s/README.md](../k8s/README.md#rollbacks)). Default: rollbacks are refused.
     pub(crate) rollback_token: Option<PathBuf>,
-    /// `LOG_LEVEL`: a filter such as `info`.
+    /// `LOG_LEVEL`: a filter such as `info` or `aegis_executor=debug,info`. Default `info`.
     pub(crate) log_level: String,
 }
 
 /// What `migrate` needs.
 pub(crate) struct MigrateSettings {
-    /// `DATABASE_OWNER_URL`: the ledger's database, as the role that owns it.
+    /// `DATABASE_OWNER_URL`: only for `migrate`: the ledger's database, as the role that owns it.
     pub(crate) database_owner_url: SecretString,
     /// `LOG_LEVEL`: a filter such as `info`.
     pub(crate) log_level: String,

@@ -281,6 +281,11 @@ impl Stack {
         Ok(std::fs::read_to_string(self.secrets.path("master-key"))?)
     }
 
+    /// What the control planes sign access tokens with.
+    pub fn token_secret(&self) -> Result<Vec<u8>> {
+        Ok(std::fs::read(self.secrets.path("jwt-secret"))?)
+    }
+
     /// The public half of the key that the executors sign receipts with, as PEM.
     pub fn receipt_public_key(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.secrets.path("receipt-key.pub"))?)

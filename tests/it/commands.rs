@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aegis_tests::callers::Caller;
 use aegis_tests::cluster::{Cluster, ClusterOptions};
-use aegis_tests::eventually::until;
+use aegis_tests::eventually::{eventually, until};
 use aegis_tests::paths::{binary, checkout, random_name, state};
 use aegis_tests::process::{Launch, is_alive};
 use anyhow::{Context, Result, ensure};
@@ -128,12 +128,16 @@ async fn a_background_stack_serves_outside_tools_until_it_is_stopped() -> Result
         let pid = pid_of(&stack, part)?;
         kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL)?;
         until("the part being gone", Duration::from_secs(20), async || Ok(!is_alive(pid))).await?;
-        let again = background.json(&["restart", part]).await?;
+        // PostgreSQL does not start before the last process of the killed one is gone.
+        let again = eventually("the part being started again", Duration::from_secs(60), async || {
+            Ok(Some(background.json(&["restart", part]).await?))
+        })
+        .await?;
         assert_ne!(pid_of(&again, part)?, pid);
         assert_eq!(again["controlPlane"], stack["controlPlane"]);
         assert_eq!(again["databaseUrl"], stack["databaseUrl"]);
     }
-    until("the old data being served again", Duration::from_secs(30), async || {
+    until("the old data being served again", Duration::from_secs(90), async || {
         Ok(client.get("/api/v1/whoami").await?.status == 200)
     })
     .await?;

@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod backups;
+mod configuration;
 mod images;
 mod installation;
 mod manifests;

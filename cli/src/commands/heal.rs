@@ -32,6 +32,9 @@ pub(crate) enum Heal {
         /// Restart also while a rollout is under way
         #[arg(long)]
         during_rollout: bool,
+        /// Which pods: all, or only those that are not ready, one at a time and without another revision
+        #[arg(long, value_name = "WHICH", default_value = "all", value_parser = ["all", "unhealthy"])]
+        pods: String,
     },
     /// Evict one pod, which its controller replaces
     #[command(after_help = "Example:\n  aegisctl heal restart-pod shop/Pod/web-5d8f7c-x2v9k --wait")]
@@ -92,9 +95,8 @@ pub(crate) struct Ask {
 /// Runs the command.
 pub(crate) async fn run(command: &Heal, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let (action_type, ask, params) = match command {
-        Heal::Restart { ask, during_rollout: false } => (ActionType::Restart, ask, json!({})),
-        Heal::Restart { ask, during_rollout: true } => {
-            (ActionType::Restart, ask, json!({ "duringRollout": true }))
+        Heal::Restart { ask, during_rollout, pods } => {
+            (ActionType::Restart, ask, json!({ "duringRollout": during_rollout, "pods": pods }))
         }
         Heal::RestartPod(ask) => (ActionType::RestartPod, ask, json!({})),
         Heal::Scale { ask, replicas } => (ActionType::Scale, ask, json!({ "replicas": replicas })),

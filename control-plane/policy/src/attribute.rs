@@ -122,6 +122,7 @@ enum Read {
 
 const ACTIONS: &[&str] = &["restart", "restart-pod", "scale", "rollback"];
 const KINDS: &[&str] = &["Deployment", "StatefulSet", "DaemonSet", "Pod"];
+pub(crate) const RESTARTED: &[&str] = &["all", "unhealthy"];
 pub(crate) const ROLLOUTS: &[&str] = &["complete", "progressing", "failed"];
 
 const WHO: &str = "the signature or session of the request";
@@ -221,6 +222,14 @@ pub static ATTRIBUTES: &[Attribute] = &[
         REQUEST,
         "whether to restart also while a rollout is under way; missing means no",
         Read::Param("duringRollout"),
+    ),
+    row(
+        "params.pods",
+        Type::OneOf(RESTARTED),
+        Presence::PerhapsWith(ActionType::Restart),
+        REQUEST,
+        "which pods to restart: all, or only those that are not ready; missing means all",
+        Read::Param("pods"),
     ),
     row(
         "params.toRevision",
@@ -377,6 +386,7 @@ impl Attribute {
 
 #[cfg(test)]
 mod tests {
+    use aegis_contract::action::RestartedPods;
     use aegis_contract::facts::Rollout;
     use aegis_contract::target::Kind;
 
@@ -387,6 +397,13 @@ mod tests {
         assert_eq!(ACTIONS, ActionType::ALL.map(ActionType::as_str));
         assert_eq!(KINDS, Kind::ALL.map(Kind::as_str));
         assert_eq!(ROLLOUTS, [Rollout::Complete, Rollout::Progressing, Rollout::Failed].map(Rollout::as_str));
+    }
+
+    #[test]
+    fn the_pods_that_a_restart_can_name_are_those_of_the_contract() {
+        let named =
+            [RestartedPods::All, RestartedPods::Unhealthy].map(|pods| serde_json::to_value(pods).unwrap());
+        assert_eq!(named.as_slice(), RESTARTED);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::object::Object;
 use super::pods::Pods;
-use super::selector;
+use super::{selector, unready};
 
 /// Pods that a target wants, and how many of them are and may become unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ impl Disruption {
         let taken_down = match change {
             // Pods that are scaled away are not wanted any more, and new ones take nothing from the others.
             Change::Scale(_) => 0,
+            // Only what is not ready goes.
+            Change::Restart(_) if change.is_of_unready_pods() => 0,
             Change::RestartPod(_) => available,
             Change::Restart(_) | Change::Rollback(_) => taken_down(kind, object, unavailable),
         };
@@ -52,6 +54,8 @@ fn taken_down(kind: Kind, object: &Object, unavailable: u32) -> u32 {
         // What is down already counts towards the bound.
         Kind::Deployment if !is_recreated(object) => bound.saturating_sub(unavailable),
         Kind::DaemonSet => bound.saturating_sub(unavailable),
+        // While a pod is not available no other one is ended.
+        Kind::StatefulSet if unready::is_ordered(kind, object) => bound.saturating_sub(unavailable),
         // Pods are ended before anybody looks whether the others are available.
         Kind::Deployment | Kind::StatefulSet | Kind::Pod => bound,
     }
@@ -120,13 +124,30 @@ fn scaled(value: &Value, of: u32, rounding: Rounding) -> u32 {
 }
 
 /// The budgets among `all` that the pods of `object` fall under.
-pub(super) fn budgets(kind: Kind, object: &Object, all: &[Object]) -> Vec<Budget> {
+fn matching<'a>(kind: Kind, object: &'a Object, all: &'a [Object]) -> impl Iterator<Item = &'a Object> {
     let labels = match kind {
         Kind::Pod => object.at("/metadata/labels"),
         _ => object.at("/spec/template/metadata/labels"),
     };
-    all.iter()
-        .filter(|budget| selector::chooses(budget.at("/spec/selector"), labels))
+    all.iter().filter(move |budget| selector::chooses(budget.at("/spec/selector"), labels))
+}
+
+/// The uids of the budgets among `all` at which a change of `object` needs its turn: it may take down pods that are
+/// ready, and so may others that share a budget with it.
+pub(super) fn contended(change: &Change, kind: Kind, object: &Object, all: &[Object]) -> Vec<String> {
+    let takes_down = match change {
+        Change::Scale(_) => false,
+        Change::Restart(_) => !change.is_of_unready_pods(),
+        Change::RestartPod(_) => object.ready().is_some(),
+        Change::Rollback(_) => true,
+    };
+    let uids = matching(kind, object, all).map(|budget| budget.uid().to_owned());
+    uids.filter(|_| takes_down).collect()
+}
+
+/// The same, as plans tell of them.
+pub(super) fn budgets(kind: Kind, object: &Object, all: &[Object]) -> Vec<Budget> {
+    matching(kind, object, all)
         .map(|budget| {
             // What it allows is of another budget while its controller has not seen the present one.
             let is_current = budget.number("/status/observedGeneration") >= budget.generation();
@@ -157,7 +178,7 @@ pub(super) fn blocked(change: &Change, disruption: Disruption, budgets: &[Budget
 
 #[cfg(test)]
 mod tests {
-    use aegis_contract::action::RestartParams;
+    use aegis_contract::action::{RestartParams, RestartedPods};
     use serde_json::json;
 
     use super::*;
@@ -192,12 +213,25 @@ mod tests {
     }
 
     #[test]
-    fn a_stateful_set_takes_down_one_pod_beside_those_that_are_down() {
-        let object =
-            |available| json!({ "spec": { "replicas": 3 }, "status": { "availableReplicas": available } });
-        assert_eq!(restart(Kind::StatefulSet, object(3)), (3, 0, 1));
-        assert_eq!(restart(Kind::StatefulSet, object(2)), (3, 1, 2));
-        assert_eq!(restart(Kind::StatefulSet, object(0)), (3, 3, 3));
+    fn a_stateful_set_waits_for_the_pod_that_is_down_unless_it_deals_with_all_at_once() {
+        let object = |available, policy: &str| {
+            let spec = json!({ "replicas": 3, "podManagementPolicy": policy });
+            json!({ "spec": spec, "status": { "availableReplicas": available } })
+        };
+        assert_eq!(restart(Kind::StatefulSet, object(3, "OrderedReady")), (3, 0, 1));
+        assert_eq!(restart(Kind::StatefulSet, object(2, "OrderedReady")), (3, 1, 1));
+        assert_eq!(restart(Kind::StatefulSet, object(2, "Parallel")), (3, 1, 2));
+        assert_eq!(restart(Kind::StatefulSet, object(0, "Parallel")), (3, 3, 3));
+    }
+
+    #[test]
+    fn evictions_of_what_is_not_ready_take_nothing_down() {
+        let change =
+            Change::Restart(RestartParams { pods: RestartedPods::Unhealthy, ..RestartParams::default() });
+        let object = Object::new(deployment(4, 2, &json!({ "type": "Recreate" })));
+        let Disruption { unavailable, unavailable_max, .. } =
+            Disruption::of(&change, Kind::Deployment, &object);
+        assert_eq!((unavailable, unavailable_max), (2, 2));
     }
 
     #[test]

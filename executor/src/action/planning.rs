@@ -16,6 +16,7 @@ use super::revisions::{self, Revision};
 use super::rollback::Judgement;
 use super::{
     Writing, fields, obstacle, owners, restart, restart_pod, rollback, scale, selector, template_digest,
+    unready,
 };
 use crate::cluster::{Caller, Cluster, ReadError, WriteAnswer, collection_of};
 use crate::ledger::templates::Remembered;
@@ -33,6 +34,8 @@ pub(crate) struct Surroundings {
     pods: Vec<Object>,
     remembered: Remembered,
     soak: Duration,
+    /// Whether the budgets will be others when the change is made: its turn at them is yet to come.
+    waits: bool,
 }
 
 impl Surroundings {
@@ -51,6 +54,11 @@ impl Surroundings {
         let autoscalers = format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers");
         let all = |path: String| async move { cluster.list(&path, "", caller).await };
         Ok(match change {
+            Change::Restart(_) if change.is_of_unready_pods() => {
+                let pods = unready::pods_of(target, object, cluster, caller);
+                let (budgets, pods) = tokio::try_join!(all(budgets), pods)?;
+                Self { budgets, pods, ..Self::default() }
+            }
             Change::Restart(_) => {
                 let (budgets, quotas) = tokio::try_join!(all(budgets), all(quotas))?;
                 Self { budgets, quotas, ..Self::default() }
@@ -70,6 +78,22 @@ impl Surroundings {
 }
 
 impl Surroundings {
+    /// The uids of the budgets at which the change needs its turn.
+    pub(crate) fn contended(&self, target: &Target, change: &Change, object: &Object) -> Vec<String> {
+        disruption::contended(change, target.kind, object, &self.budgets)
+    }
+
+    /// The same for a change whose turn at the budgets is yet to come.
+    #[must_use]
+    pub(crate) fn before_its_turn(self) -> Self {
+        Self { waits: true, ..self }
+    }
+
+    /// The target's pods, where the change depends on them.
+    pub(crate) fn into_pods(self) -> Vec<Object> {
+        self.pods
+    }
+
     fn judgement(&self, now: Timestamp) -> Judgement<'_> {
         let ready_since = SignedDuration::try_from(self.soak)
             .ok()
@@ -97,8 +121,12 @@ pub(crate) fn plan(
     let deployers = owners::deployers(object);
 
     let mut to_revision = None;
-    let mut warnings = warnings(change, target, object, &before, &deployers);
+    let mut warnings = warnings(change, target, object, around, &before, &deployers);
     let planned = match change {
+        Change::Restart(params) if change.is_of_unready_pods() => {
+            unready::refused(*params, target.kind, object, disruption, &around.pods)
+                .map_or(Ok(WrittenFields::UnreadyPods { replaced: true }), Err)
+        }
         Change::Restart(params) => {
             match restart::refused(*params, target.kind, object, disruption, &around.quotas) {
                 Some(obstacle) => Err(obstacle),
@@ -127,9 +155,9 @@ pub(crate) fn plan(
             })
         }
     };
-    // What is there already needs nobody's leave.
+    // What is there already needs nobody's leave, and what waits for its turn finds another budget then.
     let planned = planned.and_then(|after| match disruption::blocked(change, disruption, &budgets) {
-        Some(obstacle) if after != before => Err(obstacle),
+        Some(obstacle) if after != before && !around.waits => Err(obstacle),
         _ => Ok(after),
     });
     let (after, obstacle) = match planned {
@@ -139,13 +167,13 @@ pub(crate) fn plan(
     Some(Plan {
         digest: digest_of(change, object.uid(), template_digest, &before, after.as_ref()),
         resource_version: object.resource_version().to_owned(),
-        pods_affected: pods_affected(&before, after.as_ref(), disruption),
+        pods_affected: pods_affected(around, &before, after.as_ref(), disruption),
         pods_wanted: disruption.wanted,
         pods_unavailable: disruption.unavailable,
         pods_unavailable_max: disruption.unavailable_max,
         owners: [autoscalers, deployers].concat(),
         budgets,
-        changes: changes(object, &around.revisions, &before, after.as_ref()),
+        changes: changes(object, around, &before, after.as_ref()),
         warnings,
         undo: undo(object, &around.revisions, &before),
         to_revision,
@@ -155,10 +183,18 @@ pub(crate) fn plan(
     })
 }
 
-fn pods_affected(before: &WrittenFields, after: Option<&WrittenFields>, disruption: Disruption) -> u32 {
+fn pods_affected(
+    around: &Surroundings,
+    before: &WrittenFields,
+    after: Option<&WrittenFields>,
+    disruption: Disruption,
+) -> u32 {
     match (before, after) {
         (_, None) => 0,
         (before, Some(after)) if before == after => 0,
+        (WrittenFields::UnreadyPods { .. }, _) => {
+            u32::try_from(unready::of(&around.pods).len()).unwrap_or(u32::MAX)
+        }
         (WrittenFields::Scale { replicas: before }, Some(WrittenFields::Scale { replicas: after })) => {
             before.abs_diff(*after)
         }
@@ -170,6 +206,7 @@ fn warnings(
     change: &Change,
     target: &Target,
     object: &Object,
+    around: &Surroundings,
     before: &WrittenFields,
     deployers: &[Owner],
 ) -> Vec<String> {
@@ -179,9 +216,18 @@ fn warnings(
         }
         _ => Vec::new(),
     };
-    let replaces_pods = matches!(change, Change::Restart(_) | Change::Rollback(_));
-    if replaces_pods && object.text("/spec/strategy/type") == "Recreate" {
+    let rolls_out =
+        matches!(change, Change::Restart(_) | Change::Rollback(_)) && !change.is_of_unready_pods();
+    if rolls_out && object.text("/spec/strategy/type") == "Recreate" {
         warnings.push("its strategy is Recreate: every pod ends before a new one starts".to_owned());
+    }
+    if matches!(change, Change::Rollback(_)) && unready::is_ordered(target.kind, object) {
+        let names = unready::of(&around.pods).into_iter().map(|pod| unready::name(pod).name);
+        warnings.extend(names.map(|name| {
+            format!(
+                "pod {name} is not ready: it is evicted if it is of the present template and holds the set up"
+            )
+        }));
     }
     if matches!(change, Change::Scale(_) | Change::Rollback(_)) {
         warnings.extend(deployers.iter().map(|Owner { by, name, .. }| {
@@ -195,18 +241,19 @@ fn warnings(
 /// as it may hold secrets.
 fn changes(
     object: &Object,
-    revisions: &[Revision],
+    around: &Surroundings,
     before: &WrittenFields,
     after: Option<&WrittenFields>,
 ) -> Vec<String> {
     match (before, after) {
+        (WrittenFields::UnreadyPods { .. }, Some(_)) => unready::told(&around.pods),
         (WrittenFields::Scale { replicas: before }, Some(WrittenFields::Scale { replicas: after }))
             if before != after =>
         {
             vec![format!("replicas: {before} → {after}")]
         }
         (WrittenFields::Rollback { .. }, Some(WrittenFields::Rollback { template_digest })) => {
-            let revision = revisions.iter().find(|revision| revision.digest == *template_digest);
+            let revision = around.revisions.iter().find(|revision| revision.digest == *template_digest);
             let present = object.at("/spec/template").unwrap_or(&Value::Null);
             revision.map(|revision| changed_images(present, &revision.template)).unwrap_or_default()
         }
@@ -234,6 +281,9 @@ fn changed_images(present: &Value, wanted: &Value) -> Vec<String> {
 fn undo(object: &Object, revisions: &[Revision], before: &WrittenFields) -> String {
     match before {
         WrittenFields::Restart { .. } => "nothing to take back: the pods keep their template".to_owned(),
+        WrittenFields::UnreadyPods { .. } => {
+            "nothing to take back: their controller makes other pods of the same template".to_owned()
+        }
         WrittenFields::RestartPod { .. } => {
             "nothing to take back: its controller makes another pod".to_owned()
         }
@@ -262,7 +312,13 @@ pub(crate) async fn rehearse(
 ) -> Plan {
     let Some(after) = plan.after.as_ref().filter(|after| **after != plan.before) else { return plan };
     let writing = Writing { target, change, object, revisions: &around.revisions };
-    let Some(write) = writing.write(after, REHEARSED, true) else { return plan };
+    let write = match unready::of(&around.pods).first() {
+        Some(pod) if change.is_of_unready_pods() => {
+            Some(restart_pod::write(&unready::name(pod).target(target), pod, true))
+        }
+        _ => writing.write(after, REHEARSED, true),
+    };
+    let Some(write) = write else { return plan };
     match cluster.write(write, Caller::Observe).await {
         WriteAnswer::Done | WriteAnswer::Absent => {}
         WriteAnswer::Refused(message) => {

@@ -39,6 +39,18 @@ pub(super) fn refused(
         let message = "rollouts of the Deployment are paused: nothing would restart until it is resumed";
         return Some(obstacle(OutcomeCode::TargetPaused, message));
     }
+    in_the_way(params, kind, object, disruption)
+        .or_else(|| never_replaced(kind, object))
+        .or_else(|| without_room(kind, object, disruption, quotas))
+}
+
+/// Why no pod must be restarted, whichever way.
+pub(super) fn in_the_way(
+    params: RestartParams,
+    kind: Kind,
+    object: &Object,
+    disruption: Disruption,
+) -> Option<Obstacle> {
     if disruption.wanted == 0 {
         return Some(obstacle(OutcomeCode::NoReplicas, "no pods are wanted: scale it up instead"));
     }
@@ -47,7 +59,7 @@ pub(super) fn refused(
             "a rollout is under way: wait for its end, roll back if it hangs, or ask with duringRollout";
         return Some(obstacle(OutcomeCode::RolloutInProgress, message));
     }
-    never_replaced(kind, object).or_else(|| without_room(kind, object, disruption, quotas))
+    None
 }
 
 /// Why no pod would ever get another template.
@@ -135,7 +147,8 @@ mod tests {
     }
 
     fn code(kind: Kind, changes: &[(&str, Value)], during_rollout: bool) -> Option<OutcomeCode> {
-        let (object, params) = (with(kind, changes), RestartParams { during_rollout });
+        let params = RestartParams { during_rollout, ..RestartParams::default() };
+        let object = with(kind, changes);
         let disruption = Disruption::of(&Change::Restart(params), kind, &object);
         let quota = Object::new(
             json!({ "metadata": { "name": "q" }, "status": { "hard": { "pods": "3" }, "used": { "pods": "3" } } }),

@@ -66,7 +66,7 @@ const POD_LABELS: [&str; 2] = [template::POD_TEMPLATE_HASH, "controller-revision
 
 impl Revision {
     /// Whether this pod was made from it.
-    fn made(&self, pod: &Object) -> bool {
+    pub(super) fn made(&self, pod: &Object) -> bool {
         let mut labels = POD_LABELS.iter().filter_map(|name| pod.annotation("/metadata/labels", name));
         labels.any(|label| {
             let before = self.kept_as.strip_suffix(label);

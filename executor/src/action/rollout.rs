@@ -30,7 +30,7 @@ pub(crate) fn status(kind: Kind, object: &Object) -> RolloutStatus {
 
 fn deployment(object: &Object) -> RolloutStatus {
     let status = status_of(Pods::of(Kind::Deployment, object), object);
-    if status.rollout == Rollout::Complete || not_observed(object) {
+    if status.rollout == Rollout::Complete || !is_observed(object) {
         return status;
     }
     match object.condition("Progressing") {
@@ -64,7 +64,7 @@ fn pod(object: &Object) -> RolloutStatus {
 
 fn status_of(pods: Pods, object: &Object) -> RolloutStatus {
     let Pods { wanted, present, updated, available, .. } = pods;
-    let (rollout, message) = if not_observed(object) {
+    let (rollout, message) = if !is_observed(object) {
         (Rollout::Progressing, "the controller has not seen the change yet".to_owned())
     } else {
         let is_complete = [updated, present, available] == [wanted; 3];
@@ -74,8 +74,9 @@ fn status_of(pods: Pods, object: &Object) -> RolloutStatus {
     RolloutStatus { rollout, message, failed_at: None }
 }
 
-fn not_observed(object: &Object) -> bool {
-    object.number("/status/observedGeneration") < object.generation()
+/// Whether its controller has seen what was last written.
+pub(crate) fn is_observed(object: &Object) -> bool {
+    object.number("/status/observedGeneration") >= object.generation()
 }
 
 fn partition(object: &Object) -> u32 {
@@ -91,7 +92,7 @@ pub(crate) fn is_under_way(kind: Kind, object: &Object) -> bool {
         Kind::DaemonSet => updated < wanted,
         Kind::Pod => return false,
     };
-    is_mixed || not_observed(object)
+    is_mixed || !is_observed(object)
 }
 
 /// How long Kubernetes gives a Deployment to make progress, in seconds.

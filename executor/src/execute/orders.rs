@@ -290,9 +290,16 @@ impl Executor {
         let Observe { target, change: Some(change) } = observe else { return Ok(None) };
         let good = self.good_templates(change, object).await?;
         let around = Surroundings::read(target, change, object, good, &self.cluster, Caller::Observe).await?;
-        let Some(plan) = planning::plan(target, change, object, &around, None, clock::now()) else {
+        let ahead = self.ledger.turn_at(&around.contended(target, change, object)).await?;
+        let around = if ahead.is_some() { around.before_its_turn() } else { around };
+        let Some(mut plan) = planning::plan(target, change, object, &around, None, clock::now()) else {
             return Ok(None);
         };
+        if let Some(ahead) = ahead {
+            let warning =
+                format!("it waits for the end of action {ahead}, which shares a disruption budget with it");
+            plan.warnings.push(warning);
+        }
         Ok(Some(planning::rehearse(target, change, object, &around, self.writer(change), plan).await))
     }
 

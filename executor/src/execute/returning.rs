@@ -8,6 +8,7 @@ use aegis_contract::receipt::ExecutionStatus;
 use aegis_runtime::clock;
 use jiff::{SignedDuration, Timestamp};
 
+use super::evicting::Eviction;
 use super::watching::Watched;
 use super::worker::{Ending, Stop, Worker};
 use super::writing::{Wrote, pause};
@@ -34,16 +35,14 @@ impl Worker<'_> {
             Err((_, why)) => return Ok(not_returned(&cause, &why)),
         };
         let acting = Acting {
-            number: first.number + 1,
             not_after: Some(not_after),
             returns: Some(cause.clone()),
             ready_before: None,
             ..self.acting(&object, first.after.clone(), first.before.clone())
         };
         self.step("returning", "what was there before is put back");
-        let acting = Acting { steps: self.steps_so_far(), ..acting };
-        self.announce(&acting).await?;
-        self.go_on_returning(&cause, &acting, Some(object)).await
+        let acting = self.announce(acting).await?;
+        self.go_on_returning(&cause, &acting, Some(object), None).await
     }
 
     /// Makes the return that the ledger announces, and sees it through.
@@ -52,6 +51,7 @@ impl Worker<'_> {
         cause: &Cause,
         acting: &Acting,
         fresh: Option<Object>,
+        eviction: Option<Eviction>,
     ) -> Result<Ending, Stop> {
         let at = match self.write(acting, fresh).await? {
             Wrote::Since(at) => at,
@@ -59,7 +59,7 @@ impl Worker<'_> {
             Wrote::Ended(ending) => return Ok(not_returned(cause, &ending.message)),
         };
         self.step("returned", "what was there before stands again");
-        let stands = match self.watch(acting, at).await? {
+        let stands = match self.watch(acting, at, eviction).await? {
             Watched::Ended(ending) => ending.message,
             Watched::Bad(bad) => format!("which is bad too: {}", bad.message),
         };
@@ -77,7 +77,7 @@ impl Worker<'_> {
             if has_passed(not_after, clock::now()) {
                 return Err((OutcomeCode::DeadlinePassed, "the time to put it back ran out".to_owned()));
             }
-            match self.read().await {
+            match self.read(&self.act.target).await {
                 Ok(object) => {
                     return match (state(&self.act, first, object.as_ref()), object) {
                         (State::After, Some(object)) => Ok(object),

@@ -9,6 +9,7 @@ use aegis_runtime::clock;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use super::evicting::{Eviction, Freeing};
 use super::worker::{Ending, Stop, Worker};
 use crate::action::object::Object;
 use crate::action::{self, State, state};
@@ -45,13 +46,19 @@ struct Sight {
 
 impl Worker<'_> {
     /// Watches the object that was written to at `since`.
-    pub(super) async fn watch(&self, acting: &Acting, since: Timestamp) -> Result<Watched, Stop> {
+    pub(super) async fn watch(
+        &self,
+        acting: &Acting,
+        since: Timestamp,
+        eviction: Option<Eviction>,
+    ) -> Result<Watched, Stop> {
         let until = since + SignedDuration::from_secs(acting.watch_seconds(&self.act).into());
         let written = action::written(&self.act, acting, since);
         let mut sight = Sight { history: History::new(written), pods: None, good_since: None };
+        let mut freeing = Freeing::new(until, eviction);
         loop {
             let looked_at = clock::now();
-            let ending = match self.read().await {
+            let ending = match self.read(&self.act.target).await {
                 Ok(object) => match self.judge(acting, object.as_ref(), &mut sight) {
                     Judged::End(ending) => {
                         self.step("watched", ending.message.clone());
@@ -61,7 +68,12 @@ impl Worker<'_> {
                         self.step("judged", format!("bad: {}", bad.message));
                         return Ok(Watched::Bad(bad));
                     }
-                    Judged::NotYet(message) => failed(OutcomeCode::RolloutTimeout, &message),
+                    Judged::NotYet(message) => {
+                        if let Some(object) = &object {
+                            self.free(acting, object, &mut freeing).await?;
+                        }
+                        failed(OutcomeCode::RolloutTimeout, &freeing.told(message))
+                    }
                 },
                 Err(error) => {
                     sight.history.lose_workload(clock::now());
@@ -185,6 +197,6 @@ pub(super) fn pause(elapsed: SignedDuration) -> Duration {
     elapsed.unsigned_abs().clamp(PAUSE_MIN, PAUSE_MAX)
 }
 
-fn failed(code: OutcomeCode, message: &str) -> Ending {
+pub(super) fn failed(code: OutcomeCode, message: &str) -> Ending {
     Ending::new(ExecutionStatus::Failed, code, message)
 }

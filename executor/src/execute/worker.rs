@@ -1,20 +1,24 @@
 //! Carries out one accepted action, from wherever it stands.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::facts::Rollout;
 use aegis_contract::order::{Act, Instruction, Order, WrittenFields};
 use aegis_contract::plan::{Obstacle, Plan};
 use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, LedgerPosition, Stage, Step};
 use aegis_contract::strict::{self, Limits};
-use aegis_contract::target::Kind;
+use aegis_contract::target::{Kind, Target};
 use aegis_runtime::clock;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::Executor;
+use super::evicting::Eviction;
 use super::first_look::FirstLook;
 use super::lease::Lease;
 use super::orders::steps_of;
+use super::turns::Queue;
 use super::watching::Watched;
 use super::writing::{Wrote, pause};
 use crate::action::figures;
@@ -67,10 +71,25 @@ impl Ending {
     }
 }
 
-/// The fields as they are and as they will be written, or why not.
-type Planned = Result<(WrittenFields, WrittenFields), Obstacle>;
-/// A target as it was read, with what is to be written; `None` when there is none.
-type Looked = Result<Option<(Object, Planned)>, ReadError>;
+/// What is to be done about a target as it was read.
+pub(super) enum Prospect {
+    /// To write these fields.
+    Write {
+        before: WrittenFields,
+        after: WrittenFields,
+        /// The target's pods, where they count.
+        pods: Vec<Object>,
+    },
+    /// Nothing, for this reason.
+    Refuse(Obstacle),
+    /// To look again, now that it is the action's turn.
+    LookAgain,
+    /// To look again in a moment: another action is ahead.
+    Wait,
+}
+
+/// A target as it was read, and its prospect; `None` when there is none.
+type Looked = Result<Option<(Object, Prospect)>, ReadError>;
 
 /// One worker's view of its action.
 pub(super) struct Worker<'a> {
@@ -79,6 +98,8 @@ pub(super) struct Worker<'a> {
     pub(super) act: Act,
     pub(super) not_after: Timestamp,
     story: Story,
+    /// How many writes were announced.
+    announced: AtomicU32,
     steps: &'a watch::Sender<Vec<Step>>,
 }
 
@@ -113,7 +134,9 @@ pub(super) async fn run(
     }
     let (act, not_after) = read_act(&story.order_bytes)?;
     steps.send_replace(steps_of(&story));
-    Worker { executor, lease, act, not_after, story, steps }.carry_out(first_look).await
+    let announced = story.writes.last().map_or(0, |last| last.number);
+    let announced = AtomicU32::new(announced);
+    Worker { executor, lease, act, not_after, story, announced, steps }.carry_out(first_look).await
 }
 
 pub(super) fn read_act(order_bytes: &[u8]) -> Result<(Act, Timestamp), LedgerError> {
@@ -132,35 +155,56 @@ impl Worker<'_> {
         if self.lease.grant.fence > 1 {
             self.step("resumed", "another worker had begun");
         }
-        let first = self.story.writes.first().cloned();
-        let (ending, first) = match self.story.writes.last() {
-            Some(last) => match &last.returns {
-                Some(cause) => (self.go_on_returning(cause, last, None).await?, first),
-                None => (self.change(last, None).await?, first),
-            },
-            None => self.begin(first_look).await?,
+        let (ending, first) = match (self.story.writes.first(), self.story.writes.last()) {
+            (Some(first), Some(last)) => (self.go_on(first, last).await?, Some(first.clone())),
+            _ => self.begin(first_look).await?,
         };
         self.finish(ending, first).await
     }
 
+    /// Goes on from the writes that the ledger announces.
+    async fn go_on(&self, first: &Acting, last: &Acting) -> Result<Ending, Stop> {
+        if let Some(evicts) = &first.evicts {
+            return self.replace_unready(first, evicts, self.found_eviction(last)).await;
+        }
+        // Evictions are made while the write before them is watched.
+        let write = self.story.writes.iter().rfind(|acting| acting.evicts.is_none()).unwrap_or(first);
+        let eviction = self.found_eviction(last);
+        match &write.returns {
+            Some(cause) => self.go_on_returning(cause, write, None, eviction).await,
+            None => self.change(write, None, eviction).await,
+        }
+    }
+
     /// Makes the change, and puts back what was there before if it turns out bad.
-    async fn change(&self, acting: &Acting, fresh: Option<Object>) -> Result<Ending, Stop> {
+    async fn change(
+        &self,
+        acting: &Acting,
+        fresh: Option<Object>,
+        eviction: Option<Eviction>,
+    ) -> Result<Ending, Stop> {
         let at = match self.write(acting, fresh).await? {
             Wrote::Ended(ending) => return Ok(ending),
             Wrote::Since(at) => at,
         };
-        match self.watch(acting, at).await? {
+        match self.watch(acting, at, eviction).await? {
             Watched::Ended(ending) => Ok(ending),
             Watched::Bad(bad) => self.put_back(acting, bad).await,
         }
     }
 
-    /// Puts a write into the ledger before it is made.
-    pub(super) async fn announce(&self, acting: &Acting) -> Result<(), Stop> {
+    /// Puts a write into the ledger before it is made, as the next one of the action.
+    pub(super) async fn announce(&self, acting: Acting) -> Result<Acting, Stop> {
         let Story { name, order_digest, .. } = self.story;
+        let number = self.announced.load(Ordering::Relaxed) + 1;
+        let acting = Acting { number, steps: self.steps_so_far(), ..acting };
         let announced =
-            self.executor.ledger.begin_acting(name, order_digest, self.lease.grant, acting).await?;
-        if announced { Ok(()) } else { Err(Stop::LeaseLost) }
+            self.executor.ledger.begin_acting(name, order_digest, self.lease.grant, &acting).await?;
+        if !announced {
+            return Err(Stop::LeaseLost);
+        }
+        self.announced.store(number, Ordering::Relaxed);
+        Ok(acting)
     }
 
     pub(super) fn step(&self, name: &str, message: impl Into<String>) {
@@ -177,19 +221,27 @@ impl Worker<'_> {
         Caller::Action(self.act.action_id)
     }
 
-    pub(super) async fn read(&self) -> Result<Option<Object>, ReadError> {
-        self.executor.cluster.read(&self.act.target, self.caller()).await
+    pub(super) async fn read(&self, target: &Target) -> Result<Option<Object>, ReadError> {
+        self.executor.cluster.read(target, self.caller()).await
     }
 
     /// Compares the live object with the order, announces the write in the ledger, and makes it.
     async fn begin(&self, mut first_look: Option<FirstLook>) -> Result<(Ending, Option<Acting>), Stop> {
         let refused = |code, message: &str| Ending::new(ExecutionStatus::Refused, code, message);
-        let (object, plan) = loop {
+        let mut queue = Queue::default();
+        let (object, before, after, pods) = loop {
             if has_passed(self.not_after, clock::now()) {
-                return Ok((Ending::expired(), None));
+                return Ok((queue.ending().unwrap_or_else(Ending::expired), None));
             }
-            match self.look_and_plan(first_look.take()).await? {
-                Ok(Some(found)) => break found,
+            match self.look_and_plan(first_look.take(), &mut queue).await? {
+                Ok(Some((object, Prospect::Write { before, after, pods }))) => {
+                    break (object, before, after, pods);
+                }
+                Ok(Some((_, Prospect::Refuse(Obstacle { code, message })))) => {
+                    return Ok((refused(code, &message), None));
+                }
+                Ok(Some((_, Prospect::LookAgain))) => {}
+                Ok(Some((_, Prospect::Wait))) => pause().await,
                 Ok(None) => return Ok((refused(OutcomeCode::TargetGone, "there is no such object"), None)),
                 Err(ReadError::Forbidden(message)) => {
                     return Ok((refused(OutcomeCode::ClusterRefused, &message), None));
@@ -203,42 +255,44 @@ impl Worker<'_> {
                 }
             }
         };
-        match plan {
-            Err(Obstacle { code, message }) => Ok((refused(code, &message), None)),
-            Ok((before, after)) if before == after => {
-                let acting = self.acting(&object, before, after);
-                let message = "the object already was as wanted; nothing was written";
-                Ok((Ending::new(ExecutionStatus::Succeeded, OutcomeCode::AlreadyDone, message), Some(acting)))
-            }
-            Ok((before, after)) => {
-                self.step("checked", "the object is as the decision saw it");
-                let acting = self.acting(&object, before, after);
-                self.announce(&acting).await?;
-                let ending = self.change(&acting, Some(object)).await?;
-                Ok((ending, Some(acting)))
-            }
+        let acting = self.acting(&object, before, after);
+        if acting.before == acting.after {
+            let message = "the object already was as wanted; nothing was written";
+            let ending = Ending::new(ExecutionStatus::Succeeded, OutcomeCode::AlreadyDone, message);
+            return Ok((ending, Some(acting)));
         }
+        self.step("checked", "the object is as the decision saw it");
+        if self.act.change.is_of_unready_pods() {
+            return self.begin_evicting(acting, &pods).await;
+        }
+        let acting = self.announce(acting).await?;
+        let ending = self.change(&acting, Some(object), None).await?;
+        Ok((ending, Some(acting)))
     }
 
-    async fn look_and_plan(&self, first_look: Option<FirstLook>) -> Result<Looked, Stop> {
+    async fn look_and_plan(&self, first_look: Option<FirstLook>, queue: &mut Queue) -> Result<Looked, Stop> {
         let seen = match first_look {
             Some(first_look) => first_look.finish().await,
-            None => self.read().await,
+            None => self.read(&self.act.target).await,
         };
         let object = match seen {
             Ok(Some(object)) => object,
             Ok(None) => return Ok(Ok(None)),
             Err(error) => return Ok(Err(error)),
         };
-        let planned = self.plan(&object).await?;
-        Ok(planned.map(|planned| Some((object, planned))))
+        let prospect = self.prospect(&object, queue).await?;
+        Ok(prospect.map(|prospect| Some((object, prospect))))
     }
 
-    /// The fields as they are and as they will be written, when that is what was agreed to.
-    async fn plan(&self, object: &Object) -> Result<Result<Planned, ReadError>, Stop> {
+    /// The fields as they are and as they will be written, when that is what was agreed to and it is the action's turn.
+    async fn prospect(
+        &self,
+        object: &Object,
+        queue: &mut Queue,
+    ) -> Result<Result<Prospect, ReadError>, Stop> {
         let Act { target, change, .. } = &self.act;
         if let Some(obstacle) = action::refused_by_preconditions(&self.act, object) {
-            return Ok(Ok(Err(obstacle)));
+            return Ok(Ok(Prospect::Refuse(obstacle)));
         }
         let good = self.executor.good_templates(change, object).await?;
         let cluster = &self.executor.cluster;
@@ -246,17 +300,34 @@ impl Worker<'_> {
             Ok(around) => around,
             Err(error) => return Ok(Err(error)),
         };
+        let budgets = around.contended(target, change, object);
+        let has_turn = self.act.dry_run || queue.is_in_turn_at(&budgets);
         let is_approved = Some(!self.act.approvals.is_empty());
         let Some(plan) = planning::plan(target, change, object, &around, is_approved, clock::now()) else {
-            return Ok(Ok(Err(action::lacking())));
+            return Ok(Ok(Prospect::Refuse(action::lacking())));
         };
-        Ok(Ok(match (planning::changed(&self.act, object, &plan), plan) {
-            (_, Plan { obstacle: Some(obstacle), .. }) | (Some(obstacle), _) => Err(obstacle),
-            (None, Plan { before, after, .. }) => {
-                let after = after.unwrap_or_else(|| before.clone());
-                figures::exceeded(&self.act, object, &after).map_or(Ok((before, after)), Err)
+        let is_blocked = |obstacle: &Obstacle| obstacle.code == OutcomeCode::BudgetBlocked;
+        if !has_turn && plan.obstacle.as_ref().is_some_and(is_blocked) {
+            // That may be what the action ahead has used up.
+            return Ok(Ok(self.take_turn(budgets, queue).await?));
+        }
+        let (before, after) = match (planning::changed(&self.act, object, &plan), plan) {
+            (_, Plan { obstacle: Some(obstacle), .. }) if queue.is_worth_waiting(&obstacle) => {
+                return Ok(Ok(Prospect::Wait));
             }
-        }))
+            (_, Plan { obstacle: Some(obstacle), .. }) | (Some(obstacle), _) => {
+                return Ok(Ok(Prospect::Refuse(obstacle)));
+            }
+            (None, Plan { before, after, .. }) => (before.clone(), after.unwrap_or(before)),
+        };
+        if has_turn || before == after {
+            return Ok(Ok(match figures::exceeded(&self.act, object, &after) {
+                Some(obstacle) => Prospect::Refuse(obstacle),
+                None => Prospect::Write { before, after, pods: around.into_pods() },
+            }));
+        }
+        // What was read before may be another action's doing.
+        Ok(Ok(self.take_turn(budgets, queue).await?))
     }
 
     pub(super) fn acting(&self, object: &Object, before: WrittenFields, after: WrittenFields) -> Acting {
@@ -272,6 +343,7 @@ impl Worker<'_> {
             number: 1,
             not_after: None,
             returns: None,
+            evicts: None,
             ready_before,
             uid: object.uid().to_owned(),
             generation: object.generation(),

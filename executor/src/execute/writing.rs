@@ -12,7 +12,7 @@ use aegis_contract::code::OutcomeCode;
 use aegis_contract::order::Act;
 use aegis_contract::plan::Obstacle;
 use aegis_contract::receipt::ExecutionStatus;
-use aegis_contract::target::Kind;
+use aegis_contract::target::{Kind, Target};
 use aegis_runtime::clock;
 use jiff::{SignedDuration, Timestamp};
 
@@ -41,7 +41,8 @@ pub(super) enum Wrote {
 }
 
 /// What is known about the write so far.
-struct Writing {
+#[derive(Debug)]
+pub(super) struct Writing {
     /// The instant after which it may not be made.
     not_after: Timestamp,
     /// Whether a write may have been made, or may still arrive, without our knowing.
@@ -55,14 +56,34 @@ struct Writing {
 }
 
 impl Writing {
+    /// Of a write that was just announced, or found announced.
+    pub(super) fn new(worker: &Worker<'_>, acting: &Acting, is_resumed: bool) -> Self {
+        Self {
+            not_after: acting.not_after.unwrap_or(worker.not_after),
+            // A dry run leaves nothing behind that could be in doubt.
+            in_doubt: is_resumed && !worker.act.dry_run,
+            withdrawn: None,
+            held_back: None,
+            conflict: None,
+        }
+    }
+
+    /// What held the write back last.
+    pub(super) fn held_back(&self) -> Option<&str> {
+        self.held_back.as_ref().map(|ending| ending.message.as_str())
+    }
+
     fn is_fenced(&self) -> bool {
         self.withdrawn.is_some() && !self.in_doubt
     }
 }
 
-enum Next {
+/// What follows from one try.
+pub(super) enum Next {
     /// The action ends like this.
     End(Ending),
+    /// The object is as wanted, by a write that was made before.
+    Stands,
     /// The write took effect at this time.
     Written(Timestamp),
     /// Look again.
@@ -75,45 +96,47 @@ impl Worker<'_> {
     /// Makes the write that the ledger announces. `fresh` is the object as it was read before the
     /// `acting` row was written by this worker; without it an earlier worker may have written already.
     pub(super) async fn write(&self, acting: &Acting, fresh: Option<Object>) -> Result<Wrote, Stop> {
-        let resumed = fresh.is_none();
-        let mut writing = Writing {
-            not_after: acting.not_after.unwrap_or(self.not_after),
-            // A dry run leaves nothing behind that could be in doubt.
-            in_doubt: resumed && !self.act.dry_run,
-            withdrawn: None,
-            held_back: None,
-            conflict: None,
-        };
+        let mut writing = Writing::new(self, acting, fresh.is_none());
         let mut fresh = fresh;
         loop {
-            // Writing the `acting` row has confirmed the lease after `fresh` was read.
-            let object = match fresh.take() {
-                Some(object) => Some(object),
-                None => match self.read_until_known(&writing).await {
-                    Ok(object) => {
-                        self.lease.confirm().await?;
-                        object
-                    }
-                    Err(ending) => return Ok(Wrote::Ended(ending)),
-                },
-            };
-            let next = match (action::state(&self.act, acting, object.as_ref()), object) {
-                (State::After, _) => return Ok(Wrote::Since(acting.at)),
-                // The fence proved that nothing was written before it; what others did since is theirs.
-                (_, _) if writing.is_fenced() => {
-                    Next::End(writing.withdrawn.clone().unwrap_or_else(Ending::expired))
-                }
-                (State::Other { code, message }, _) => Next::End(other_ending(&writing, code, message)),
-                (State::Before, Some(object)) => self.write_once(acting, &object, &mut writing).await,
-                (State::Before, None) => Next::Again,
-            };
-            match next {
+            match self.attempt(acting, &mut writing, fresh.take()).await? {
                 Next::End(ending) => return Ok(Wrote::Ended(ending)),
+                Next::Stands => return Ok(Wrote::Since(acting.at)),
                 Next::Written(at) => return Ok(self.after_write(at).await),
                 Next::Again => {}
                 Next::Later => pause().await,
             }
         }
+    }
+
+    /// Tries once to make the write that the ledger announces, on the object as it is.
+    pub(super) async fn attempt(
+        &self,
+        acting: &Acting,
+        writing: &mut Writing,
+        fresh: Option<Object>,
+    ) -> Result<Next, Stop> {
+        // Writing the `acting` row has confirmed the lease after `fresh` was read.
+        let object = match fresh {
+            Some(object) => Some(object),
+            None => match self.read_until_known(acting, writing).await {
+                Ok(object) => {
+                    self.lease.confirm().await?;
+                    object
+                }
+                Err(ending) => return Ok(Next::End(ending)),
+            },
+        };
+        Ok(match (action::state(&self.act, acting, object.as_ref()), object) {
+            (State::After, _) => Next::Stands,
+            // The fence proved that nothing was written before it; what others did since is theirs.
+            (_, _) if writing.is_fenced() => {
+                Next::End(writing.withdrawn.clone().unwrap_or_else(Ending::expired))
+            }
+            (State::Other { code, message }, _) => Next::End(other_ending(writing, code, message)),
+            (State::Before, Some(object)) => self.write_once(acting, &object, writing).await,
+            (State::Before, None) => Next::Again,
+        })
     }
 
     async fn after_write(&self, at: Timestamp) -> Wrote {
@@ -128,9 +151,10 @@ impl Worker<'_> {
         Wrote::Since(at)
     }
 
-    async fn read_until_known(&self, writing: &Writing) -> Result<Option<Object>, Ending> {
+    async fn read_until_known(&self, acting: &Acting, writing: &Writing) -> Result<Option<Object>, Ending> {
+        let target = action::addressed(&self.act, acting);
         loop {
-            match self.read().await {
+            match self.read(&target).await {
                 Ok(object) => return Ok(object),
                 Err(ReadError::Forbidden(message)) if !writing.in_doubt => {
                     return Err(Ending::new(ExecutionStatus::Failed, OutcomeCode::ClusterRefused, message));
@@ -158,26 +182,33 @@ impl Worker<'_> {
     }
 
     async fn write_once(&self, acting: &Acting, object: &Object, writing: &mut Writing) -> Next {
+        let target = action::addressed(&self.act, acting);
         if let Some(ending) = self.reason_to_withdraw(acting, object, writing) {
-            return self.withdraw(object, ending, writing).await;
+            return self.withdraw(&target, object, ending, writing).await;
         }
         let write = match action::write(&self.act, acting, object, &self.executor.cluster).await {
             Ok(write) => write,
             Err(WriteError::Read(ReadError::Unavailable(_))) => return Next::Later,
             Err(WriteError::Read(ReadError::Forbidden(message))) => {
-                return self.withdraw(object, cluster_refused(message), writing).await;
+                return self.withdraw(&target, object, cluster_refused(message), writing).await;
             }
             Err(WriteError::RevisionGone) => {
                 let message = "the revision to return to is not kept any more";
                 let code = OutcomeCode::NoEarlierRevision;
                 let ending = Ending::new(ExecutionStatus::Refused, code, message);
-                return self.withdraw(object, ending, writing).await;
+                return self.withdraw(&target, object, ending, writing).await;
             }
         };
         if has_passed(writing.not_after, clock::now()) {
             return Next::Again;
         }
-        match self.executor.writer(&self.act.change).write(write, self.caller()).await {
+        // Evictions are the executor's own, also those of a rollback.
+        let writer = if target == self.act.target {
+            self.executor.writer(&self.act.change)
+        } else {
+            &self.executor.cluster
+        };
+        match writer.write(write, self.caller()).await {
             WriteAnswer::Done => Next::Written(clock::now()),
             WriteAnswer::Absent => Next::Later,
             WriteAnswer::Conflict(message) => {
@@ -185,11 +216,14 @@ impl Worker<'_> {
                 Next::Later
             }
             WriteAnswer::Later(message) => {
-                writing.held_back = Some(held_back(self.act.target.kind, message));
+                if writing.held_back.is_none() {
+                    self.step("held-back", message.clone());
+                }
+                writing.held_back = Some(held_back(target.kind, message));
                 Next::Later
             }
             WriteAnswer::Refused(message) => {
-                self.withdraw(object, write_refused(&self.act, message), writing).await
+                self.withdraw(&target, object, write_refused(&self.act, message), writing).await
             }
             WriteAnswer::InDoubt(message) => {
                 tracing::warn!(message, "the write is in doubt; looking");
@@ -211,8 +245,10 @@ impl Worker<'_> {
             let code = OutcomeCode::NoLongerAllowed;
             return Some(Ending::new(ExecutionStatus::Refused, code, refusal.message));
         }
-        // What is put back was there before, and whoever permitted that bounds nothing but its time.
+        // What is put back was there before, and whoever permitted that bounds nothing but its time. Pods that are
+        // evicted as not ready are counted as down already.
         if acting.returns.is_none()
+            && acting.evicts.is_none()
             && let Some(Obstacle { code, message }) = figures::exceeded(&self.act, object, &acting.after)
         {
             return Some(Ending::new(ExecutionStatus::Refused, code, message));
@@ -228,11 +264,16 @@ impl Worker<'_> {
     }
 
     /// Ends an action whose object is untouched, after making sure that it stays untouched.
-    async fn withdraw(&self, object: &Object, ending: Ending, writing: &mut Writing) -> Next {
+    async fn withdraw(
+        &self,
+        target: &Target,
+        object: &Object,
+        ending: Ending,
+        writing: &mut Writing,
+    ) -> Next {
         if !writing.in_doubt {
             return Next::End(ending);
         }
-        let target = &self.act.target;
         if !self.executor.allowlist.allows(&target.namespace) {
             return Next::End(in_doubt("the namespace is not allowed any more"));
         }

@@ -5,6 +5,7 @@ use aegis_contract::digest::Digest;
 use aegis_contract::ids::{ActionId, LedgerId};
 use aegis_contract::order::{Act, WrittenFields};
 use aegis_contract::receipt::{AttemptName, LedgerPosition, Step};
+use aegis_contract::target::{Kind, Target};
 use aegis_runtime::clock;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
@@ -48,10 +49,13 @@ pub(crate) struct Acting {
     /// Of a return: what it answers. Absent where the write is the change itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) returns: Option<Cause>,
+    /// Of an eviction: the pod. Absent where the write is one to the target itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) evicts: Option<Evicts>,
     /// How many pods were ready; absent where that does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ready_before: Option<u32>,
-    /// The object.
+    /// The target, also where the write is to one of its pods.
     pub(crate) uid: String,
     /// Its generation before the write.
     pub(crate) generation: u64,
@@ -67,6 +71,34 @@ pub(crate) struct Acting {
     /// tells of the rollout that the write causes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failed_before: Option<String>,
+}
+
+/// What an eviction takes away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Evicts {
+    /// The pod.
+    pub(crate) pod: PodName,
+    /// In the first row of a restart of the pods that are not ready: those whose turn comes after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) then: Vec<PodName>,
+}
+
+/// One pod: another one of its name has another uid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PodName {
+    /// `metadata.name`
+    pub(crate) name: String,
+    /// `metadata.uid`
+    pub(crate) uid: String,
+}
+
+impl PodName {
+    /// The pod as a target, beside its workload.
+    pub(crate) fn target(&self, workload: &Target) -> Target {
+        Target { kind: Kind::Pod, name: self.name.clone(), ..workload.clone() }
+    }
 }
 
 /// Why a change is put back.

@@ -26,6 +26,9 @@ pub(crate) fn check_change(act: &Act) -> Result<(), Refusal> {
 /// Whether `fields` are those that `change` writes.
 pub(crate) fn fits(change: &Change, fields: &WrittenFields) -> bool {
     match change {
+        Change::Restart(_) if change.is_of_unready_pods() => {
+            matches!(fields, WrittenFields::UnreadyPods { .. })
+        }
         Change::Restart(_) => matches!(fields, WrittenFields::Restart { .. }),
         Change::RestartPod(_) => matches!(fields, WrittenFields::RestartPod { .. }),
         Change::Scale(_) => matches!(fields, WrittenFields::Scale { .. }),

@@ -99,6 +99,27 @@ pub struct RestartParams {
     /// Restart also while a rollout is under way.
     #[serde(default, skip_serializing_if = "is_false")]
     pub during_rollout: bool,
+    /// Which pods are restarted.
+    #[serde(default, skip_serializing_if = "RestartedPods::is_all")]
+    pub pods: RestartedPods,
+}
+
+/// The pods that a `restart` replaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartedPods {
+    /// All of them, by a rolling restart: the template gets another revision.
+    #[default]
+    All,
+    /// Those that are not ready, by evictions: the template stays as it is.
+    Unhealthy,
+}
+
+impl RestartedPods {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_all(&self) -> bool {
+        *self == Self::All
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -200,6 +221,11 @@ impl Change {
         matches!(self, Self::Scale(_) | Self::Rollback(_))
     }
 
+    /// Whether it evicts pods that are not ready, and writes nothing else.
+    pub fn is_of_unready_pods(&self) -> bool {
+        matches!(self, Self::Restart(RestartParams { pods: RestartedPods::Unhealthy, .. }))
+    }
+
     /// The type of this change.
     pub fn action_type(&self) -> ActionType {
         match self {
@@ -213,10 +239,9 @@ impl Change {
     /// The parameters as the JSON object that [`Change::new`] reads.
     pub fn params(&self) -> Value {
         match self {
-            Self::Restart(RestartParams { during_rollout: true }) => {
-                serde_json::json!({ "duringRollout": true })
-            }
-            Self::Restart(_) | Self::RestartPod(_) => serde_json::json!({}),
+            // Flags and names are always JSON.
+            Self::Restart(params) => serde_json::to_value(params).unwrap_or_default(),
+            Self::RestartPod(_) => serde_json::json!({}),
             Self::Scale(params) => serde_json::json!({ "replicas": params.replicas }),
             Self::Rollback(RollbackParams { to_revision: None }) => serde_json::json!({}),
             Self::Rollback(RollbackParams { to_revision: Some(revision) }) => {
@@ -339,6 +364,8 @@ mod tests {
         for (action_type, params) in [
             (ActionType::Restart, json!({})),
             (ActionType::Restart, json!({ "duringRollout": true })),
+            (ActionType::Restart, json!({ "pods": "unhealthy" })),
+            (ActionType::Restart, json!({ "duringRollout": true, "pods": "unhealthy" })),
             (ActionType::RestartPod, json!({})),
             (ActionType::Scale, json!({ "replicas": 5 })),
             (ActionType::Rollback, json!({})),
@@ -359,6 +386,7 @@ mod tests {
             (ActionType::Scale, json!({ "replicas": 1.5 })),
             (ActionType::Scale, json!({})),
             (ActionType::Restart, json!({ "force": true })),
+            (ActionType::Restart, json!({ "pods": "some" })),
             (ActionType::Restart, json!(null)),
             (ActionType::Rollback, json!({ "toRevision": 0 })),
         ] {

@@ -89,7 +89,7 @@ codes! {
     OutcomeCode {
         /// The rollout that the write caused is complete.
         RolloutComplete = "rollout-complete",
-        /// The evicted pod is gone.
+        /// The evicted pod, or each of those that were evicted, is gone.
         PodReplaced = "pod-replaced",
         /// The object already was as wanted; nothing was written.
         AlreadyDone = "already-done",
@@ -127,6 +127,8 @@ codes! {
         PartitionHidesPods = "partition-hides-pods",
         /// No pods are wanted: there is nothing to restart.
         NoReplicas = "no-replicas",
+        /// Every pod is ready: there is none to evict.
+        NoUnreadyPods = "no-unready-pods",
         /// A resource quota leaves no room for the pod that the rollout needs first.
         QuotaExceeded = "quota-exceeded",
         /// An autoscaler sets the replicas.
@@ -147,7 +149,8 @@ codes! {
         NoController = "no-controller",
         /// Somebody else changed the written fields; nothing more was done.
         Contested = "contested",
-        /// A disruption budget has no room for what the rollout takes down, or blocked the eviction until the time was over.
+        /// A disruption budget has no room for what the rollout takes down, blocked the eviction until the time was over,
+        /// or was another action's to use until then.
         BudgetBlocked = "budget-blocked",
         /// The API server refused the write.
         ClusterRefused = "cluster-refused",

@@ -158,6 +158,11 @@ pub enum WrittenFields {
         /// Its value; `null` when the annotation is absent.
         restarted_at: Option<String>,
     },
+    /// Of `restart` with `pods: unhealthy`: the pods that are not ready, whichever they are and however many.
+    UnreadyPods {
+        /// Whether they have been replaced.
+        replaced: bool,
+    },
     /// Of `restart-pod`: the pod's existence.
     RestartPod {
         /// Whether the pod of this uid is there and not being deleted.
@@ -181,7 +186,10 @@ impl WrittenFields {
     pub fn without_time(&self) -> Self {
         match self {
             Self::Restart { .. } => Self::Restart { restarted_at: None },
-            Self::RestartPod { .. } | Self::Scale { .. } | Self::Rollback { .. } => self.clone(),
+            Self::UnreadyPods { .. }
+            | Self::RestartPod { .. }
+            | Self::Scale { .. }
+            | Self::Rollback { .. } => self.clone(),
         }
     }
 }
@@ -191,6 +199,9 @@ impl Preconditions {
     /// lacks them (no replicas, no template).
     pub fn of(change: &Change, facts: &Facts) -> Option<Self> {
         let fields = match change {
+            Change::Restart(_) if change.is_of_unready_pods() => {
+                WrittenFields::UnreadyPods { replaced: false }
+            }
             Change::Restart(_) => WrittenFields::Restart { restarted_at: facts.restarted_at.clone() },
             Change::RestartPod(_) => WrittenFields::RestartPod { present: true },
             Change::Scale(_) => WrittenFields::Scale { replicas: facts.replicas? },

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use aegis_tests::callers::Caller;
 use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -119,6 +122,55 @@ async fn call(caller: &Caller, method: &str, path: &str) -> Result<u16> {
         _ => draft.json(&body(method, path)),
     };
     Ok(draft.send().await?.status)
+}
+
+/// People and clients whose proof was good once, or is good elsewhere, and what each is called.
+async fn disproved_callers(stack: &Stack) -> Result<Vec<(&'static str, Caller)>> {
+    let url = stack.control_plane(0).url();
+    let token = stack.new_person_token("tilda", &["admin"]).await?;
+    let claims = token.split('.').nth(1).context("a token has claims")?;
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
+    let secret = stack.token_secret()?;
+    let with = |claim: &str, value: Value, secret: &[u8]| {
+        let mut claims = claims.clone();
+        claims[claim] = value;
+        let key = EncodingKey::from_secret(secret);
+        Caller::person(url, &encode(&Header::new(Algorithm::HS256), &claims, &key)?)
+    };
+    let unchanged = with("aud", claims["aud"].clone(), &secret)?;
+    unchanged.get("/api/v1/whoami").await?.expect(200)?;
+
+    let ended = stack.new_person("theo", &["admin"]).await?;
+    ended.post("/api/v1/auth/logout", &json!({})).await?.expect(204)?;
+    let client = stack.new_client("revoked", &stack.admin_user().email).await?;
+    stack.command(["client", "revoke-key", "--key-id", &client.key_id]).await?;
+    let known = stack.registered_client();
+    Ok(vec![
+        ("a token whose time is over", with("exp", json!(1), &secret)?),
+        ("a token for another audience", with("aud", json!("aegis-executor"), &secret)?),
+        ("a token of another issuer", with("iss", json!("somebody"), &secret)?),
+        ("a token under another secret", with("aud", claims["aud"].clone(), &[7; 32])?),
+        ("a token of a session that there is not", with("sid", json!(NO_ID), &secret)?),
+        ("a token of a session that was ended", ended),
+        ("a client whose key was revoked", stack.caller_of(&client)?),
+        ("a client with the secret of another", Caller::client(url, &known.key_id, &client.secret)?),
+        ("a client that nobody knows", Caller::client(url, "nobody", &known.secret)?),
+    ])
+}
+
+#[tokio::test]
+async fn whose_proof_is_worth_nothing_is_nobody_on_every_route() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let callers = disproved_callers(&stack).await?;
+    for line in TABLE.trim().lines() {
+        let [method, path, to_nobody, ..] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+            anyhow::bail!("a line of the table is incomplete: {line}");
+        };
+        for (what, caller) in &callers {
+            assert_eq!(call(caller, method, path).await?.to_string(), to_nobody, "{what}: {method} {path}");
+        }
+    }
+    Ok(())
 }
 
 /// Routes after which their callers have to sign in again.

@@ -35,6 +35,7 @@ use anyhow::{Context, Result, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, raw_sql};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::log::TestLog;
@@ -60,6 +61,8 @@ pub(crate) struct Bench {
     pub(crate) order_key: OrderKey,
     /// The log that the intents of its orders are in.
     pub(crate) log: TestLog,
+    /// Held from an order's place in the log until it arrived: each is proven from the one before.
+    turns: Mutex<()>,
     receipts: ReceiptVerifier,
     http: reqwest::Client,
     folder: RunFolder,
@@ -111,6 +114,7 @@ impl Bench {
             namespace,
             order_key,
             log: TestLog::new(&random())?,
+            turns: Mutex::default(),
             receipts,
             http: reqwest::Client::builder().no_proxy().build()?,
             folder,
@@ -198,9 +202,22 @@ impl Bench {
 
     /// Sends a body to a replica.
     pub(crate) async fn send(&self, index: usize, body: &[u8], wait: u32) -> Result<Answer> {
+        self.sending(index, body, wait).await
+    }
+
+    /// The same, to be done whenever and wherever.
+    pub(crate) fn sending(
+        &self,
+        index: usize,
+        body: &[u8],
+        wait: u32,
+    ) -> impl Future<Output = Result<Answer>> + use<> {
         let url = format!("{}/v1/orders?wait={wait}", self.replicas[index].url);
-        let answer = self.http.post(url).body(body.to_vec()).send().await?;
-        Ok(Answer { status: answer.status().as_u16(), body: answer.bytes().await?.to_vec() })
+        let request = self.http.post(url).body(body.to_vec());
+        async move {
+            let answer = request.send().await?;
+            Ok(Answer { status: answer.status().as_u16(), body: answer.bytes().await?.to_vec() })
+        }
     }
 
     /// The receipt in an answer, its signature proven.
@@ -282,7 +299,12 @@ impl Bench {
 
     /// Carries an act out on the first replica and returns how it ended.
     pub(crate) async fn carry_out(&self, act: &Act) -> Result<ExecutionResult> {
-        let body = self.sign(&order(Instruction::Act(Box::new(act.clone())), 30))?;
+        let body = {
+            let _turn = self.turns.lock().await;
+            let body = self.sign(&act_order(act, 30))?;
+            self.send(0, &body, 0).await?;
+            body
+        };
         self.finished(0, &body).await
     }
 

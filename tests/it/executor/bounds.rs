@@ -11,6 +11,7 @@ use aegis_tests::fault_proxy::{Matching, Moment};
 use aegis_tests::workload::{deployment, stateful_set};
 use anyhow::{Context, Result};
 use http::Method;
+use serde_json::json;
 
 use super::bench::{Bench, WITHIN, act_order, write_intent};
 use super::workloads::{RESTART, RESTART_ANYWAY, expect, object_name, scale};
@@ -92,7 +93,9 @@ async fn nothing_is_scaled_beyond_floor_ceiling_or_step_of_its_order_nor_to_noth
 #[tokio::test]
 async fn what_is_down_when_it_writes_counts_whatever_was_seen_when_it_was_decided() -> Result<()> {
     let bench = Bench::start(1).await?;
-    let db = bench.apply_complete(Kind::StatefulSet, stateful_set("db", "app:1", 3)).await?;
+    let mut manifest = stateful_set("db", "app:1", 3);
+    manifest["spec"]["podManagementPolicy"] = json!("Parallel");
+    let db = bench.apply_complete(Kind::StatefulSet, manifest).await?;
     let web = bench.apply_complete(Kind::Deployment, deployment("web", "app:1", 4)).await?;
     let most = |pods| Bounds { unavailable_max: Some(pods), ..Bounds::default() };
     let share = |percent| Bounds { unavailable_max_percent: Some(percent), ..Bounds::default() };
@@ -106,7 +109,7 @@ async fn what_is_down_when_it_writes_counts_whatever_was_seen_when_it_was_decide
         bench.expect_out_of_bounds(&act, said).await?;
     }
 
-    // Decided while all were well. A StatefulSet takes its next pod down whatever became of the others.
+    // Decided while all were well. Such a set takes its next pod down whatever became of the others.
     let decided = [
         (bench.bounded(RESTART_ANYWAY, &db, most(1)).await?, "2 of the 3 wanted pods"),
         (bench.bounded(RESTART_ANYWAY, &db, share(34)).await?, "2 of the 3 wanted pods"),

@@ -1,7 +1,7 @@
 //! What a write causes, judged on a real API server: good, bad, or not known; and what comes of each.
 
 use aegis_contract::code::OutcomeCode;
-use aegis_contract::order::{Act, AutomaticReturn};
+use aegis_contract::order::Act;
 use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, Step};
 use aegis_contract::target::{Kind, Target};
 use aegis_tests::eventually::until;
@@ -13,7 +13,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, WITHIN, act_order, new_action_id, write_intent};
-use super::workloads::{RESTART, RESTART_ANYWAY, ROLLBACK, expect, scale};
+use super::workloads::{RESTART, RESTART_ANYWAY, ROLLBACK, expect, permit, scale};
 
 /// A busy machine may take this long to hear of a sign and to look once.
 const CALLED_WITHIN: SignedDuration = SignedDuration::from_secs(5);
@@ -49,13 +49,6 @@ const PATCHING: &str = "/deployments/web?";
 /// The write of an act's return: its template bears another mark than the change's.
 fn returning(act: &Act) -> Matching {
     Matching::path(PATCHING).method(Method::PATCH).body(&format!("{}/2", act.action_id))
-}
-
-/// The same act with permission for a return.
-fn permit(act: Act, within_seconds: u32) -> Result<Act> {
-    let mut act = Act { automatic_return: Some(AutomaticReturn { within_seconds }), ..act };
-    write_intent(&mut act)?;
-    Ok(act)
 }
 
 fn step<'a>(result: &'a ExecutionResult, name: &str) -> Result<&'a Step> {

@@ -1,21 +1,33 @@
 //! Workloads that executors are tried on: how they are made, looked at and changed by hand.
 
-use aegis_contract::action::{Change, RestartParams, RollbackParams, ScaleParams};
+use aegis_contract::action::{Change, RestartParams, RestartedPods, RollbackParams, ScaleParams};
 use aegis_contract::code::OutcomeCode;
+use aegis_contract::order::{Act, AutomaticReturn};
 use aegis_contract::receipt::{ExecutionResult, ExecutionStatus};
 use aegis_contract::target::{Kind, Target};
 use aegis_tests::eventually::until;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::bench::{Bench, WITHIN};
+use super::bench::{Bench, WITHIN, write_intent};
 
-pub(crate) const RESTART: Change = Change::Restart(RestartParams { during_rollout: false });
-pub(crate) const RESTART_ANYWAY: Change = Change::Restart(RestartParams { during_rollout: true });
+pub(crate) const RESTART: Change =
+    Change::Restart(RestartParams { during_rollout: false, pods: RestartedPods::All });
+pub(crate) const RESTART_ANYWAY: Change =
+    Change::Restart(RestartParams { during_rollout: true, pods: RestartedPods::All });
+pub(crate) const RESTART_UNHEALTHY: Change =
+    Change::Restart(RestartParams { during_rollout: false, pods: RestartedPods::Unhealthy });
 pub(crate) const ROLLBACK: Change = Change::Rollback(RollbackParams { to_revision: None });
 
 pub(crate) fn scale(replicas: u32) -> Change {
     Change::Scale(ScaleParams { replicas })
+}
+
+/// The same act with permission for a return.
+pub(crate) fn permit(act: Act, within_seconds: u32) -> Result<Act> {
+    let mut act = Act { automatic_return: Some(AutomaticReturn { within_seconds }), ..act };
+    write_intent(&mut act)?;
+    Ok(act)
 }
 
 /// Checks how an action ended.

@@ -8,6 +8,7 @@ use super::diagram::{Diagrams, EVERYTHING, NOTHING, OverBudget, Region};
 use super::text::Pattern;
 use super::values::patterns_of;
 use super::world::{Dimension, FAMILIES, FRESH, Place, Witness, World, ways_of_resource};
+use crate::attribute::RESTARTED;
 use crate::decision::RuleEffect;
 use crate::document::{Check, Condition, Match, Policy, Rule, Test};
 use crate::evaluate::compare;
@@ -56,6 +57,7 @@ impl<'a> Regions<'a> {
         let mut well_formed = self.diagrams.either(known, aegis)?;
         for (path, action) in [
             ("params.duringRollout", ActionType::Restart),
+            ("params.pods", ActionType::Restart),
             ("params.replicas", ActionType::Scale),
             ("params.toRevision", ActionType::Rollback),
         ] {
@@ -82,21 +84,11 @@ impl<'a> Regions<'a> {
                 self.text(&Dimension::Action, action.as_str())?,
                 self.values(&Dimension::Kind, kinds)?,
             ];
-            let (path, wanted): (_, fn(&Value) -> bool) = match action {
-                ActionType::Scale => {
-                    ("params.replicas", |value| is_whole_up_to(value, u64::from(REPLICAS_MAX)))
+            for (path, wanted) in parameters(action) {
+                let dimension = Dimension::Given((*path).to_owned());
+                if self.world.axis(&dimension).is_some() {
+                    way.push(self.values(&dimension, wanted)?);
                 }
-                ActionType::Rollback => {
-                    ("params.toRevision", |value| value.is_null() || is_whole_up_to(value, u64::MAX))
-                }
-                ActionType::Restart => {
-                    ("params.duringRollout", |value| value.is_null() || value.is_boolean())
-                }
-                ActionType::RestartPod => ("", |_| true),
-            };
-            let dimension = Dimension::Given(path.to_owned());
-            if self.world.axis(&dimension).is_some() {
-                way.push(self.values(&dimension, wanted)?);
             }
             ways.push(self.diagrams.all(&way)?);
         }
@@ -330,6 +322,26 @@ impl<'a> Regions<'a> {
         let others = self.diagrams.without(EVERYTHING, found)?;
         let (is_true, is_false) = if is_negated { (others, found) } else { (found, others) };
         Ok(Truths { is_true, is_false })
+    }
+}
+
+type Wanted = fn(&Value) -> bool;
+
+/// The parameters of an action that conditions can read, and the values that it takes.
+fn parameters(action: ActionType) -> &'static [(&'static str, Wanted)] {
+    const OF_SCALE: [(&str, Wanted); 1] =
+        [("params.replicas", |value| is_whole_up_to(value, u64::from(REPLICAS_MAX)))];
+    const OF_ROLLBACK: [(&str, Wanted); 1] =
+        [("params.toRevision", |value| value.is_null() || is_whole_up_to(value, u64::MAX))];
+    const OF_RESTART: [(&str, Wanted); 2] = [
+        ("params.duringRollout", |value| value.is_null() || value.is_boolean()),
+        ("params.pods", |value| value.is_null() || RESTARTED.iter().any(|pods| value == pods)),
+    ];
+    match action {
+        ActionType::Scale => &OF_SCALE,
+        ActionType::Rollback => &OF_ROLLBACK,
+        ActionType::Restart => &OF_RESTART,
+        ActionType::RestartPod => &[],
     }
 }
 
