@@ -5,6 +5,7 @@
 //! environment unless they ask for it: an ambient `KUBECONFIG` or `DATABASE_URL` never reaches them.
 
 mod launch;
+mod resident;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,6 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub use self::launch::Launch;
+pub use self::resident::Resident;
 
 type Job = (Command, mpsc::Sender<io::Result<Child>>);
 
@@ -131,6 +133,11 @@ impl Process {
             return Ok(());
         }
         Err(Ended { name: self.name.clone(), log_tail: self.log_tail(15) }.into())
+    }
+
+    /// How much memory it holds; an error if it has ended.
+    pub fn resident(&self) -> Result<Resident> {
+        Resident::of(self.pid().with_context(|| format!("{} has ended", self.name))?)
     }
 
     /// The last lines of its log.

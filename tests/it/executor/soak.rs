@@ -9,7 +9,7 @@ use aegis_contract::target::Kind;
 use aegis_tests::database::Server;
 use aegis_tests::eventually::until;
 use aegis_tests::workload::deployment;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures_util::future::try_join_all;
 use serde_json::json;
 
@@ -28,6 +28,9 @@ const CLIENTS: usize = 24;
 const RATE_MIN: f64 = 3.0;
 /// Objects that are made by one command.
 const BATCH: usize = 500;
+/// A line for each Deployment: its available replicas, and the generation that its controller has seen.
+const AVAILABLE: &str = "jsonpath={range .items[*]}\
+    {.status.availableReplicas}{' '}{.status.observedGeneration}{'\\n'}{end}";
 /// Making a thousand workloads takes minutes.
 const MADE_WITHIN: Duration = Duration::from_mins(20);
 
@@ -44,24 +47,20 @@ impl Bench {
             let launch = self.cluster.kubectl_launch().args(["-n", &self.namespace, "create", "-f", "-"]);
             launch.expect_success(&launch.output_with(list).await?)?;
         }
+        let wanted = if replicas == 0 { " 1".to_owned() } else { format!("{replicas} 1") };
         until("the controller having seen all of them", MADE_WITHIN, async || {
-            let path = "jsonpath={range .items[*]}{.status.availableReplicas}{' '}{.status.observedGeneration}{'\\n'}{end}";
-            let launch = self.cluster.kubectl_launch();
-            let seen = launch.args(["-n", &self.namespace, "get", "deployments", "-o", path]).output_with(Vec::new()).await?;
-            let wanted = if replicas == 0 { " 1".to_owned() } else { format!("{replicas} 1") };
-            let seen = String::from_utf8_lossy(&seen.stdout).lines().filter(|line| *line == wanted).count();
+            let get = ["-n", &self.namespace, "get", "deployments", "-o", AVAILABLE];
+            let listed = self.cluster.kubectl_launch().args(get).output_with(Vec::new()).await?;
+            let listed = String::from_utf8_lossy(&listed.stdout);
+            let seen = listed.lines().filter(|line| *line == wanted).count();
             Ok(seen >= count)
         })
         .await
     }
 
-    /// Resident memory of the first replica, in MiB.
+    /// Memory that the first replica holds, in MiB.
     fn resident(&self) -> Result<f64> {
-        let pid = self.replicas[0].process.pid().context("it has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kibibytes / 1024.0)
+        Ok(self.replicas[0].process.resident()?.now)
     }
 
     async fn restart_once(&self, number: usize) -> Result<()> {

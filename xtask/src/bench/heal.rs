@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use self::commits::Commits;
 use self::processors::Taken;
 use self::visible::Visible;
-use super::resident::{self, Resident};
+use super::resident;
 use super::scene::{Scene, workload};
 use super::{Case, Goal};
 
@@ -48,7 +48,7 @@ const BARE: &str = "bare patch";
 pub(super) async fn run(quick: bool) -> Result<Vec<Case>> {
     let rounds = if quick { ROUNDS_QUICK } else { ROUNDS };
     let bench = Arc::new(Bench::start(ROUNDS).await?);
-    let idle = Resident::of(&bench.scene.stack)?;
+    let idle = resident::of(&bench.scene.stack)?;
     bench.one_at_a_time(WARM_UP).await?;
 
     let before = bench.commits.told().await?;
@@ -64,7 +64,7 @@ pub(super) async fn run(quick: bool) -> Result<Vec<Case>> {
         bench.in_flight(Arm::Bare, ROUNDS / BLOCKS, block, &mut bare_many).await?;
     }
     step.done();
-    let busy = Resident::of(&bench.scene.stack)?;
+    let busy = resident::of(&bench.scene.stack)?;
 
     stages::print(&bench.scene, &heals).await?;
     processors::print(heals_many.taken, bare_many.taken, heals_many.times_ms.len());

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::Case;
-use super::resident::{self, Resident};
+use super::resident;
 use super::scene::Scene;
 
 /// Actions in all; the first quarter warms everything up.
@@ -24,12 +24,12 @@ const RESTART_EVERY: usize = 10;
 pub(super) async fn run(quick: bool) -> Result<Vec<Case>> {
     let actions = if quick { ACTIONS_QUICK } else { ACTIONS };
     let scene = Arc::new(Scene::start(CALLERS * WORKLOADS_EACH).await?);
-    let idle = Resident::of(&scene.stack)?;
+    let idle = resident::of(&scene.stack)?;
     let step = progress::step(format!("{actions} actions by {CALLERS} callers"));
     act(&scene, 0, actions / 4).await?;
-    let early = Resident::of(&scene.stack)?;
+    let early = resident::of(&scene.stack)?;
     act(&scene, actions / 4, actions).await?;
-    let late = Resident::of(&scene.stack)?;
+    let late = resident::of(&scene.stack)?;
     step.done();
     let mut cases = resident::cases("idle", idle);
     cases.extend(resident::cases("after the actions", late));

@@ -9,7 +9,7 @@ use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::resident::Resident;
+use super::resident;
 use super::{Case, Goal};
 
 const DECISIONS: u64 = 1_000_000;
@@ -34,7 +34,7 @@ pub(super) async fn run(quick: bool) -> Result<Vec<Case>> {
     copy(&stack, decisions).await?;
     step.done();
 
-    let before = Resident::of(&stack)?[0].now;
+    let before = resident::of(&stack)?[0].now;
     let request = json!({ "since": "2000-01-01T00:00:00Z", "proposal": { "documents": [policy(7)] } });
     let mut fastest = Duration::MAX;
     for round in 1..=ROUNDS {
@@ -50,7 +50,7 @@ pub(super) async fn run(quick: bool) -> Result<Vec<Case>> {
             "the draft changes nothing: {report}"
         );
     }
-    let after = Resident::of(&stack)?[0].now;
+    let after = resident::of(&stack)?[0].now;
     let reading = read_alone(&stack).await?;
 
     #[expect(clippy::cast_precision_loss, reason = "far below what doubles hold exactly")]
