@@ -30,8 +30,13 @@ pub(crate) const SIGNATURE_LIFETIME: SignedDuration = SignedDuration::from_secs(
 /// millions of entries for the next one that is wanted.
 const PIECE_WITHIN: Duration = Duration::from_secs(120);
 /// Pauses before the repetitions of a request that may be repeated; then it is given up.
-const RETRY_PAUSES: [Duration; 4] =
-    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+const RETRY_PAUSES: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];
 /// Most characters shown of an answer that is not from Aegis.
 const FOREIGN_TEXT_MAX: usize = 200;
 

@@ -238,16 +238,20 @@ pub fn is_alive(pid: u32) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
-/// Signals a process and its descendants, the parent first so that a stopped one starts no more; returns the
-/// descendants. PostgreSQL puts each backend into a group of its own, so a signal to the group would miss them.
+/// Signals a process and its descendants, and returns the descendants. PostgreSQL puts each backend into a group of
+/// its own, so a signal to the group would miss them.
 fn signal_family(pid: u32, signal: Signal) -> Result<Vec<u32>> {
-    let send = |pid: u32| match kill(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)), signal) {
+    let send = |pid: u32, signal| match kill(Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)), signal) {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot signal process {pid}")),
     };
+    if signal != Signal::SIGCONT {
+        // A server that goes on forking while its children are looked for would leave one behind.
+        send(pid, Signal::SIGSTOP)?;
+    }
     let descendants = descendants(pid);
-    send(pid)?;
-    descendants.iter().copied().try_for_each(send)?;
+    send(pid, signal)?;
+    descendants.iter().try_for_each(|descendant| send(*descendant, signal))?;
     Ok(descendants)
 }
 

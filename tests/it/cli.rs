@@ -266,7 +266,7 @@ async fn a_target_that_is_not_there_exits_as_refused_and_a_repeated_key_finds_th
 async fn waiting_outlives_a_control_plane_that_dies_and_comes_back() -> Result<()> {
     let stack = Stack::start(StackOptions::default()).await?;
     stack.allow_everything().await?;
-    let slow = with_pod_annotation(deployment("web", "app:1", 1), "sim.aegis.dev/ready-after", "4s");
+    let slow = with_pod_annotation(deployment("web", "app:1", 1), "sim.aegis.dev/ready-after", "8s");
     stack.kubernetes().apply_in(stack.namespace(), slow).await?;
     stack.kubernetes().wait_rolled_out(stack.namespace(), "deployment/web").await?;
 

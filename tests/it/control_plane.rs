@@ -2,6 +2,7 @@
 
 mod audit;
 mod callers;
+mod canaries;
 mod evaluations;
 mod idempotency;
 pub(crate) mod log;

@@ -10,7 +10,12 @@ use anyhow::{Result, bail};
 use crate::cargo::{build_everything, cargo, line_of, run as run_cargo, run_with_lines};
 use crate::{install, sqlx, supply_chain};
 
-/// Runs every check and test; with filters, only the tests whose names hold one of them.
+/// Most failed tests that are tried once more: more of them are no accident.
+const TRIED_AGAIN_MAX: usize = 5;
+
+/// Runs every check and test; with filters, only the tests whose names hold one of them. Tests that fail beside others
+/// are tried once more, one by one: on a busy machine what takes seconds may take a minute. What passes then is told
+/// at the end, and does not fail the run.
 pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
     let started_at = Instant::now();
     install::programs(&["go", "openssl", "python3"]).await?;
@@ -32,6 +37,9 @@ pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
         run_cargo(doc)?;
     }
     println!("\n✓ {} tests passed in {} s", tests.passed, started_at.elapsed().as_secs());
+    if !tests.failures.is_empty() {
+        println!("! failed beside others, and passed alone:\n{}", tests.told());
+    }
     Ok(())
 }
 
@@ -68,6 +76,8 @@ struct Tests {
     failures: Vec<(String, Option<String>)>,
     /// The one whose output is being read.
     current: Option<usize>,
+    /// Test binaries that began and have not told their result: one that crashed never does.
+    open: u64,
 }
 
 impl Tests {
@@ -86,10 +96,14 @@ impl Tests {
         {
             *error = Some(line.to_owned());
         }
+        if line.starts_with("running ") && (line.ends_with(" test") || line.ends_with(" tests")) {
+            self.open += 1;
+        }
         let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
             return;
         };
+        self.open = self.open.saturating_sub(1);
         for count in counts.split("; ") {
             match count.split_once(' ') {
                 Some((number, "passed")) => self.passed += number.parse::<u64>().unwrap_or_default(),
@@ -97,6 +111,33 @@ impl Tests {
                 _ => {}
             }
         }
+    }
+
+    /// Runs each failed test by itself; an error if one fails again, or if too much failed to be an accident.
+    fn try_again(&mut self) -> Result<()> {
+        let few = 1..=TRIED_AGAIN_MAX;
+        let is_accident =
+            self.open == 0 && self.failed == self.failures.len() as u64 && few.contains(&self.failures.len());
+        let mut passes = is_accident;
+        for (name, _) in self.failures.iter().filter(|_| is_accident) {
+            println!("\n! {name} failed; trying it once more, alone");
+            let alone = ["test", "--workspace", "--", "--include-ignored", "--exact", name];
+            let mut again = Self::default();
+            passes &= run_with_lines(cargo(alone), |line| again.read(line))? && again.passed > 0;
+        }
+        if !passes {
+            bail!("{} tests failed, {} passed:\n{}", self.failed, self.passed, self.told());
+        }
+        self.passed += self.failed;
+        Ok(())
+    }
+
+    /// Each test that failed, with its error.
+    fn told(&self) -> String {
+        let told = |(name, error): &(String, Option<String>)| {
+            format!("  {name}\n    {}", error.as_deref().unwrap_or("(it printed no error)"))
+        };
+        self.failures.iter().map(told).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -110,17 +151,12 @@ fn run_tests(filters: &[String], long: bool) -> Result<Tests> {
     let mut tests = Tests::default();
     let succeeded = run_with_lines(command, |line| tests.read(line))?;
     if !succeeded {
-        let failures: Vec<_> = tests.failures.iter().map(told).collect();
-        bail!("{} tests failed, {} passed:\n{}", tests.failed, tests.passed, failures.join("\n"));
+        tests.try_again()?;
     }
     if tests.passed == 0 {
         bail!("`{line}` ran no test");
     }
     Ok(tests)
-}
-
-fn told((name, error): &(String, Option<String>)) -> String {
-    format!("  {name}\n    {}", error.as_deref().unwrap_or("(it printed no error)"))
 }
 
 #[cfg(test)]
@@ -131,16 +167,21 @@ mod tests {
     fn results_of_all_test_binaries_are_added_up_and_failures_told_with_their_first_error() {
         let mut tests = Tests::default();
         for line in [
+            "running 2 tests",
             "test it::one ... ok",
             "test it::two ... FAILED",
             "---- it::two stdout ----",
             "Error: the disk is full",
             "Error: and so on",
             "test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.10s",
+            "running 13 tests",
             "test result: ok. 13 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s",
         ] {
             tests.read(line);
         }
+        assert_eq!(tests.open, 0);
+        tests.read("running 1 test");
+        assert_eq!(tests.open, 1, "a binary that crashed told nothing");
         assert_eq!(
             (tests.passed, tests.failed, tests.failures),
             (14, 1, vec![("it::two".to_owned(), Some("Error: the disk is full".to_owned()))])

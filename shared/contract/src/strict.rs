@@ -174,8 +174,22 @@ pub fn base64_encode(bytes: &[u8]) -> String {
 
 fn message_without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) if error.line() > 0 => text[..end].to_owned(),
-        _ => text,
+    let text = match text.rfind(" at line ") {
+        Some(end) if error.line() > 0 => &text[..end],
+        _ => &text,
+    };
+    without_value(text)
+}
+
+/// What serde says of a value of a wrong type, without the value: it may be a secret in a wrong place.
+fn without_value(message: &str) -> String {
+    if !message.starts_with("invalid type: ") && !message.starts_with("invalid value: ") {
+        return message.to_owned();
+    }
+    match (message.find(['"', '`']), message.rfind(", expected ")) {
+        (Some(value), Some(expected)) if value < expected => {
+            format!("{}{}", message[..value].trim_end(), &message[expected..])
+        }
+        _ => message.to_owned(),
     }
 }

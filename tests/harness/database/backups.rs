@@ -24,6 +24,11 @@ impl Server {
         Ok(file)
     }
 
+    /// All rows of a database as text; bytes are in hexadecimal.
+    pub async fn rows(&self, database: &Database) -> Result<String> {
+        as_owner("pg_dump", database)?.args(["--data-only", "--inserts"]).output().await
+    }
+
     /// Puts a database back as it was dumped, under its old name, also while somebody uses it.
     pub async fn restore(&self, service: Service, database: &Database, dump: &Path) -> Result<()> {
         self.put_aside(database).await?;

@@ -138,11 +138,11 @@ const SLOW_COMMIT: &str = "
     create function slow_commit() returns trigger language plpgsql as $$ begin perform pg_sleep(3); return null; end $$;
     create constraint trigger slow_commit after insert on actions
         deferrable initially deferred for each row execute function slow_commit()";
-/// Fails unless a commit is under way.
+/// Fails unless the slow commit is under way; others may be on a slow disk.
 const IS_COMMITTING: &str = "
     do $$ begin
         if not exists (select from pg_stat_activity where usename = 'aegis_control_plane'
-                       and datname = current_database() and state = 'active' and upper(query) = 'COMMIT')
+                       and datname = current_database() and wait_event = 'PgSleep' and upper(query) = 'COMMIT')
         then raise exception 'no commit is under way'; end if;
     end $$";
 
@@ -186,7 +186,10 @@ async fn commit_in_doubt(is_cut: bool) -> Result<()> {
     let id = in_doubt.body["actionId"].as_str().context("the action is named")?;
 
     execute(database, "drop trigger slow_commit on actions".to_owned()).await?;
-    let told = client.ask_with_key("doubt", &action, 10).await?.expect(202)?.body;
+    let told = eventually("the key being answered", Duration::from_secs(60), async || {
+        Ok(Some(client.ask_with_key("doubt", &action, 10).await?.expect(202)?.body))
+    })
+    .await?;
     let recorded = client.get(&format!("/api/v1/actions/{id}")).await?.status == 200;
     assert_eq!(recorded, told["id"] == id, "the key names the action that was recorded, if it was");
     assert_eq!(actions(&stack).await?, 1, "whatever happened, there is one action");

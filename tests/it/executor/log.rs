@@ -1,28 +1,54 @@
-//! An audit log as a test keeps it, small enough for one tile.
+//! An audit log as a test keeps it.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
 
-use aegis_evidence::{
-    Consistency, Evidence, Hash, Head, Plan, RightEdge, SignerKey, TILE_WIDTH, sign_checkpoint,
-};
-use anyhow::{Result, ensure};
+use aegis_evidence::{Consistency, Evidence, Hash, Head, Plan, RightEdge, SignerKey, sign_checkpoint};
+use anyhow::{Context, Result};
+
+/// How many heads back the growth of the log is shown to executors, which know one of the last few.
+const HEADS: u64 = 64;
 
 /// A log and the key that signs it.
 pub(crate) struct TestLog {
     signer: SignerKey,
-    leaves: Mutex<Vec<Hash>>,
+    tree: Mutex<Tree>,
+}
+
+#[derive(Clone)]
+struct Tree {
+    edge: RightEdge,
+    /// The head of each size from 0.
+    heads: Vec<Head>,
+    /// The tiles' bytes by level and index.
+    tiles: HashMap<(u8, u64), Vec<u8>>,
+}
+
+impl Tree {
+    fn append(&mut self, leaf: Hash) {
+        for growth in self.edge.append_batch(&[leaf]) {
+            let tile = self.tiles.entry((growth.level, growth.index)).or_default();
+            growth.hashes.iter().for_each(|hash| tile.extend_from_slice(hash.as_bytes()));
+        }
+        self.heads.push(self.edge.head());
+    }
+
+    fn hashes(&self, plan: &Plan) -> Result<Vec<Hash>> {
+        Ok(plan.hashes(|tile| self.tiles.get(&(tile.level(), tile.index())).map(Vec::as_slice))?)
+    }
 }
 
 impl TestLog {
     /// A log without entries.
     pub(crate) fn new(seed: &[u8; 32]) -> Result<Self> {
         let signer = SignerKey::from_seed("test.example/audit", seed)?;
-        Ok(Self { signer, leaves: Mutex::default() })
+        let tree = Tree { edge: RightEdge::EMPTY, heads: vec![Head::EMPTY], tiles: HashMap::new() };
+        Ok(Self { signer, tree: Mutex::new(tree) })
     }
 
     /// Another log of the same key that has the same entries so far: what it adds from now on is another history.
     pub(crate) fn fork(&self) -> Self {
-        Self { signer: self.signer.clone(), leaves: Mutex::new(self.leaves()) }
+        Self { signer: self.signer.clone(), tree: Mutex::new(self.tree().clone()) }
     }
 
     /// The public key, as executors are told it.
@@ -30,29 +56,25 @@ impl TestLog {
         self.signer.verifier().to_string()
     }
 
-    /// How many entries it has.
-    pub(crate) fn size(&self) -> u64 {
-        self.leaves().len() as u64
-    }
-
-    /// Adds an entry, and shows that it is there to whoever knows any earlier head.
+    /// Adds an entry, and shows that it is there to whoever knows one of the last heads.
     pub(crate) fn add(&self, entry: &[u8]) -> Result<Evidence> {
-        let index = {
-            let mut leaves = self.leaves.lock().expect("nobody panics with it");
-            leaves.push(Hash::leaf(entry));
-            ensure!(leaves.len() < usize::from(TILE_WIDTH), "a test's log is one tile");
-            leaves.len() as u64 - 1
+        let size = {
+            let mut tree = self.tree();
+            tree.append(Hash::leaf(entry));
+            tree.edge.size()
         };
-        self.evidence(index, self.size())
+        self.evidence(size - 1, size)
     }
 
     /// Shows that the entry at `index` was there when the log had `size` entries.
     pub(crate) fn evidence(&self, index: u64, size: u64) -> Result<Evidence> {
+        let known = size.saturating_sub(HEADS).max(1)..size;
+        let inclusion = self.tree().hashes(&Plan::inclusion(index, size)?)?;
         Ok(Evidence {
             index,
-            inclusion: self.carry_out(&Plan::inclusion(index, size)?)?,
+            inclusion,
             checkpoint: self.checkpoint(size)?,
-            consistency: (1..size).map(|from| self.growth(from, size)).collect::<Result<_>>()?,
+            consistency: known.map(|from| self.growth(from, size)).collect::<Result<_>>()?,
         })
     }
 
@@ -63,22 +85,16 @@ impl TestLog {
 
     /// The head of `size` entries.
     pub(crate) fn head(&self, size: u64) -> Result<Head> {
-        let mut edge = RightEdge::EMPTY;
-        self.leaves().iter().take(usize::try_from(size)?).for_each(|leaf| edge.append(*leaf));
-        Ok(edge.head())
+        self.tree().heads.get(usize::try_from(size)?).copied().context("the log has fewer entries")
     }
 
     /// The proof that the log of `to` entries has grown from that of `from`.
     pub(crate) fn growth(&self, from: u64, to: u64) -> Result<Consistency> {
-        Ok(Consistency { from, to, hashes: self.carry_out(&Plan::consistency(from, to)?)? })
+        let hashes = self.tree().hashes(&Plan::consistency(from, to)?)?;
+        Ok(Consistency { from, to, hashes })
     }
 
-    fn leaves(&self) -> Vec<Hash> {
-        self.leaves.lock().expect("nobody panics with it").clone()
-    }
-
-    fn carry_out(&self, plan: &Plan) -> Result<Vec<Hash>> {
-        let tile: Vec<u8> = self.leaves().iter().flat_map(|leaf| *leaf.as_bytes()).collect();
-        Ok(plan.hashes(|_| Some(&tile))?)
+    fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().expect("nobody panics with it")
     }
 }
