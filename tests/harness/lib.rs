@@ -24,5 +24,6 @@ pub mod programs;
 pub mod progress;
 pub mod python;
 pub mod receiver;
+pub mod schemathesis;
 pub mod stack;
 pub mod workload;

@@ -3,6 +3,7 @@
 mod audit;
 mod callers;
 mod canaries;
+mod description;
 mod evaluations;
 mod idempotency;
 pub(crate) mod log;

@@ -11,6 +11,7 @@
 
 mod bench;
 mod cargo;
+mod fuzz_api;
 mod install;
 mod sqlx;
 mod stack;
@@ -52,6 +53,15 @@ enum Command {
     Stack(stack::StackArguments),
     /// Measure, side by side with what one would take instead
     Bench(bench::BenchArguments),
+    /// Send the API what its description allows, and what it does not, and judge every answer by it
+    FuzzApi {
+        /// How long to go on
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+        /// Begin with the requests of an earlier run; each round tells its seed
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Renew the descriptions of the SQL queries in .sqlx
     Sqlx {
         /// Only say whether they are up to date
@@ -83,6 +93,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Test { filters, long } => test::run(&filters, long).await,
         Command::Stack(arguments) => stack::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
+        Command::FuzzApi { minutes, seed } => fuzz_api::run(minutes, seed).await,
         Command::Sqlx { check } => sqlx::run(check).await,
         Command::Dependencies => supply_chain::run().await,
     }
