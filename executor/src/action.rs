@@ -3,6 +3,7 @@
 //! waits; the fields are the same ones that preconditions, ledger and receipts speak of.
 
 mod bounds;
+pub(crate) mod canary;
 pub(crate) mod disruption;
 pub(crate) mod facts;
 pub(crate) mod figures;
@@ -113,9 +114,11 @@ pub(crate) fn addressed(act: &Act, acting: &Acting) -> Target {
 /// How `object` (`None`: there is none) relates to what was about to be written to it.
 pub(crate) fn state(act: &Act, acting: &Acting, object: Option<&Object>) -> State {
     if let Some(evicts) = &acting.evicts {
-        // One that is ready by now, or leaves, is as it should be.
-        let is_due =
-            |pod: &Object| pod.uid() == evicts.pod.uid && !pod.is_being_deleted() && pod.ready().is_none();
+        // One that leaves is as it should be, and so is one that is ready by now, unless it goes as a canary.
+        let is_due = |pod: &Object| {
+            let stays = pod.uid() == evicts.pod.uid && !pod.is_being_deleted();
+            stays && (evicts.is_canary() || pod.ready().is_none())
+        };
         return if object.is_some_and(is_due) { State::Before } else { State::After };
     }
     let is_pod = act.target.kind == Kind::Pod;
@@ -160,14 +163,14 @@ pub(crate) fn selector(object: &Object) -> String {
 
 /// What to watch of the write that `acting` announces and that was made at `at`.
 pub(crate) fn written(act: &Act, acting: &Acting, at: Timestamp) -> Written {
-    let new_pods = match act.change {
-        Change::Restart(_) | Change::Rollback(_) if !act.change.is_of_unready_pods() => {
+    let among = acting.evicts.as_ref().and_then(|evicts| evicts.among.clone());
+    let new_pods = match (among, &act.change) {
+        (Some(among), _) => NewPods::NotAmong(among),
+        (None, Change::Restart(_) | Change::Rollback(_)) if !act.change.is_of_unready_pods() => {
             NewPods::Marked(mark(act, acting))
         }
         // Creation times are in whole seconds.
-        Change::Restart(_) | Change::Rollback(_) | Change::Scale(_) | Change::RestartPod(_) => {
-            NewPods::CreatedSince(acting.at - SignedDuration::from_secs(1))
-        }
+        (None, _) => NewPods::CreatedSince(acting.at - SignedDuration::from_secs(1)),
     };
     let Acting { ready_before, failed_before, .. } = acting.clone();
     Written { kind: act.target.kind, at, new_pods, ready_before, failed_before }
@@ -389,7 +392,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_pod_is_evicted_only_while_it_is_the_one_that_was_named_and_not_ready() {
+    fn a_pod_is_evicted_only_while_it_is_the_one_that_was_named_and_not_ready_unless_it_is_a_canary() {
         let act = act(
             Change::Restart(RestartParams { pods: RestartedPods::Unhealthy, ..RestartParams::default() }),
             Kind::Deployment,
@@ -397,24 +400,27 @@ pub(crate) mod tests {
         );
         let fields = |replaced| WrittenFields::UnreadyPods { replaced };
         let pod = PodName { name: "web-1".to_owned(), uid: "p1".to_owned() };
-        let evicts = Some(Evicts { pod, then: Vec::new() });
-        let acting = Acting { evicts, ..acting(fields(false), fields(true)) };
-        let pod = |uid: &str, ready: &str, deleted: Option<&str>| {
+        let evicts = |among| Some(Evicts { pod: pod.clone(), then: Vec::new(), among });
+        let broken = Acting { evicts: evicts(None), ..acting(fields(false), fields(true)) };
+        let canary =
+            Acting { evicts: evicts(Some(["p1".to_owned()].into())), ..acting(fields(false), fields(true)) };
+        let seen = |uid: &str, ready: &str, deleted: Option<&str>| {
             Object::new(json!({
                 "metadata": { "name": "web-1", "uid": uid, "resourceVersion": "9", "deletionTimestamp": deleted },
                 "status": { "conditions": [{ "type": "Ready", "status": ready }] },
             }))
         };
-        for (object, expected) in [
-            (Some(pod("p1", "False", None)), State::Before),
-            (Some(pod("p1", "True", None)), State::After),
-            (Some(pod("p1", "False", Some("2026-11-20T12:00:00Z"))), State::After),
-            (Some(pod("p2", "False", None)), State::After),
-            (None, State::After),
+        for (object, expected, of_canary) in [
+            (Some(seen("p1", "False", None)), State::Before, State::Before),
+            (Some(seen("p1", "True", None)), State::After, State::Before),
+            (Some(seen("p1", "True", Some("2026-11-20T12:00:00Z"))), State::After, State::After),
+            (Some(seen("p2", "False", None)), State::After, State::After),
+            (None, State::After, State::After),
         ] {
-            assert_eq!(state(&act, &acting, object.as_ref()), expected);
+            assert_eq!(state(&act, &broken, object.as_ref()), expected);
+            assert_eq!(state(&act, &canary, object.as_ref()), of_canary);
         }
-        assert_eq!(addressed(&act, &acting).to_string(), "local/shop/Pod/web-1");
+        assert_eq!(addressed(&act, &broken).to_string(), "local/shop/Pod/web-1");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! A worker can die at any point and another one, here or in another replica, goes on from the
 //! ledger and the live object alone.
 
+mod canary;
 mod evicting;
 mod first_look;
 mod history;
@@ -15,6 +16,7 @@ mod lease;
 mod metrics;
 mod naming;
 mod orders;
+mod prospect;
 mod receipts;
 mod returning;
 mod soaking;

@@ -4,6 +4,7 @@ mod actions;
 mod allowlist;
 pub(crate) mod bench;
 mod bounds;
+mod canary;
 mod crashes;
 mod evictions;
 mod evidence;

@@ -35,6 +35,9 @@ pub(crate) enum Heal {
         /// Which pods: all, or only those that are not ready, one at a time and without another revision
         #[arg(long, value_name = "WHICH", default_value = "all", value_parser = ["all", "unhealthy"])]
         pods: String,
+        /// Replace one pod first, and restart the others only if what comes in its place is good
+        #[arg(long)]
+        canary: bool,
     },
     /// Evict one pod, which its controller replaces
     #[command(after_help = "Example:\n  aegisctl heal restart-pod shop/Pod/web-5d8f7c-x2v9k --wait")]
@@ -95,8 +98,9 @@ pub(crate) struct Ask {
 /// Runs the command.
 pub(crate) async fn run(command: &Heal, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let (action_type, ask, params) = match command {
-        Heal::Restart { ask, during_rollout, pods } => {
-            (ActionType::Restart, ask, json!({ "duringRollout": during_rollout, "pods": pods }))
+        Heal::Restart { ask, during_rollout, pods, canary } => {
+            let params = json!({ "duringRollout": during_rollout, "pods": pods, "canary": canary });
+            (ActionType::Restart, ask, params)
         }
         Heal::RestartPod(ask) => (ActionType::RestartPod, ask, json!({})),
         Heal::Scale { ask, replicas } => (ActionType::Scale, ask, json!({ "replicas": replicas })),

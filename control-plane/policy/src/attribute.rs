@@ -232,6 +232,14 @@ pub static ATTRIBUTES: &[Attribute] = &[
         Read::Param("pods"),
     ),
     row(
+        "params.canary",
+        Type::Flag,
+        Presence::PerhapsWith(ActionType::Restart),
+        REQUEST,
+        "whether to restart one pod before the others, and those only if its successor is good; missing means no",
+        Read::Param("canary"),
+    ),
+    row(
         "params.toRevision",
         Type::Whole,
         Presence::PerhapsWith(ActionType::Rollback),

@@ -22,6 +22,8 @@ pub(super) struct Disruption {
     pub(super) unavailable: u32,
     /// Most that may not be available at one time.
     pub(super) unavailable_max: u32,
+    /// Most available pods that a rollout takes down at one time. Evictions are not counted: they ask budgets themselves.
+    pub(super) rolled: u32,
 }
 
 impl Disruption {
@@ -29,21 +31,21 @@ impl Disruption {
     pub(super) fn of(change: &Change, kind: Kind, object: &Object) -> Self {
         let Pods { wanted, available, .. } = Pods::of(kind, object);
         let unavailable = wanted.saturating_sub(available);
-        let taken_down = match change {
+        let (rolled, evicted) = match change {
             // Pods that are scaled away are not wanted any more, and new ones take nothing from the others.
-            Change::Scale(_) => 0,
+            Change::Scale(_) => (0, 0),
             // Only what is not ready goes.
-            Change::Restart(_) if change.is_of_unready_pods() => 0,
-            Change::RestartPod(_) => available,
-            Change::Restart(_) | Change::Rollback(_) => taken_down(kind, object, unavailable),
+            Change::Restart(_) if change.is_of_unready_pods() => (0, 0),
+            Change::RestartPod(_) => (0, available),
+            Change::Restart(_) | Change::Rollback(_) => {
+                let canary = if change.has_canary() { available.min(1) } else { 0 };
+                (taken_down(kind, object, unavailable), canary)
+            }
         };
-        let unavailable_max = unavailable.saturating_add(taken_down).min(wanted);
-        Self { wanted, unavailable, unavailable_max }
-    }
-
-    /// Most available pods that are taken down at one time.
-    fn takes_down(self) -> u32 {
-        self.unavailable_max - self.unavailable
+        let rolled = rolled.min(wanted - unavailable);
+        // The canary stands again before the others go.
+        let unavailable_max = unavailable.saturating_add(rolled.max(evicted)).min(wanted);
+        Self { wanted, unavailable, unavailable_max, rolled }
     }
 }
 
@@ -160,11 +162,8 @@ pub(super) fn budgets(kind: Kind, object: &Object, all: &[Object]) -> Vec<Budget
 }
 
 /// The budget that has no room for what a rollout takes down. Evictions are the API server's to judge.
-pub(super) fn blocked(change: &Change, disruption: Disruption, budgets: &[Budget]) -> Option<Obstacle> {
-    if !matches!(change, Change::Restart(_) | Change::Rollback(_)) {
-        return None;
-    }
-    let takes_down = disruption.takes_down();
+pub(super) fn blocked(disruption: Disruption, budgets: &[Budget]) -> Option<Obstacle> {
+    let takes_down = disruption.rolled;
     let budget = budgets.iter().find(|budget| takes_down > budget.disruptions_allowed)?;
     Some(Obstacle {
         code: OutcomeCode::BudgetBlocked,
@@ -185,7 +184,7 @@ mod tests {
 
     fn restart(kind: Kind, object: Value) -> (u32, u32, u32) {
         let change = Change::Restart(RestartParams::default());
-        let Disruption { wanted, unavailable, unavailable_max } =
+        let Disruption { wanted, unavailable, unavailable_max, .. } =
             Disruption::of(&change, kind, &Object::new(object));
         (wanted, unavailable, unavailable_max)
     }
@@ -235,6 +234,19 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_takes_one_pod_down_where_the_rollout_takes_none_and_is_no_rollout() {
+        let change = Change::Restart(RestartParams { canary: true, ..RestartParams::default() });
+        for (replicas, available, expected) in
+            [(3, 3, (1, 0)), (3, 2, (2, 0)), (3, 0, (3, 0)), (8, 8, (2, 2)), (8, 7, (2, 1))]
+        {
+            let object = Object::new(deployment(replicas, available, &json!({})));
+            let Disruption { unavailable_max, rolled, .. } =
+                Disruption::of(&change, Kind::Deployment, &object);
+            assert_eq!((unavailable_max, rolled), expected, "{available} of {replicas}");
+        }
+    }
+
+    #[test]
     fn a_daemon_set_takes_down_its_bound_rounded_up_and_none_when_it_surges() {
         let object = |available, rolling: Value| {
             json!({
@@ -269,7 +281,7 @@ mod tests {
         let is_blocked = |available, allowed| {
             let object = object(available);
             let budgets = budgets(Kind::Deployment, &object, &[budget(allowed)]);
-            blocked(&change, Disruption::of(&change, Kind::Deployment, &object), &budgets).is_some()
+            blocked(Disruption::of(&change, Kind::Deployment, &object), &budgets).is_some()
         };
         assert!(is_blocked(4, 0));
         assert!(!is_blocked(4, 1));

@@ -1,6 +1,7 @@
 //! Whether a write keeps to the bounds of its order, by the figures of the object as it stands. The order says how far
 //! policy lets it go; what is there now only the executor knows.
 
+use aegis_contract::action::Change;
 use aegis_contract::bounds::{Bounds, ReplicaBounds};
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::order::{Act, WrittenFields};
@@ -13,16 +14,22 @@ use super::{fields, obstacle};
 /// Fewest replicas where an order names none.
 const REPLICAS_MIN_DEFAULT: u32 = 1;
 
-/// The bound of the order that writing `after` to `object` would break. What is there already needs nobody's leave.
-pub(crate) fn exceeded(act: &Act, object: &Object, after: &WrittenFields) -> Option<Obstacle> {
-    let before = fields(&act.change, object)?;
-    if before == *after {
+/// The bound of the order that `change` of `object`, the order's or what is left of it, would break: by writing `after`,
+/// or, where nothing is written, by evicting a pod. What is there already needs nobody's leave.
+pub(crate) fn exceeded(
+    act: &Act,
+    change: &Change,
+    object: &Object,
+    after: Option<&WrittenFields>,
+) -> Option<Obstacle> {
+    let before = fields(change, object)?;
+    if after == Some(&before) {
         return None;
     }
     let bounds = act.bounds.unwrap_or_default();
-    let disruption = Disruption::of(&act.change, act.target.kind, object);
+    let disruption = Disruption::of(change, act.target.kind, object);
     let message = too_many_unavailable(bounds, disruption).or_else(|| match (before, after) {
-        (WrittenFields::Scale { replicas: before }, WrittenFields::Scale { replicas: after }) => {
+        (WrittenFields::Scale { replicas: before }, Some(WrittenFields::Scale { replicas: after })) => {
             too_far(bounds.replicas.unwrap_or_default(), before, *after)
         }
         _ => None,
@@ -73,7 +80,7 @@ mod tests {
         let change = Change::Scale(ScaleParams { replicas });
         let mut act = act(change, Kind::Deployment, WrittenFields::Scale { replicas: 3 });
         act.bounds = bounds;
-        exceeded(&act, &object, &WrittenFields::Scale { replicas }).map(|obstacle| {
+        exceeded(&act, &act.change, &object, Some(&WrittenFields::Scale { replicas })).map(|obstacle| {
             assert_eq!(obstacle.code, OutcomeCode::BoundExceeded);
             obstacle.message
         })
@@ -129,8 +136,8 @@ mod tests {
         let mut act = act(Change::Restart(RestartParams::default()), Kind::StatefulSet, fields);
         let after = WrittenFields::Restart { restarted_at: Some("2026-11-20T12:00:00Z".to_owned()) };
         act.bounds = most(Some(1), None);
-        assert_eq!(exceeded(&act, &object, &after), None);
+        assert_eq!(exceeded(&act, &act.change, &object, Some(&after)), None);
         act.bounds = most(Some(0), None);
-        assert!(exceeded(&act, &object, &after).is_some());
+        assert!(exceeded(&act, &act.change, &object, Some(&after)).is_some());
     }
 }

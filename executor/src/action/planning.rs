@@ -15,8 +15,8 @@ use super::object::Object;
 use super::revisions::{self, Revision};
 use super::rollback::Judgement;
 use super::{
-    Writing, fields, obstacle, owners, restart, restart_pod, rollback, scale, selector, template_digest,
-    unready,
+    Writing, canary, fields, newest_writer, obstacle, owners, restart, restart_pod, rollback, scale,
+    selector, template_digest, unready,
 };
 use crate::cluster::{Caller, Cluster, ReadError, WriteAnswer, collection_of};
 use crate::ledger::templates::Remembered;
@@ -59,6 +59,13 @@ impl Surroundings {
                 let (budgets, pods) = tokio::try_join!(all(budgets), pods)?;
                 Self { budgets, pods, ..Self::default() }
             }
+            Change::Restart(_) if change.has_canary() => {
+                let pods = unready::pods_of(target, object, cluster, caller);
+                let revisions = revisions::read(target, object, cluster, caller);
+                let (budgets, quotas, pods, revisions) =
+                    tokio::try_join!(all(budgets), all(quotas), pods, revisions)?;
+                Self { budgets, quotas, pods, revisions, ..Self::default() }
+            }
             Change::Restart(_) => {
                 let (budgets, quotas) = tokio::try_join!(all(budgets), all(quotas))?;
                 Self { budgets, quotas, ..Self::default() }
@@ -87,6 +94,19 @@ impl Surroundings {
     #[must_use]
     pub(crate) fn before_its_turn(self) -> Self {
         Self { waits: true, ..self }
+    }
+
+    /// The pod that is evicted before anything else of the change is done, if one is, or why none can be.
+    pub(crate) fn canary(
+        &self,
+        change: &Change,
+        kind: Kind,
+        object: &Object,
+    ) -> Result<Option<&Object>, Obstacle> {
+        if !change.has_canary() {
+            return Ok(None);
+        }
+        canary::chosen(kind, object, &self.pods, &self.revisions).map(Some)
     }
 
     /// The target's pods, where the change depends on them.
@@ -130,7 +150,7 @@ pub(crate) fn plan(
         Change::Restart(params) => {
             match restart::refused(*params, target.kind, object, disruption, &around.quotas) {
                 Some(obstacle) => Err(obstacle),
-                None => Ok(restart::after(&before, now)),
+                None => around.canary(change, target.kind, object).map(|_| restart::after(&before, now)),
             }
         }
         Change::RestartPod(_) => {
@@ -156,7 +176,7 @@ pub(crate) fn plan(
         }
     };
     // What is there already needs nobody's leave, and what waits for its turn finds another budget then.
-    let planned = planned.and_then(|after| match disruption::blocked(change, disruption, &budgets) {
+    let planned = planned.and_then(|after| match disruption::blocked(disruption, &budgets) {
         Some(obstacle) if after != before && !around.waits => Err(obstacle),
         _ => Ok(after),
     });
@@ -173,7 +193,10 @@ pub(crate) fn plan(
         pods_unavailable_max: disruption.unavailable_max,
         owners: [autoscalers, deployers].concat(),
         budgets,
-        changes: changes(object, around, &before, after.as_ref()),
+        changes: match around.canary(change, target.kind, object) {
+            Ok(Some(pod)) if after.is_some() => canary::told(pod, disruption.wanted),
+            _ => changes(object, around, &before, after.as_ref()),
+        },
         warnings,
         undo: undo(object, &around.revisions, &before),
         to_revision,
@@ -312,40 +335,46 @@ pub(crate) async fn rehearse(
 ) -> Plan {
     let Some(after) = plan.after.as_ref().filter(|after| **after != plan.before) else { return plan };
     let writing = Writing { target, change, object, revisions: &around.revisions };
-    let write = match unready::of(&around.pods).first() {
-        Some(pod) if change.is_of_unready_pods() => {
-            Some(restart_pod::write(&unready::name(pod).target(target), pod, true))
-        }
-        _ => writing.write(after, REHEARSED, true),
+    let evicted = if change.is_of_unready_pods() {
+        unready::of(&around.pods).first().copied()
+    } else {
+        around.canary(change, target.kind, object).ok().flatten()
     };
-    let Some(write) = write else { return plan };
-    match cluster.write(write, Caller::Observe).await {
-        WriteAnswer::Done | WriteAnswer::Absent => {}
-        WriteAnswer::Refused(message) => {
-            plan.after = None;
-            plan.obstacle = Some(obstacle(OutcomeCode::ClusterRefused, message));
-        }
-        WriteAnswer::Later(message) | WriteAnswer::Conflict(message) => {
-            plan.warnings.push(format!("the API server would not take the write now: {message}"));
-        }
-        WriteAnswer::InDoubt(message) => {
-            plan.warnings.push(format!("the API server was not heard on the write: {message}"));
+    let eviction = evicted.map(|pod| restart_pod::write(&unready::name(pod).target(target), pod, true));
+    let writes = [eviction, writing.write(after, REHEARSED, true)];
+    for write in writes.into_iter().flatten() {
+        match cluster.write(write, Caller::Observe).await {
+            WriteAnswer::Done | WriteAnswer::Absent => {}
+            WriteAnswer::Refused(message) => {
+                plan.after = None;
+                plan.obstacle = Some(obstacle(OutcomeCode::ClusterRefused, message));
+                return plan;
+            }
+            WriteAnswer::Later(message) | WriteAnswer::Conflict(message) => {
+                plan.warnings.push(format!("the API server would not take the write now: {message}"));
+            }
+            WriteAnswer::InDoubt(message) => {
+                plan.warnings.push(format!("the API server was not heard on the write: {message}"));
+            }
         }
     }
     plan
 }
 
-/// How `plan` differs from what was agreed to; `None` when it does not, or nothing was.
+/// How `plan`, of the order's change or of what is left of it, differs from what was agreed to; `None` when it does not,
+/// or nothing was.
 pub(crate) fn changed(act: &Act, object: &Object, plan: &Plan) -> Option<Obstacle> {
     let agreed = act.preconditions.planned.as_ref()?;
-    if act.preconditions.plan_digest(&act.change) == Some(plan.digest) {
+    let Plan { before, after, .. } = plan;
+    let template_digest = template_digest(object);
+    let digest = digest_of(&act.change, object.uid(), template_digest, before, after.as_ref());
+    if act.preconditions.plan_digest(&act.change) == Some(digest) {
         return None;
     }
-    let template_digest = template_digest(object);
     let difference = if agreed.template_digest == template_digest {
-        "it would write something else now".to_owned()
+        "it would write something else now"
     } else {
-        "the pod template is another one now".to_owned()
+        "the pod template is another one now"
     };
     let shown = |fields: Option<&WrittenFields>| {
         fields
@@ -357,4 +386,13 @@ pub(crate) fn changed(act: &Act, object: &Object, plan: &Plan) -> Option<Obstacl
         shown(plan.after.as_ref()),
     );
     Some(obstacle(OutcomeCode::PlanChanged, message))
+}
+
+/// Why nothing of the change is done any more: the template is not the one that was agreed to.
+pub(crate) fn another_template(act: &Act, object: &Object) -> Option<Obstacle> {
+    let agreed = act.preconditions.planned.as_ref()?;
+    let is_other = agreed.template_digest != template_digest(object);
+    let who = newest_writer(act, object);
+    let message = format!("the pod template is another one now{who}; ask again to have it planned anew");
+    is_other.then(|| obstacle(OutcomeCode::PlanChanged, message))
 }

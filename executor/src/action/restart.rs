@@ -81,11 +81,11 @@ pub(super) fn never_replaced(kind: Kind, object: &Object) -> Option<Obstacle> {
 fn without_room(
     kind: Kind,
     object: &Object,
-    Disruption { wanted, unavailable, unavailable_max }: Disruption,
+    Disruption { wanted, rolled, .. }: Disruption,
     quotas: &[Object],
 ) -> Option<Obstacle> {
     let must_surge = kind == Kind::Deployment
-        && unavailable_max == unavailable
+        && rolled == 0
         && disruption::surge(object, wanted) > 0
         && object.text("/spec/strategy/type") != "Recreate";
     let lacking = quota::full(object, quotas).filter(|_| must_surge)?;

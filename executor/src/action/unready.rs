@@ -47,12 +47,15 @@ pub(crate) async fn pods_of(
 pub(crate) fn of(pods: &[Object]) -> Vec<&Object> {
     let mut unready: Vec<&Object> =
         pods.iter().filter(|pod| !pod.is_being_deleted() && pod.ready().is_none()).collect();
-    unready.sort_by_key(|pod| {
-        let name = pod.text("/metadata/name");
-        let ordinal = name.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse::<u32>().ok());
-        (ordinal, name.to_owned())
-    });
+    unready.sort_by_key(|pod| order(pod));
     unready
+}
+
+/// By which pods are put in order: their ordinals, and their names where they have none.
+pub(super) fn order(pod: &Object) -> (Option<u32>, String) {
+    let name = pod.text("/metadata/name");
+    let ordinal = name.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse().ok());
+    (ordinal, name.to_owned())
 }
 
 /// How many of these pods are ready and stay.
@@ -204,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_next_pod_comes_when_the_one_before_is_gone_and_another_ready_in_its_place() {
-        let first = Evicts { pod: named("x"), then: vec![named("y"), named("z")] };
+        let first = Evicts { pod: named("x"), then: vec![named("y"), named("z")], among: None };
         let others = |more: &[Object]| {
             let mut pods = vec![pod("a", "a", true, false), pod("z", "z", false, false)];
             pods.extend_from_slice(more);
@@ -228,7 +231,7 @@ mod tests {
 
     #[test]
     fn fewer_wanted_pods_are_enough_after_a_scaling() {
-        let first = Evicts { pod: named("x"), then: Vec::new() };
+        let first = Evicts { pod: named("x"), then: Vec::new(), among: None };
         let pods = [pod("a", "a", true, false)];
         assert!(!replaced(&pods, &first, &named("x"), 2, 3).is_settled);
         assert!(replaced(&pods, &first, &named("x"), 2, 1).is_settled);

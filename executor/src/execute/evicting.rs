@@ -1,13 +1,15 @@
-//! Evicts pods that are not ready, one at a time, each only when the one before is replaced.
+//! Evicts pods: a [canary](super::canary), and those that are not ready, one at a time, each only when the one before is
+//! replaced.
 //!
 //! Every eviction is a write of its own: announced in the ledger before it is sent, and bound to the pod's uid and to
-//! the version in which it was seen not ready. Repeated, or late, it finds no such pod; and a pod that is ready by then
-//! is another version. So none needs a fence, and disruption budgets are the API server's to judge.
+//! the version in which it was seen. Repeated, or late, it finds no such pod; and a pod that was not ready and is by
+//! then is another version. So none needs a fence, and disruption budgets are the API server's to judge.
 
 use std::time::Duration;
 
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::order::WrittenFields;
+use aegis_contract::plan::Obstacle;
 use aegis_contract::receipt::ExecutionStatus;
 use aegis_runtime::clock;
 use jiff::{SignedDuration, Timestamp};
@@ -25,7 +27,7 @@ use crate::verdict::{Bad, History, Verdict};
 use crate::verify::time::has_passed;
 
 /// Longest time between two looks at the pods of a restart.
-const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(1);
+pub(super) const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// The eviction that was announced last.
 #[derive(Debug)]
@@ -67,13 +69,14 @@ pub(super) struct Freeing {
 impl Worker<'_> {
     /// The eviction that an earlier worker announced and may have made; `None` where it was another write.
     pub(super) fn found_eviction(&self, last: &Acting) -> Option<Eviction> {
-        self.eviction(last.clone(), true)
+        let pod = last.evicts.as_ref()?.pod.clone();
+        Some(self.eviction(last.clone(), pod, true))
     }
 
-    fn eviction(&self, acting: Acting, is_resumed: bool) -> Option<Eviction> {
-        let pod = acting.evicts.as_ref()?.pod.clone();
+    /// The eviction of `pod` that `acting` announces, just now or by an earlier worker.
+    pub(super) fn eviction(&self, acting: Acting, pod: PodName, is_resumed: bool) -> Eviction {
         let writing = Some(Writing::new(self, &acting, is_resumed));
-        Some(Eviction { acting, pod, writing })
+        Eviction { acting, pod, writing }
     }
 
     /// Announces the next eviction of an action whose earlier write is `before`.
@@ -82,25 +85,29 @@ impl Worker<'_> {
         before: &Acting,
         pod: PodName,
         not_after: Timestamp,
-    ) -> Result<Option<Eviction>, Stop> {
+    ) -> Result<Eviction, Stop> {
         let acting = Acting {
             at: clock::now(),
             not_after: Some(not_after),
             returns: None,
-            evicts: Some(Evicts { pod, then: Vec::new() }),
+            evicts: Some(Evicts { pod: pod.clone(), then: Vec::new(), among: None }),
             ..before.clone()
         };
-        Ok(self.eviction(self.announce(acting).await?, false))
+        Ok(self.eviction(self.announce(acting).await?, pod, false))
     }
 
     /// Tries once to make the eviction that was announced, and says how it ended if it will not be made.
-    async fn evict(&self, eviction: &mut Eviction) -> Result<Option<Ending>, Stop> {
+    pub(super) async fn evict(&self, eviction: &mut Eviction) -> Result<Option<Ending>, Stop> {
         let Eviction { acting, pod, writing } = eviction;
         let Some(tried) = writing else { return Ok(None) };
         match self.attempt(acting, tried, None).await? {
             Next::End(ending) => return Ok(Some(ending)),
             Next::Written(_) => {
-                self.step("evicted", format!("pod {}", pod.name));
+                if self.act.dry_run {
+                    self.step("written", "the API server accepted the eviction as a dry run");
+                } else {
+                    self.step("evicted", format!("pod {}", pod.name));
+                }
                 *writing = None;
             }
             Next::Stands => *writing = None,
@@ -117,7 +124,7 @@ impl Worker<'_> {
     ) -> Result<(Ending, Option<Acting>), Stop> {
         let mut names = unready::of(pods).into_iter().map(unready::name);
         let Some(pod) = names.next() else { return Ok((nothing_left(), Some(acting))) };
-        let evicts = Evicts { pod, then: names.collect() };
+        let evicts = Evicts { pod: pod.clone(), then: names.collect(), among: None };
         let ready_before = Some(unready::ready(pods));
         let acting = Acting { evicts: Some(evicts.clone()), ready_before, ..acting };
         let acting = self.announce(acting).await?;
@@ -127,7 +134,8 @@ impl Worker<'_> {
                 Wrote::Since(_) => nothing_left(),
             }
         } else {
-            self.replace_unready(&acting, &evicts, self.eviction(acting.clone(), false)).await?
+            let eviction = self.eviction(acting.clone(), pod, false);
+            self.replace_unready(&acting, &evicts, Some(eviction)).await?
         };
         Ok((ending, Some(acting)))
     }
@@ -155,6 +163,9 @@ impl Worker<'_> {
                 Ok(Err(ending)) => return Ok(round.partly(ending)),
                 Err(error) => {
                     round.history.lose_workload(clock::now());
+                    if let Some(ending) = round.eviction.as_ref().and_then(|due| self.unseen(due, &error)) {
+                        return Ok(round.partly(ending));
+                    }
                     failed(OutcomeCode::ClusterUnavailable, &error.to_string())
                 }
             };
@@ -167,10 +178,22 @@ impl Worker<'_> {
         }
     }
 
-    /// The workload and its pods, if it is still what was decided on.
-    async fn look_at_pods(&self, first: &Acting) -> Result<Result<(Object, Vec<Object>), Ending>, ReadError> {
+    /// How the action ends when nobody can say for too long whether the eviction is due, or was made.
+    pub(super) fn unseen(&self, eviction: &Eviction, error: &ReadError) -> Option<Ending> {
+        self.given_up(eviction.writing.as_ref()?, &error.to_string())
+    }
+
+    /// The workload and its pods; `None` when it is gone.
+    pub(super) async fn look_at_all(&self) -> Result<Option<(Object, Vec<Object>)>, ReadError> {
         let target = &self.act.target;
-        let Some(object) = self.read(target).await? else {
+        let Some(object) = self.read(target).await? else { return Ok(None) };
+        let pods = unready::pods_of(target, &object, &self.executor.cluster, self.caller()).await?;
+        Ok(Some((object, pods)))
+    }
+
+    /// The same, if it is still what was decided on.
+    async fn look_at_pods(&self, first: &Acting) -> Result<Result<(Object, Vec<Object>), Ending>, ReadError> {
+        let Some((object, pods)) = self.look_at_all().await? else {
             return Ok(Err(failed(OutcomeCode::TargetGone, "the object is gone")));
         };
         if object.uid() != first.uid {
@@ -184,7 +207,6 @@ impl Worker<'_> {
             let message = format!("somebody else changed the pod template{who}");
             return Ok(Err(failed(OutcomeCode::Contested, &message)));
         }
-        let pods = unready::pods_of(target, &object, &self.executor.cluster, self.caller()).await?;
         Ok(Ok((object, pods)))
     }
 
@@ -219,7 +241,7 @@ impl Worker<'_> {
         }
         if let Some(pod) = next {
             round.good_since = None;
-            round.eviction = self.announce_eviction(round.first, pod, round.until(self)).await?;
+            round.eviction = Some(self.announce_eviction(round.first, pod, round.until(self)).await?);
             return Ok(Looked::Again);
         }
         let since = *round.good_since.get_or_insert(now);
@@ -255,7 +277,7 @@ impl Worker<'_> {
             else {
                 return Ok(());
             };
-            freeing.eviction = self.announce_eviction(acting, pod, freeing.until).await?;
+            freeing.eviction = Some(self.announce_eviction(acting, pod, freeing.until).await?);
         }
         let Some(eviction) = &mut freeing.eviction else { return Ok(()) };
         if let Some(ending) = self.evict(eviction).await? {
@@ -268,8 +290,16 @@ impl Worker<'_> {
 }
 
 impl Eviction {
-    fn is_due(&self) -> bool {
+    /// Whether something is left to do about the pod.
+    pub(super) fn is_due(&self) -> bool {
         self.writing.is_some()
+    }
+
+    /// Takes down what speaks against it by now, if anything does: it is not made while that stands.
+    pub(super) fn oppose(&mut self, obstacle: Option<Obstacle>) {
+        if let Some(writing) = &mut self.writing {
+            writing.oppose(obstacle);
+        }
     }
 }
 
@@ -285,7 +315,7 @@ impl Round<'_> {
 
     /// Why the pods that stand in the place of others will not get ready.
     fn see(&mut self, object: &Object, pods: &[Object], now: Timestamp) -> Option<Bad> {
-        let Evicts { pod, then } = self.evicts;
+        let Evicts { pod, then, .. } = self.evicts;
         let is_listed =
             |seen: &&Object| seen.uid() == pod.uid || then.iter().any(|pod| seen.uid() == pod.uid);
         let others: Vec<Object> = pods.iter().filter(|pod| !is_listed(pod)).cloned().collect();

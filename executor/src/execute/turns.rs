@@ -5,7 +5,8 @@ use aegis_contract::ids::ActionId;
 use aegis_contract::plan::Obstacle;
 use aegis_contract::receipt::ExecutionStatus;
 
-use super::worker::{Ending, Prospect, Stop, Worker};
+use super::prospect::Prospect;
+use super::worker::{Ending, Stop, Worker};
 use crate::ledger::turns::Turn;
 
 /// Where an action stands that has not written yet.

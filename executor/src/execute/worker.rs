@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::facts::Rollout;
 use aegis_contract::order::{Act, Instruction, Order, WrittenFields};
-use aegis_contract::plan::{Obstacle, Plan};
+use aegis_contract::plan::Obstacle;
 use aegis_contract::receipt::{ExecutionResult, ExecutionStatus, LedgerPosition, Stage, Step};
 use aegis_contract::strict::{self, Limits};
 use aegis_contract::target::{Kind, Target};
@@ -18,14 +18,13 @@ use super::evicting::Eviction;
 use super::first_look::FirstLook;
 use super::lease::Lease;
 use super::orders::steps_of;
+use super::prospect::Prospect;
 use super::turns::Queue;
 use super::watching::Watched;
 use super::writing::{Wrote, pause};
-use crate::action::figures;
 use crate::action::object::Object;
-use crate::action::planning::{self, Surroundings};
 use crate::action::pods::Pods;
-use crate::action::{self, rollout};
+use crate::action::rollout;
 use crate::cluster::{Caller, ReadError};
 use crate::ledger::LedgerError;
 use crate::ledger::stories::{Acting, Story};
@@ -62,6 +61,10 @@ impl Ending {
         Self { status, code, message: message.into() }
     }
 
+    pub(super) fn refused(Obstacle { code, message }: Obstacle) -> Self {
+        Self::new(ExecutionStatus::Refused, code, message)
+    }
+
     pub(super) fn expired() -> Self {
         Self::new(
             ExecutionStatus::Expired,
@@ -70,26 +73,6 @@ impl Ending {
         )
     }
 }
-
-/// What is to be done about a target as it was read.
-pub(super) enum Prospect {
-    /// To write these fields.
-    Write {
-        before: WrittenFields,
-        after: WrittenFields,
-        /// The target's pods, where they count.
-        pods: Vec<Object>,
-    },
-    /// Nothing, for this reason.
-    Refuse(Obstacle),
-    /// To look again, now that it is the action's turn.
-    LookAgain,
-    /// To look again in a moment: another action is ahead.
-    Wait,
-}
-
-/// A target as it was read, and its prospect; `None` when there is none.
-type Looked = Result<Option<(Object, Prospect)>, ReadError>;
 
 /// One worker's view of its action.
 pub(super) struct Worker<'a> {
@@ -155,11 +138,14 @@ impl Worker<'_> {
         if self.lease.grant.fence > 1 {
             self.step("resumed", "another worker had begun");
         }
-        let (ending, first) = match (self.story.writes.first(), self.story.writes.last()) {
-            (Some(first), Some(last)) => (self.go_on(first, last).await?, Some(first.clone())),
+        let (ending, acting) = match (self.story.writes.first(), self.story.writes.last()) {
+            (Some(first), Some(last)) => match &first.evicts {
+                Some(evicts) if evicts.is_canary() => self.go_on_with_canary(first, evicts, last).await?,
+                _ => (self.go_on(first, last).await?, Some(first.clone())),
+            },
             _ => self.begin(first_look).await?,
         };
-        self.finish(ending, first).await
+        self.finish(ending, acting).await
     }
 
     /// Goes on from the writes that the ledger announces.
@@ -177,7 +163,7 @@ impl Worker<'_> {
     }
 
     /// Makes the change, and puts back what was there before if it turns out bad.
-    async fn change(
+    pub(super) async fn change(
         &self,
         acting: &Acting,
         fresh: Option<Object>,
@@ -227,24 +213,25 @@ impl Worker<'_> {
 
     /// Compares the live object with the order, announces the write in the ledger, and makes it.
     async fn begin(&self, mut first_look: Option<FirstLook>) -> Result<(Ending, Option<Acting>), Stop> {
-        let refused = |code, message: &str| Ending::new(ExecutionStatus::Refused, code, message);
         let mut queue = Queue::default();
-        let (object, before, after, pods) = loop {
+        let (object, before, after, pods, canary) = loop {
             if has_passed(self.not_after, clock::now()) {
                 return Ok((queue.ending().unwrap_or_else(Ending::expired), None));
             }
             match self.look_and_plan(first_look.take(), &mut queue).await? {
-                Ok(Some((object, Prospect::Write { before, after, pods }))) => {
-                    break (object, before, after, pods);
+                Ok(Some((object, Prospect::Write { before, after, pods, canary }))) => {
+                    break (object, before, after, pods, canary);
                 }
-                Ok(Some((_, Prospect::Refuse(Obstacle { code, message })))) => {
-                    return Ok((refused(code, &message), None));
-                }
+                Ok(Some((_, Prospect::Refuse(obstacle)))) => return Ok((Ending::refused(obstacle), None)),
                 Ok(Some((_, Prospect::LookAgain))) => {}
                 Ok(Some((_, Prospect::Wait))) => pause().await,
-                Ok(None) => return Ok((refused(OutcomeCode::TargetGone, "there is no such object"), None)),
+                Ok(None) => {
+                    let message = "there is no such object".to_owned();
+                    return Ok((Ending::refused(Obstacle { code: OutcomeCode::TargetGone, message }), None));
+                }
                 Err(ReadError::Forbidden(message)) => {
-                    return Ok((refused(OutcomeCode::ClusterRefused, &message), None));
+                    let code = OutcomeCode::ClusterRefused;
+                    return Ok((Ending::refused(Obstacle { code, message }), None));
                 }
                 Err(error @ ReadError::Unavailable(_)) => {
                     tracing::warn!(
@@ -265,69 +252,12 @@ impl Worker<'_> {
         if self.act.change.is_of_unready_pods() {
             return self.begin_evicting(acting, &pods).await;
         }
+        if let Some(pod) = canary {
+            return self.begin_canary(acting, pod, &pods).await;
+        }
         let acting = self.announce(acting).await?;
         let ending = self.change(&acting, Some(object), None).await?;
         Ok((ending, Some(acting)))
-    }
-
-    async fn look_and_plan(&self, first_look: Option<FirstLook>, queue: &mut Queue) -> Result<Looked, Stop> {
-        let seen = match first_look {
-            Some(first_look) => first_look.finish().await,
-            None => self.read(&self.act.target).await,
-        };
-        let object = match seen {
-            Ok(Some(object)) => object,
-            Ok(None) => return Ok(Ok(None)),
-            Err(error) => return Ok(Err(error)),
-        };
-        let prospect = self.prospect(&object, queue).await?;
-        Ok(prospect.map(|prospect| Some((object, prospect))))
-    }
-
-    /// The fields as they are and as they will be written, when that is what was agreed to and it is the action's turn.
-    async fn prospect(
-        &self,
-        object: &Object,
-        queue: &mut Queue,
-    ) -> Result<Result<Prospect, ReadError>, Stop> {
-        let Act { target, change, .. } = &self.act;
-        if let Some(obstacle) = action::refused_by_preconditions(&self.act, object) {
-            return Ok(Ok(Prospect::Refuse(obstacle)));
-        }
-        let good = self.executor.good_templates(change, object).await?;
-        let cluster = &self.executor.cluster;
-        let around = match Surroundings::read(target, change, object, good, cluster, self.caller()).await {
-            Ok(around) => around,
-            Err(error) => return Ok(Err(error)),
-        };
-        let budgets = around.contended(target, change, object);
-        let has_turn = self.act.dry_run || queue.is_in_turn_at(&budgets);
-        let is_approved = Some(!self.act.approvals.is_empty());
-        let Some(plan) = planning::plan(target, change, object, &around, is_approved, clock::now()) else {
-            return Ok(Ok(Prospect::Refuse(action::lacking())));
-        };
-        let is_blocked = |obstacle: &Obstacle| obstacle.code == OutcomeCode::BudgetBlocked;
-        if !has_turn && plan.obstacle.as_ref().is_some_and(is_blocked) {
-            // That may be what the action ahead has used up.
-            return Ok(Ok(self.take_turn(budgets, queue).await?));
-        }
-        let (before, after) = match (planning::changed(&self.act, object, &plan), plan) {
-            (_, Plan { obstacle: Some(obstacle), .. }) if queue.is_worth_waiting(&obstacle) => {
-                return Ok(Ok(Prospect::Wait));
-            }
-            (_, Plan { obstacle: Some(obstacle), .. }) | (Some(obstacle), _) => {
-                return Ok(Ok(Prospect::Refuse(obstacle)));
-            }
-            (None, Plan { before, after, .. }) => (before.clone(), after.unwrap_or(before)),
-        };
-        if has_turn || before == after {
-            return Ok(Ok(match figures::exceeded(&self.act, object, &after) {
-                Some(obstacle) => Prospect::Refuse(obstacle),
-                None => Prospect::Write { before, after, pods: around.into_pods() },
-            }));
-        }
-        // What was read before may be another action's doing.
-        Ok(Ok(self.take_turn(budgets, queue).await?))
     }
 
     pub(super) fn acting(&self, object: &Object, before: WrittenFields, after: WrittenFields) -> Acting {

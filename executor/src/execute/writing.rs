@@ -51,6 +51,8 @@ pub(super) struct Writing {
     withdrawn: Option<Ending>,
     /// What held the write back last, to be told when the time runs out.
     held_back: Option<Ending>,
+    /// What speaks against it that the object itself does not tell.
+    opposed: Option<Obstacle>,
     /// The version for which the last write was turned down, and how often.
     conflict: Option<(String, u32)>,
 }
@@ -64,8 +66,14 @@ impl Writing {
             in_doubt: is_resumed && !worker.act.dry_run,
             withdrawn: None,
             held_back: None,
+            opposed: None,
             conflict: None,
         }
+    }
+
+    /// Takes down what speaks against the write by now, if anything does.
+    pub(super) fn oppose(&mut self, obstacle: Option<Obstacle>) {
+        self.opposed = obstacle;
     }
 
     /// What held the write back last.
@@ -162,18 +170,23 @@ impl Worker<'_> {
                 // An API server that starts forbids everything for a moment: what is in doubt is looked into
                 // until its time is over.
                 Err(ReadError::Forbidden(message) | ReadError::Unavailable(message)) => {
-                    let now = clock::now();
-                    if !writing.in_doubt && has_passed(writing.not_after, now) {
-                        return Err(writing.held_back.clone().unwrap_or_else(Ending::expired));
-                    }
-                    if has_passed(self.doubt_until(writing), now) {
-                        return Err(in_doubt(&message));
+                    if let Some(ending) = self.given_up(writing, &message) {
+                        return Err(ending);
                     }
                     tracing::warn!(message, "cannot read the target; trying again");
                     pause().await;
                 }
             }
         }
+    }
+
+    /// How the action ends when what is written to cannot be read, for this reason, and the time to look is over.
+    pub(super) fn given_up(&self, writing: &Writing, message: &str) -> Option<Ending> {
+        let now = clock::now();
+        if !writing.in_doubt && has_passed(writing.not_after, now) {
+            return Some(writing.held_back.clone().unwrap_or_else(Ending::expired));
+        }
+        has_passed(self.doubt_until(writing), now).then(|| in_doubt(message))
     }
 
     fn doubt_until(&self, writing: &Writing) -> Timestamp {
@@ -249,9 +262,13 @@ impl Worker<'_> {
         // evicted as not ready are counted as down already.
         if acting.returns.is_none()
             && acting.evicts.is_none()
-            && let Some(Obstacle { code, message }) = figures::exceeded(&self.act, object, &acting.after)
+            && let Some(obstacle) =
+                figures::exceeded(&self.act, &change.after_canary(), object, Some(&acting.after))
         {
-            return Some(Ending::new(ExecutionStatus::Refused, code, message));
+            return Some(Ending::refused(obstacle));
+        }
+        if let Some(obstacle) = &writing.opposed {
+            return Some(Ending::refused(obstacle.clone()));
         }
         match &writing.conflict {
             Some((version, times))

@@ -1,5 +1,7 @@
 //! What happened to an accepted action: its `accepted`, `acting` and `finished` rows.
 
+use std::collections::BTreeSet;
+
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::digest::Digest;
 use aegis_contract::ids::{ActionId, LedgerId};
@@ -82,6 +84,21 @@ pub(crate) struct Evicts {
     /// In the first row of a restart of the pods that are not ready: those whose turn comes after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) then: Vec<PodName>,
+    /// Of a canary: the uids of the pods among which it was chosen. Another one came after it, whatever clocks say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) among: Option<BTreeSet<String>>,
+}
+
+impl Evicts {
+    /// Whether the pod goes before all others of its workload.
+    pub(crate) fn is_canary(&self) -> bool {
+        self.among.is_some()
+    }
+
+    /// Whether the pod of this uid came after the canary.
+    pub(crate) fn is_new(&self, uid: &str) -> bool {
+        self.among.as_ref().is_some_and(|among| !among.contains(uid))
+    }
 }
 
 /// One pod: another one of its name has another uid.

@@ -1,6 +1,6 @@
 //! What was seen of a workload and its pods since a write, and since when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::facts::Rollout;
@@ -52,6 +52,8 @@ pub(crate) enum NewPods {
     /// Those that were created at or after this time. A clock ahead of the API server's hides bad pods,
     /// and one behind it counts a few older ones.
     CreatedSince(Timestamp),
+    /// Those whose uid is none of these.
+    NotAmong(BTreeSet<String>),
 }
 
 /// What was seen since a write.
@@ -140,7 +142,7 @@ impl History {
         let Pods { wanted, ready, .. } = Pods::of(kind, object);
         let taken = match self.written.new_pods {
             NewPods::Marked(_) => unavailable_bound(kind, object),
-            NewPods::CreatedSince(_) => 0,
+            NewPods::CreatedSince(_) | NewPods::NotAmong(_) => 0,
         };
         let least = self.written.ready_before?.min(wanted).saturating_sub(taken);
         let message = format!("{ready} pods are ready, and {least} at least were to stay so");
@@ -266,6 +268,7 @@ fn is_new(new_pods: &NewPods, pod: &Object) -> bool {
             let created: Option<Timestamp> = pod.text("/metadata/creationTimestamp").parse().ok();
             created.is_some_and(|created| created >= *since)
         }
+        NewPods::NotAmong(uids) => !uids.contains(pod.uid()),
     }
 }
 

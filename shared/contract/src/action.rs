@@ -102,6 +102,27 @@ pub struct RestartParams {
     /// Which pods are restarted.
     #[serde(default, skip_serializing_if = "RestartedPods::is_all")]
     pub pods: RestartedPods,
+    /// Restart one pod before the others, and those only when its successor is good.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub canary: bool,
+}
+
+impl RestartParams {
+    /// What a canary cannot be combined with, and what to do instead.
+    fn canary_refused(self) -> Option<&'static str> {
+        match self {
+            Self { canary: false, .. } => None,
+            Self { pods: RestartedPods::Unhealthy, .. } => Some(
+                "canary does not go with pods unhealthy, which replaces one pod at a time and stops at the first that \
+                 does not get ready: leave one of the two out",
+            ),
+            Self { during_rollout: true, .. } => Some(
+                "canary does not go with duringRollout: the pods that a rollout makes tell as much as a canary would; \
+                 wait for its end, or leave one of the two out",
+            ),
+            Self { .. } => None,
+        }
+    }
 }
 
 /// The pods that a `restart` replaces.
@@ -211,7 +232,11 @@ impl Change {
             Self::Rollback(RollbackParams { to_revision: Some(0) }) => {
                 out_of_bounds("/toRevision", "toRevision counts from 1".to_owned())
             }
-            Self::Restart(_) | Self::RestartPod(_) | Self::Scale(_) | Self::Rollback(_) => Ok(()),
+            Self::Restart(params) => match params.canary_refused() {
+                Some(message) => out_of_bounds("/canary", message.to_owned()),
+                None => Ok(()),
+            },
+            Self::RestartPod(_) | Self::Scale(_) | Self::Rollback(_) => Ok(()),
         }
     }
 
@@ -224,6 +249,20 @@ impl Change {
     /// Whether it evicts pods that are not ready, and writes nothing else.
     pub fn is_of_unready_pods(&self) -> bool {
         matches!(self, Self::Restart(RestartParams { pods: RestartedPods::Unhealthy, .. }))
+    }
+
+    /// Whether it evicts one pod before it changes the target.
+    pub fn has_canary(&self) -> bool {
+        matches!(self, Self::Restart(RestartParams { canary: true, .. }))
+    }
+
+    /// What is left to do once its canary was good.
+    #[must_use]
+    pub fn after_canary(&self) -> Self {
+        match self {
+            Self::Restart(params) => Self::Restart(RestartParams { canary: false, ..*params }),
+            Self::RestartPod(_) | Self::Scale(_) | Self::Rollback(_) => self.clone(),
+        }
     }
 
     /// The type of this change.
@@ -366,6 +405,7 @@ mod tests {
             (ActionType::Restart, json!({ "duringRollout": true })),
             (ActionType::Restart, json!({ "pods": "unhealthy" })),
             (ActionType::Restart, json!({ "duringRollout": true, "pods": "unhealthy" })),
+            (ActionType::Restart, json!({ "canary": true })),
             (ActionType::RestartPod, json!({})),
             (ActionType::Scale, json!({ "replicas": 5 })),
             (ActionType::Rollback, json!({})),
@@ -387,6 +427,9 @@ mod tests {
             (ActionType::Scale, json!({})),
             (ActionType::Restart, json!({ "force": true })),
             (ActionType::Restart, json!({ "pods": "some" })),
+            (ActionType::Restart, json!({ "canary": 1 })),
+            (ActionType::Restart, json!({ "canary": true, "pods": "unhealthy" })),
+            (ActionType::Restart, json!({ "canary": true, "duringRollout": true })),
             (ActionType::Restart, json!(null)),
             (ActionType::Rollback, json!({ "toRevision": 0 })),
         ] {

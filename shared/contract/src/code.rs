@@ -129,6 +129,9 @@ codes! {
         NoReplicas = "no-replicas",
         /// Every pod is ready: there is none to evict.
         NoUnreadyPods = "no-unready-pods",
+        /// No pod can go first: it would be all that is wanted, the only one that is ready, or one that stays away while
+        /// another is not ready.
+        NoCanary = "no-canary",
         /// A resource quota leaves no room for the pod that the rollout needs first.
         QuotaExceeded = "quota-exceeded",
         /// An autoscaler sets the replicas.

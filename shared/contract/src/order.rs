@@ -17,7 +17,7 @@ use crate::target::Target;
 
 /// Version of everything in this module and in [`crate::receipt`]. It rises with each change of
 /// them; another version is refused as `contract-unsupported`, never read half-way.
-pub const CONTRACT_VERSION: u32 = 6;
+pub const CONTRACT_VERSION: u32 = 7;
 /// Longest span between `issued_at` and `not_after` an executor accepts, in seconds.
 pub const ORDER_LIFETIME_SECONDS_MAX: u32 = 60;
 /// How far an order's `issued_at` may lie ahead of the executor's clock, in seconds.

@@ -77,6 +77,8 @@ async fn every_write_by_the_executor_has_its_entry_and_a_write_by_hand_has_none(
     let scaled = scene.carry_out(&scene.scale("web", 2)).await?;
     expect(&scaled, "succeeded", "rollout-complete");
     expect(&scene.carry_out(&scene.restart("web")).await?, "succeeded", "rollout-complete");
+    let canary = scene.stack.action("restart", "Deployment", "web", &json!({ "canary": true }));
+    expect(&scene.carry_out(&canary).await?, "succeeded", "rollout-complete");
     let pods = scene.stack.kubernetes().pods(scene.stack.namespace(), "api").await?;
     let pod = pods[0]["metadata"]["name"].as_str().context("a pod has a name")?;
     let evicted = scene.stack.action("restart-pod", "Pod", pod, &json!({}));
@@ -91,11 +93,11 @@ async fn every_write_by_the_executor_has_its_entry_and_a_write_by_hand_has_none(
     let lines = take_kube_audit(&scene, &auditor, "kube")?;
     let (code, said) = auditor.reconcile(&["--kube-audit", "kube"]).await?;
     assert_eq!((code, &said["verdict"]), (0, &json!("reconciled")), "{said:#}");
-    assert_eq!((&said["writes"]["explained"], &said["actions"]["written"]), (&json!(3), &json!(3)));
+    assert_eq!((&said["writes"]["explained"], &said["actions"]["written"]), (&json!(5), &json!(4)));
     auditor.export("log", &[]).await?;
     let proven = ["--kube-audit", "kube", "--bundle", "log", "--keys", "keys"];
     let (code, said) = auditor.reconcile(&proven).await?;
-    assert_eq!((code, &said["writes"]["explained"]), (0, &json!(3)), "{said:#}");
+    assert_eq!((code, &said["writes"]["explained"]), (0, &json!(5)), "{said:#}");
 
     // An action whose write somebody took out of the cluster's log.
     let agent = format!("(action {})", id_of(&scaled)?);
@@ -128,7 +130,7 @@ async fn every_write_by_the_executor_has_its_entry_and_a_write_by_hand_has_none(
     ]) {
         assert!(reason.contains(expected) || reason.contains("and over between"), "{reason}");
     }
-    assert_eq!(said["writes"]["explained"], 3);
+    assert_eq!(said["writes"]["explained"], 5);
     let text = auditor
         .said("table", &["reconcile", "--kube-audit", "kube", "--cluster", scene.stack.cluster_name()])
         .await?;

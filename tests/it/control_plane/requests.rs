@@ -142,6 +142,8 @@ async fn a_request_that_makes_no_sense_is_refused_with_its_place_and_leaves_noth
         (with("/type", json!("destroy")), 400, "invalid", "/type"),
         (with("/target/namespace", json!("Shop")), 400, "invalid", "/target/namespace"),
         (with("/params", json!({ "force": true })), 400, "invalid", "/params"),
+        (with("/params", json!({ "canary": true, "pods": "unhealthy" })), 400, "invalid", "/params/canary"),
+        (with("/params", json!({ "canary": true, "duringRollout": true })), 400, "invalid", "/params/canary"),
         (twice, 400, "invalid", ""),
         (extra, 400, "invalid", ""),
         ("{".to_owned(), 400, "invalid", ""),

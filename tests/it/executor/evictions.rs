@@ -58,14 +58,15 @@ impl Bench {
     }
 
     /// The pods that an act has evicted, in order, and how many other writes it has made.
-    fn evicted(&self, act: &Act) -> Result<(Vec<String>, usize)> {
+    pub(super) fn evicted(&self, act: &Act) -> Result<(Vec<String>, usize)> {
         let (evictions, others): (Vec<_>, Vec<_>) =
             self.writes(act.action_id)?.into_iter().partition(is_eviction);
         let names = evictions.into_iter().filter_map(|write| Some(write.object_ref?.name)).collect();
         Ok((names, others.len()))
     }
 
-    async fn announced(&self, act: &Act) -> Result<i64> {
+    /// How many writes of an act its ledger announces.
+    pub(super) async fn announced(&self, act: &Act) -> Result<i64> {
         Ok(self.rows(act.action_id).await?.get("acting").copied().unwrap_or_default())
     }
 
@@ -96,7 +97,7 @@ impl Bench {
     }
 }
 
-fn is_eviction(write: &KubeRequest) -> bool {
+pub(super) fn is_eviction(write: &KubeRequest) -> bool {
     write.object_ref.as_ref().is_some_and(|object| object.subresource == "eviction")
 }
 

@@ -17,7 +17,7 @@ use futures_util::future::try_join_all;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 
 use super::bench::{Bench, WITHIN, act_order, write_intent};
-use super::workloads::{RESTART, ROLLBACK, expect, scale};
+use super::workloads::{RESTART, RESTART_WITH_CANARY, ROLLBACK, expect, scale};
 
 /// The kinds of rows, and which of an action's calls are held beside each. Rows that end an action come when the
 /// calls are long over.
@@ -90,7 +90,8 @@ impl Bench {
             self.cluster.apply_in(&self.namespace, deployment(name, "app:2", 1)).await?;
             self.begun(&self.target(Kind::Deployment, name)).await?;
         }
-        let target = self.apply_complete(Kind::Deployment, deployment(name, "app:1", 1)).await?;
+        let replicas = if change.has_canary() { 2 } else { 1 };
+        let target = self.apply_complete(Kind::Deployment, deployment(name, "app:1", replicas)).await?;
         if !matches!(change, Change::RestartPod(_)) {
             return Ok(target);
         }
@@ -153,6 +154,17 @@ impl Bench {
         Ok((sent, caught))
     }
 
+    /// Kills the executor while a row of an action is on its way, and starts it again.
+    async fn kill_at_row(&self, act: Act, row: &str, number: u32, moment: Moment) -> Result<Sent> {
+        let mut hold = RowHold::set(self, &act, row, number).await?;
+        let sent = self.send_to_act(act).await?;
+        hold.reached().await?;
+        self.replicas[0].process.kill()?;
+        hold.release(moment).await?;
+        self.restart(0).await?;
+        Ok(sent)
+    }
+
     /// Waits until a call is held, or the action is over and did not make so many.
     async fn until_held_or_over(&self, hold: &mut Hold, sent: &Sent) -> Result<()> {
         let over = async {
@@ -170,7 +182,8 @@ impl Bench {
     async fn expect_done_once(&self, sent: &Sent, done: OutcomeCode) -> Result<()> {
         let result = self.finished(0, &sent.body).await?;
         expect(&result, ExecutionStatus::Succeeded, done);
-        self.expect_told_once(sent, &result, 1).await
+        let writes = if sent.act.change.has_canary() { 2 } else { 1 };
+        self.expect_told_once(sent, &result, writes).await
     }
 
     /// The action has so many writes, in the ledger and in the API server's own log, and one end.
@@ -228,6 +241,26 @@ async fn a_rollback_is_made_once_whichever_step_the_executor_is_killed_at() -> R
 }
 
 #[tokio::test]
+async fn a_canary_and_its_restart_are_made_once_whichever_step_the_executor_is_killed_at() -> Result<()> {
+    expect_done_once_whenever_it_is_killed(RESTART_WITH_CANARY, OutcomeCode::RolloutComplete).await
+}
+
+#[tokio::test]
+async fn the_restart_after_a_canary_is_made_once_whichever_of_its_rows_the_executor_is_killed_at()
+-> Result<()> {
+    let bench = Bench::start(1).await?;
+    bench.query(HOLD_ROWS).await?;
+    for (row, number) in [("acting", 2), ("finished", 1)] {
+        for moment in MOMENTS {
+            let act = bench.act_on_new(&RESTART_WITH_CANARY, format!("w-{}", random_name(8))).await?;
+            let sent = bench.kill_at_row(act, row, number, moment).await?;
+            bench.expect_done_once(&sent, OutcomeCode::RolloutComplete).await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_return_is_made_once_whichever_of_its_rows_the_executor_is_killed_at() -> Result<()> {
     let bench = Bench::start(1).await?;
     bench.query(HOLD_ROWS).await?;
@@ -241,13 +274,7 @@ async fn a_return_is_made_once_whichever_of_its_rows_the_executor_is_killed_at()
             act.automatic_return = Some(AutomaticReturn { within_seconds: 60 });
             write_intent(&mut act)?;
 
-            let mut hold = RowHold::set(&bench, &act, row, number).await?;
-            let sent = bench.send_to_act(act).await?;
-            hold.reached().await?;
-            bench.replicas[0].process.kill()?;
-            hold.release(moment).await?;
-            bench.restart(0).await?;
-
+            let sent = bench.kill_at_row(act, row, number, moment).await?;
             let result = bench.finished(0, &sent.body).await?;
             expect(&result, ExecutionStatus::Returned, OutcomeCode::ImagePullFailed);
             bench.expect_told_once(&sent, &result, 2).await?;

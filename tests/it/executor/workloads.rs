@@ -12,11 +12,13 @@ use serde_json::Value;
 use super::bench::{Bench, WITHIN, write_intent};
 
 pub(crate) const RESTART: Change =
-    Change::Restart(RestartParams { during_rollout: false, pods: RestartedPods::All });
+    Change::Restart(RestartParams { during_rollout: false, pods: RestartedPods::All, canary: false });
 pub(crate) const RESTART_ANYWAY: Change =
-    Change::Restart(RestartParams { during_rollout: true, pods: RestartedPods::All });
+    Change::Restart(RestartParams { during_rollout: true, pods: RestartedPods::All, canary: false });
 pub(crate) const RESTART_UNHEALTHY: Change =
-    Change::Restart(RestartParams { during_rollout: false, pods: RestartedPods::Unhealthy });
+    Change::Restart(RestartParams { during_rollout: false, pods: RestartedPods::Unhealthy, canary: false });
+pub(crate) const RESTART_WITH_CANARY: Change =
+    Change::Restart(RestartParams { during_rollout: false, pods: RestartedPods::All, canary: true });
 pub(crate) const ROLLBACK: Change = Change::Rollback(RollbackParams { to_revision: None });
 
 pub(crate) fn scale(replicas: u32) -> Change {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use aegis_contract::action::ActionType;
+use aegis_contract::action::{ActionType, Change};
 use aegis_contract::ids::{ActionId, EntryId};
 use aegis_contract::target::Target;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An entry.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,6 +28,8 @@ pub(crate) struct Course {
     pub(crate) requested: Option<(Timestamp, String, Option<String>)>,
     /// What it does.
     pub(crate) action_type: Option<ActionType>,
+    /// The same with its parameters, unless they are of a release that this one does not know.
+    pub(crate) change: Option<Change>,
     /// To what.
     pub(crate) target: Option<Target>,
     /// Whether nothing is to be written in the end.
@@ -76,7 +78,7 @@ impl Course {
         match &*entry.kind {
             "action.requested" => {
                 self.requested = Some((entry.at, by.clone(), text("keyId")));
-                self.note_change(&data["type"], data);
+                self.note_change(data, data);
             }
             "decision.made" => {
                 self.decision = text("decision");
@@ -87,7 +89,7 @@ impl Course {
             "approval.voided" => self.approvers.clear(),
             "approval.denied" => self.denied_by = Some(by.clone()),
             "action.intent" => {
-                self.note_change(&data["change"]["type"], data);
+                self.note_change(&data["change"], data);
                 let given = data["approvals"].as_array().into_iter().flatten();
                 let given = given.filter_map(|given| given["principal"].as_str());
                 self.approvers = given.map(str::to_owned).collect();
@@ -101,8 +103,10 @@ impl Course {
         }
     }
 
-    fn note_change(&mut self, action_type: &Value, data: &Value) {
+    fn note_change(&mut self, change: &Value, data: &Value) {
+        let (action_type, params) = (&change["type"], &change["params"]);
         self.action_type = action_type.as_str().and_then(|name| name.parse().ok());
+        self.change = serde_json::from_value(json!({ "type": action_type, "params": params })).ok();
         self.target = serde_json::from_value(data["target"].clone()).ok();
         self.dry_run = data["dryRun"] == true;
     }

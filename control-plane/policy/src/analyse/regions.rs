@@ -58,6 +58,7 @@ impl<'a> Regions<'a> {
         for (path, action) in [
             ("params.duringRollout", ActionType::Restart),
             ("params.pods", ActionType::Restart),
+            ("params.canary", ActionType::Restart),
             ("params.replicas", ActionType::Scale),
             ("params.toRevision", ActionType::Rollback),
         ] {
@@ -333,8 +334,9 @@ fn parameters(action: ActionType) -> &'static [(&'static str, Wanted)] {
         [("params.replicas", |value| is_whole_up_to(value, u64::from(REPLICAS_MAX)))];
     const OF_ROLLBACK: [(&str, Wanted); 1] =
         [("params.toRevision", |value| value.is_null() || is_whole_up_to(value, u64::MAX))];
-    const OF_RESTART: [(&str, Wanted); 2] = [
+    const OF_RESTART: [(&str, Wanted); 3] = [
         ("params.duringRollout", |value| value.is_null() || value.is_boolean()),
+        ("params.canary", |value| value.is_null() || value.is_boolean()),
         ("params.pods", |value| value.is_null() || RESTARTED.iter().any(|pods| value == pods)),
     ];
     match action {

@@ -29,7 +29,8 @@ pub struct ActionRequest {
     #[schema(required, nullable = false)]
     pub target: Option<TargetRequest>,
     /// Parameters of the type: `{}`, for `scale` `{"replicas": 5}`, for `rollback` optionally
-    /// `{"toRevision": 3}`, for `restart` optionally `{"pods": "unhealthy", "duringRollout": true}`.
+    /// `{"toRevision": 3}`, for `restart` optionally `{"canary": true}`, or
+    /// `{"pods": "unhealthy", "duringRollout": true}`.
     #[schema(nullable = false, value_type = Object)]
     pub params: Option<Map<String, Value>>,
     /// Why, in words. Can be erased later.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use aegis_contract::action::ActionType;
+use aegis_contract::action::{ActionType, Change};
 use aegis_contract::ids::ActionId;
-use aegis_contract::target::Kind;
+use aegis_contract::target::{Kind, Target};
 use jiff::{SignedDuration, Timestamp};
 
 use super::kube::{KubeLog, Write};
@@ -48,6 +48,15 @@ pub(super) struct Compared<'c> {
     pub(super) missing: Vec<(&'static str, String)>,
 }
 
+/// What an action has written, as far as the writes were looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    /// Changes of its target.
+    changes: usize,
+    /// Pods of its target that it has evicted.
+    evictions: usize,
+}
+
 /// Whether an action has written, by its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrote {
@@ -61,13 +70,15 @@ impl<'c> Compared<'c> {
     pub(super) fn of(log: &'c KubeLog, known: &Known<'c>, (from, to): (Timestamp, Timestamp)) -> Self {
         let mut compared = Self { questions: log.questions, ..Self::default() };
         compared.note_gaps(log, known, (from, to));
-        let mut changed: BTreeMap<ActionId, usize> = BTreeMap::new();
+        let mut written: BTreeMap<ActionId, Written> = BTreeMap::new();
         for write in log.writes.iter().filter(|write| write.at >= from && write.at <= to) {
-            match explain(write, known, &changed) {
-                Ok(id) => {
+            match explain(write, known, &written) {
+                Ok((id, kind)) => {
                     compared.explained += 1;
-                    if !write.is_fence {
-                        *changed.entry(id).or_default() += 1;
+                    match kind {
+                        WriteKind::Fence => {}
+                        WriteKind::Change => written.entry(id).or_default().changes += 1,
+                        WriteKind::Eviction => written.entry(id).or_default().evictions += 1,
                     }
                 }
                 Err(reason) if write.action_id.is_some() && !known.covers(write.at) => {
@@ -82,7 +93,7 @@ impl<'c> Compared<'c> {
             let Some((start, end)) = ordered_and_over(course).filter(|_| wrote(course) == Wrote::Yes) else {
                 continue;
             };
-            if changed.contains_key(id) || log.in_doubt.contains(id) {
+            if written.contains_key(id) || log.in_doubt.contains(id) {
                 compared.written += 1;
             } else if start >= from && end <= to {
                 compared.unwritten.push((*id, course));
@@ -117,12 +128,23 @@ impl<'c> Compared<'c> {
     }
 }
 
+/// What a write is of the action that explains it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WriteKind {
+    /// Nothing but a fence.
+    Fence,
+    /// Its change, or the return of that.
+    Change,
+    /// Of a pod of its target.
+    Eviction,
+}
+
 /// The action that explains a write, or why none does.
 fn explain(
     write: &Write,
     known: &Known<'_>,
-    changed: &BTreeMap<ActionId, usize>,
-) -> Result<ActionId, String> {
+    written: &BTreeMap<ActionId, Written>,
+) -> Result<(ActionId, WriteKind), String> {
     let id = write.action_id.ok_or("it names no action")?;
     let course = known.courses.0.get(&id).ok_or_else(|| format!("no entry speaks of action {id}"))?;
     if !is_in(course, known.cluster) {
@@ -133,11 +155,19 @@ fn explain(
         return Err(format!("action {id} was ordered and over between {start} and {end}"));
     }
     let target = course.target.as_ref().ok_or_else(|| format!("the target of action {id} is not known"))?;
+    let before = written.get(&id).copied().unwrap_or_default();
+    if is_eviction_below(write, target) && wrote(course) != Wrote::No {
+        let most = course.change.as_ref().map_or(0, |change| evictions_max(change, target.kind));
+        if before.evictions >= most {
+            return Err(format!("action {id} evicts no more than {most} pods of its target"));
+        }
+        return Ok((id, WriteKind::Eviction));
+    }
     if (&write.namespace, &write.name) != (&target.namespace, &target.name) {
         return Err(format!("action {id} is for {target}"));
     }
     if write.is_fence && is(write, "patch", resource(target.kind)) {
-        return Ok(id);
+        return Ok((id, WriteKind::Fence));
     }
     let (verb, expected) = course.action_type.map(|action| makes(action, target.kind)).unwrap_or_default();
     if !is(write, verb, &expected) {
@@ -147,10 +177,30 @@ fn explain(
         return Err(format!("the log says that action {id} wrote nothing"));
     }
     let allowed = if may_have_returned(course) { 2 } else { 1 };
-    if changed.get(&id).is_some_and(|writes| *writes >= allowed) {
+    if before.changes >= allowed {
         return Err(format!("action {id} has made its one change already, and its return if it has one"));
     }
-    Ok(id)
+    Ok((id, WriteKind::Change))
+}
+
+/// Whether a write is the eviction of a pod that bears the name of the workload `target`.
+fn is_eviction_below(write: &Write, target: &Target) -> bool {
+    let is_named = write.name.strip_prefix(&target.name).is_some_and(|rest| rest.starts_with('-'));
+    is(write, "create", "pods/eviction")
+        && target.kind != Kind::Pod
+        && is_named
+        && write.namespace == target.namespace
+}
+
+/// Most pods of a workload of this kind that a change evicts.
+fn evictions_max(change: &Change, kind: Kind) -> usize {
+    match change {
+        Change::Restart(_) if change.is_of_unready_pods() => usize::MAX,
+        Change::Restart(_) if change.has_canary() => 1,
+        // Those that hold the set up.
+        Change::Rollback(_) if kind == Kind::StatefulSet => usize::MAX,
+        Change::Restart(_) | Change::RestartPod(_) | Change::Scale(_) | Change::Rollback(_) => 0,
+    }
 }
 
 fn is(write: &Write, verb: &str, resource: &str) -> bool {
