@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     account, action, approval, audit, completion, context, decision, doctor, heal, hold, login, man, policy,
-    review, session, sign, webhook, whoami,
+    review, role, session, sign, user, webhook, whoami,
 };
 use crate::credentials::CredentialOptions;
 use crate::environment::Variable;
@@ -114,6 +114,12 @@ pub(crate) enum Command {
     /// See and change your own account
     #[command(subcommand, after_help = "Example:\n  aegisctl account show")]
     Account(account::Account),
+    /// Add people, disable and enable them
+    #[command(subcommand, after_help = "Example:\n  aegisctl user create anna@example.com")]
+    User(user::User),
+    /// Give people roles and take them, and agree to that
+    #[command(subcommand, after_help = "Example:\n  aegisctl role grant sre-lead anna@example.com")]
+    Role(role::Role),
     /// Show as whom you ask, and what you may do
     Whoami(whoami::Whoami),
     /// Say what is wrong with this set-up, and what to do about it

@@ -16,8 +16,10 @@ pub(crate) mod man;
 pub(crate) mod page;
 pub(crate) mod policy;
 pub(crate) mod review;
+pub(crate) mod role;
 pub(crate) mod session;
 pub(crate) mod sign;
+pub(crate) mod user;
 pub(crate) mod webhook;
 pub(crate) mod whoami;
 
@@ -66,6 +68,8 @@ async fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Logout(_) => session::log_out(&settings()?).await,
         Command::Session(command) => session::run(command, &settings()?).await,
         Command::Account(command) => account::run(command, &settings()?).await,
+        Command::User(command) => user::run(command, &settings()?).await,
+        Command::Role(command) => role::run(command, &settings()?).await,
         Command::Whoami(_) => whoami::run(&settings()?).await,
         Command::Doctor(_) => doctor::run(&settings()?).await,
         Command::Context(command) => context::run(command, options),

@@ -113,7 +113,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         metrics: counters.clone(),
         safeguards: safeguards.clone(),
         tokens: Tokens::new(&settings.jwt_secret),
-        passwords: Passwords::new()?,
+        passwords: Passwords::new(counters.clone())?,
         authorities: settings.public_authorities.clone(),
         activation_rules: settings.activation_rules,
         heavy_work: HeavyWork::default(),

@@ -41,6 +41,20 @@ pub enum Kind {
     UserPasswordChanged,
     /// A person changed what others see of them.
     UserProfileChanged,
+    /// Somebody can choose their first password.
+    UserInvited,
+    /// Somebody who was invited chose it.
+    UserPasswordSet,
+    /// A person may sign in no more.
+    UserDisabled,
+    /// A disabled person may sign in again.
+    UserEnabled,
+    /// People are asked to agree that a person is given a role.
+    RoleGrantRequested,
+    /// Somebody agreed.
+    RoleGrantApproved,
+    /// Somebody said no, or policy did.
+    RoleGrantDenied,
     /// A client was added, with its first key.
     ClientCreated,
     /// A client got another key.
@@ -127,7 +141,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 56] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -136,6 +150,13 @@ impl Kind {
         Self::SessionEnded,
         Self::UserPasswordChanged,
         Self::UserProfileChanged,
+        Self::UserInvited,
+        Self::UserPasswordSet,
+        Self::UserDisabled,
+        Self::UserEnabled,
+        Self::RoleGrantRequested,
+        Self::RoleGrantApproved,
+        Self::RoleGrantDenied,
         Self::ClientCreated,
         Self::ClientKeyAdded,
         Self::ClientKeyRevoked,
@@ -190,6 +211,13 @@ impl Kind {
             Self::SessionEnded => "session.ended",
             Self::UserPasswordChanged => "user.password-changed",
             Self::UserProfileChanged => "user.profile-changed",
+            Self::UserInvited => "user.invited",
+            Self::UserPasswordSet => "user.password-set",
+            Self::UserDisabled => "user.disabled",
+            Self::UserEnabled => "user.enabled",
+            Self::RoleGrantRequested => "role-grant.requested",
+            Self::RoleGrantApproved => "role-grant.approved",
+            Self::RoleGrantDenied => "role-grant.denied",
             Self::ClientCreated => "client.created",
             Self::ClientKeyAdded => "client.key-added",
             Self::ClientKeyRevoked => "client.key-revoked",
@@ -251,6 +279,9 @@ impl Kind {
                 | Self::TargetHeld
                 | Self::TargetHoldLifted
                 | Self::OrderNotAccepted
+                | Self::RoleGrantRequested
+                | Self::UserRolesChanged
+                | Self::UserDisabled
         )
     }
 }

@@ -64,6 +64,30 @@ pub enum Error {
     /// E-mail address and password do not belong together.
     #[error("e-mail address or password is wrong")]
     SignInFailed,
+    /// Too many passwords were wrong: nobody may try for a while.
+    #[error("too many passwords were wrong; try again in {seconds} s")]
+    GuessingSlowed {
+        /// After how many seconds.
+        seconds: u64,
+    },
+    /// An invitation is unknown, used, or over.
+    #[error("this invitation is not good, or not any more; ask for another one")]
+    InvitationInvalid,
+    /// Who has a password, or may not sign in, is not invited.
+    #[error("this person has a password, or is disabled: there is nothing to invite them to")]
+    NotInvitable,
+    /// The person may not sign in.
+    #[error("this person is disabled; enable them first")]
+    UserDisabled,
+    /// Nobody would be left who can manage people.
+    #[error("nobody else who can sign in is an admin; make somebody else one first")]
+    LastAdmin,
+    /// A role grant has ended.
+    #[error("this role grant does not wait for anybody any more; it is {state}")]
+    GrantNotWaiting {
+        /// How it ended.
+        state: &'static str,
+    },
     /// A password was asked for once more, and is wrong.
     #[error("the password is wrong")]
     PasswordWrong,
@@ -85,11 +109,11 @@ pub enum Error {
         /// The noun.
         what: &'static str,
     },
-    /// Policy said no; the action stands in state `denied`.
+    /// Policy said no; an action stands in state `denied`.
     #[error("{}", denial.reason)]
     PolicyDenied {
-        /// The denied action.
-        action_id: ActionId,
+        /// The denied action; nothing where none was asked for.
+        action_id: Option<ActionId>,
         /// The decision.
         decision_id: DecisionId,
         /// Why, and what would help.
@@ -262,6 +286,12 @@ impl Error {
             Self::UnknownCluster(_) => "unknown-cluster",
             Self::Unauthenticated => "unauthenticated",
             Self::SignInFailed => "sign-in-failed",
+            Self::GuessingSlowed { .. } => "guessing-slowed",
+            Self::InvitationInvalid => "invitation-invalid",
+            Self::NotInvitable => "not-invitable",
+            Self::UserDisabled => "user-disabled",
+            Self::LastAdmin => "last-admin",
+            Self::GrantNotWaiting { .. } => "grant-not-waiting",
             Self::PasswordWrong => "password-wrong",
             Self::SignatureInvalid { .. } => "signature-invalid",
             Self::Forbidden { .. } => "forbidden",

@@ -20,6 +20,7 @@ pub struct ControlPlaneMetrics {
     signature_refusals: Family<ReasonLabels, Counter>,
     token_refusals: Family<ReasonLabels, Counter>,
     sign_ins: Family<ResultLabels, Counter>,
+    password_hashes: Family<ResultLabels, Counter>,
     decisions: Family<EffectLabels, Counter>,
     policy_divergences: Family<PolicyLabels, Counter>,
     actions_requested: Family<TypeLabels, Counter>,
@@ -104,6 +105,7 @@ impl ControlPlaneMetrics {
             signature_refusals,
             token_refusals,
             sign_ins,
+            password_hashes,
             decisions,
             policy_divergences,
             actions_requested,
@@ -130,6 +132,11 @@ impl ControlPlaneMetrics {
             token_refusals.clone(),
         );
         metrics.register("sign_ins", "Attempts to sign in, by result", sign_ins.clone());
+        metrics.register(
+            "password_hashes",
+            "Hashes of passwords that were computed, or refused because too many were waiting",
+            password_hashes.clone(),
+        );
         metrics.register("decisions", "Decisions recorded, by effect", decisions.clone());
         metrics.register(
             "policy_divergences",
@@ -207,6 +214,11 @@ impl ControlPlaneMetrics {
     /// Somebody tried to sign in.
     pub fn count_sign_in(&self, result: &'static str) {
         self.sign_ins.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// A hash of a password was computed, or refused.
+    pub fn count_password_hash(&self, result: &'static str) {
+        self.password_hashes.get_or_create(&ResultLabels { result }).inc();
     }
 
     /// A decision was recorded. A policy counts once, however many of its rules would have changed it.

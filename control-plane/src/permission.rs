@@ -40,11 +40,15 @@ pub enum Permission {
     ReadAudit,
     /// Say who outside is told what happens, and see what they were told.
     ManageWebhooks,
+    /// See people and their roles.
+    ReadUsers,
+    /// Add people, disable and enable them, take roles away, and ask policy whether they may be given some.
+    ManageUsers,
 }
 
 impl Permission {
     /// All permissions, in the order they are documented.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::RequestActions,
         Self::ReadOwnActions,
         Self::ReadActions,
@@ -61,6 +65,8 @@ impl Permission {
         Self::WritePolicies,
         Self::ReadAudit,
         Self::ManageWebhooks,
+        Self::ReadUsers,
+        Self::ManageUsers,
     ];
 
     /// The name shown to callers.
@@ -82,6 +88,8 @@ impl Permission {
             Self::WritePolicies => "write-policies",
             Self::ReadAudit => "read-audit",
             Self::ManageWebhooks => "manage-webhooks",
+            Self::ReadUsers => "read-users",
+            Self::ManageUsers => "manage-users",
         }
     }
 }
@@ -117,6 +125,7 @@ fn role_permissions(role: &str) -> &'static [Permission] {
             Permission::ReadActions,
             Permission::ReadPolicies,
             Permission::ReadAudit,
+            Permission::ReadUsers,
         ],
         _ => &[],
     }
@@ -158,6 +167,8 @@ read-policies                x     x    x       -        -
 write-policies               x     -    -       -        -
 read-audit                   x     -    x       -        -
 manage-webhooks              x     -    -       -        -
+read-users                   x     -    x       -        -
+manage-users                 x     -    -       -        -
 ";
 
     #[test]

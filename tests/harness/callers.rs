@@ -1,6 +1,7 @@
 //! Who calls the control plane, as values: nobody, a signed-in person, a client that signs its requests.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use aegis_contract::http_signature::{
@@ -91,6 +92,12 @@ impl Caller {
     fn new(base_url: &str, identity: Identity) -> Result<Self> {
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWERED_WITHIN).build()?;
         Ok(Self { base_url: base_url.trim_end_matches('/').to_owned(), identity, http })
+    }
+
+    /// The same caller at an address of this machine, such as `127.0.0.2`.
+    pub fn from_address(&self, address: IpAddr) -> Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().timeout(ANSWERED_WITHIN).local_address(address);
+        Ok(Self { http: http.build()?, ..self.clone() })
     }
 
     /// The same caller, talking to another control plane.

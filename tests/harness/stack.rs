@@ -333,10 +333,14 @@ impl Stack {
         Caller::person(self.control_planes[0].url(), &self.new_person_token(name, roles).await?)
     }
 
+    /// The same, not signed in yet.
+    pub async fn new_user(&self, name: &str, roles: &[&str]) -> Result<RegisteredUser> {
+        create_user(&self.control_planes[0], &self.secrets, &format!("{name}@example.com"), roles).await
+    }
+
     /// The same, for programs that want their access token.
     pub async fn new_person_token(&self, name: &str, roles: &[&str]) -> Result<String> {
-        let user = create_user(&self.control_planes[0], &self.secrets, &format!("{name}@example.com"), roles)
-            .await?;
+        let user = self.new_user(name, roles).await?;
         sign_in(self.control_planes[0].url(), &user.email, &user.password).await
     }
 

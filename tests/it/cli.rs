@@ -1,5 +1,6 @@
 //! `aegisctl`, and the snippet that does without it, against a whole stack: what scripts rely on.
 
+mod people;
 mod policies;
 
 use std::os::unix::fs::PermissionsExt as _;

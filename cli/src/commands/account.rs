@@ -24,6 +24,21 @@ pub(crate) enum Account {
         /// Your name; without it you have none
         name: Option<String>,
     },
+    /// Choose the password of a new account, by the invitation that you were given
+    #[command(after_help = "\
+Example:
+  aegisctl account accept-invitation --invitation-file invitation --new-file password
+  aegisctl login --keep --email you@example.com --password-file password
+
+An invitation is good once.")]
+    AcceptInvitation {
+        /// File with the invitation; - is standard input
+        #[arg(long, value_name = "FILE")]
+        invitation_file: PathBuf,
+        /// File with the password that you choose: at least 12 characters
+        #[arg(long, value_name = "FILE")]
+        new_file: PathBuf,
+    },
     /// Change your password, which ends your other sessions
     #[command(
         after_help = "Example:\n  aegisctl account change-password --current-file password --new-file password.new"
@@ -47,6 +62,14 @@ pub(crate) async fn run(command: &Account, settings: &Settings<'_>) -> Result<Ex
         Account::Rename { name } => {
             let call = client.api(Method::PATCH, &["users", "me"]).json(&json!({ "name": name }));
             show(&client.send(&call).await?.body)?;
+        }
+        Account::AcceptInvitation { invitation_file, new_file } => {
+            let (invitation, new) = (read_secret(invitation_file)?, read_secret(new_file)?);
+            let body =
+                json!({ "invitationToken": invitation.expose_secret(), "password": new.expose_secret() });
+            let call = client.api(Method::POST, &["auth", "accept-invitation"]).json(&body);
+            settings.anonymous_client()?.send(&call).await?;
+            eprintln!("done; sign in with it");
         }
         Account::ChangePassword { current_file, new_file } => {
             let (current, new) = (read_secret(current_file)?, read_secret(new_file)?);

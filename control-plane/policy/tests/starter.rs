@@ -72,6 +72,18 @@ fn the_starter_policies_together_answer_as_they_describe() {
         ("user:7", &["sre"], "scale", shop, to(0), Value::Null, "DENY no-scale-to-zero"),
         ("user:7", &["user", "auditor"], "restart", shop, none(), Value::Null, "DENY"),
         ("user:7", &["admin"], "restart", system, none(), Value::Null, "DENY no-system"),
+        ("user:7", &["admin"], "grant", "aegis/role/user", none(), Value::Null, "ALLOW admins-give"),
+        (
+            "user:7",
+            &["admin"],
+            "grant",
+            "aegis/role/sre-lead",
+            none(),
+            Value::Null,
+            "ALLOW admins-give by-two",
+        ),
+        ("user:7", &["admin"], "grant", "aegis/role/admin", none(), Value::Null, "ALLOW admins-give by-two"),
+        ("user:7", &["user"], "grant", "aegis/role/user", none(), Value::Null, "DENY"),
     ] {
         let decision = ask(principal, roles, action, resource, &params, &severity);
         let mut found = decision.effect.to_string();

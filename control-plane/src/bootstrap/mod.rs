@@ -1,5 +1,5 @@
-//! The binary's commands. Those besides `serve` change the database directly and are the only way
-//! to add people, clients and clusters: no route does.
+//! The binary's commands. Those besides `serve` change the database directly: the first people, and all clients and
+//! clusters, are made known by them.
 
 mod bundle;
 

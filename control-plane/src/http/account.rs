@@ -29,9 +29,9 @@ pub(super) struct ProfileBody {
     created_at: Timestamp,
 }
 
-impl From<account::Profile> for ProfileBody {
-    fn from(profile: account::Profile) -> Self {
-        let account::Profile { id, email, name, roles, created_at } = profile;
+impl From<account::Person> for ProfileBody {
+    fn from(person: account::Person) -> Self {
+        let account::Person { id, email, name, roles, created_at, .. } = person;
         Self { id, email, name, roles, created_at }
     }
 }

@@ -1,8 +1,10 @@
 //! `/api/v1/auth/…` and `/api/v1/whoami`
 
+use std::net::{IpAddr, SocketAddr};
+
 use aegis_contract::problem::Problem;
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, USER_AGENT};
 use http::{HeaderMap, StatusCode};
@@ -11,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use super::call::{Call, context, read_body, read_json};
 use super::error::Failure;
+use crate::error::Error;
 use crate::permission::permissions_of;
 use crate::service::sessions::{self, SignedIn, Which};
-use crate::service::sign_in::sign_in;
+use crate::service::sign_in::{Attempt, sign_in};
+use crate::service::users;
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +48,17 @@ pub(super) struct RefreshBody {
     refresh_token: String,
 }
 
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = AcceptInvitation)]
+pub(super) struct AcceptBody {
+    #[schema(format = Password)]
+    invitation_token: String,
+    /// At least 12 characters, at most 1,024 bytes.
+    #[schema(format = Password)]
+    password: String,
+}
+
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = WhoAmI)]
@@ -61,15 +76,37 @@ pub(super) struct WhoamiBody {
     responses(
         (status = 200, description = "An access token, and the one that continues the session", body = TokenBody),
         (status = 401, description = "`sign-in-failed`", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`guessing-slowed`, `too-many-requests`: `Retry-After` says when", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Not signed in", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn login(State(services): State<Shared>, request: Request) -> Result<Response, Failure> {
     let context = context(&request)?;
-    let agent = agent(request.headers());
+    let (agent, address) = (agent(request.headers()), address(&request)?);
     let LoginBody { email, password } = read_json(&read_body(request).await?)?;
-    let signed_in = sign_in(&services, &email, password, &agent, &context.request_id).await?;
-    Ok(answer(signed_in))
+    let request_id = &context.request_id;
+    let attempt = Attempt { email: &email, password, agent: &agent, address, request_id };
+    Ok(answer(sign_in(&services, attempt).await?))
+}
+
+/// Choose the password of a new account, by an invitation, which is then used up. Then sign in.
+#[utoipa::path(
+    post, path = "/api/v1/auth/accept-invitation", operation_id = "acceptInvitation", tag = "sign-in", security(()),
+    request_body = AcceptBody,
+    responses(
+        (status = 204, description = "The password is chosen, and that is recorded"),
+        (status = 403, description = "`invitation-invalid`", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "Not done", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn accept_invitation(
+    State(services): State<Shared>,
+    request: Request,
+) -> Result<StatusCode, Failure> {
+    let context = context(&request)?;
+    let AcceptBody { invitation_token, password } = read_json(&read_body(request).await?)?;
+    users::accept(&services, &invitation_token, password, &context.request_id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Continue a session: the token is answered with new ones and is then used up.
@@ -119,6 +156,13 @@ fn answer(signed_in: SignedIn) -> Response {
 /// What the caller uses, in its own words.
 fn agent(headers: &HeaderMap) -> String {
     headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// Where the caller is, as the connection has it.
+fn address(request: &Request) -> Result<IpAddr, Failure> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.ok_or_else(|| Error::internal(anyhow::anyhow!("a request came from nowhere")))?;
+    Ok(peer.0.ip())
 }
 
 /// Say who is calling.

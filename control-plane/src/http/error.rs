@@ -61,6 +61,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::PolicyDenied { .. }
         | Error::FourEyes(_)
         | Error::PasswordWrong
+        | Error::InvitationInvalid
         | Error::TargetOnHold { .. }
         | Error::NotAReviewer
         | Error::NotAnApprover => StatusCode::FORBIDDEN,
@@ -74,6 +75,10 @@ fn status(error: &Error) -> StatusCode {
         | Error::NotOnHold
         | Error::NotAwaitingApproval { .. }
         | Error::ApprovalChanged
+        | Error::NotInvitable
+        | Error::UserDisabled
+        | Error::LastAdmin
+        | Error::GrantNotWaiting { .. }
         | Error::AlreadyExists(_)
         | Error::ReplayRequired { .. }
         | Error::PolicyManaged { .. } => StatusCode::CONFLICT,
@@ -85,7 +90,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::TargetKind(_)
         | Error::UnknownCluster(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Error::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
-        Error::Busy => StatusCode::TOO_MANY_REQUESTS,
+        Error::Busy | Error::GuessingSlowed { .. } => StatusCode::TOO_MANY_REQUESTS,
         Error::ExecutorUnavailable { .. }
         | Error::ClockSkewed
         | Error::DatabaseFull
@@ -101,6 +106,7 @@ fn status(error: &Error) -> StatusCode {
 fn retry_after(error: &Error) -> Option<u64> {
     match (error, status(error)) {
         (Error::PolicyDenied { denial, .. }, _) => denial.retry_after_seconds,
+        (Error::GuessingSlowed { seconds }, _) => Some(*seconds),
         (_, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => Some(1),
         _ => None,
     }
@@ -123,7 +129,9 @@ fn extensions(error: &Error) -> Map<String, Value> {
     let members = match error {
         Error::PolicyDenied { action_id, decision_id, denial } => {
             let mut members = denial_members(denial);
-            members["actionId"] = json!(action_id);
+            if let Some(action_id) = action_id {
+                members["actionId"] = json!(action_id);
+            }
             members["decisionId"] = json!(decision_id);
             members
         }
@@ -136,6 +144,7 @@ fn extensions(error: &Error) -> Map<String, Value> {
         Error::NotCancellable { state }
         | Error::NotClosable { state }
         | Error::NotAwaitingApproval { state } => json!({ "state": state }),
+        Error::GrantNotWaiting { state } => json!({ "state": state }),
         _ => json!({}),
     };
     match members {
@@ -191,12 +200,18 @@ mod tests {
             Error::UnknownCluster(text()),
             Error::Unauthenticated,
             Error::SignInFailed,
+            Error::GuessingSlowed { seconds: 4 },
+            Error::InvitationInvalid,
+            Error::NotInvitable,
+            Error::UserDisabled,
+            Error::LastAdmin,
+            Error::GrantNotWaiting { state: "denied" },
             Error::PasswordWrong,
             Error::SignatureInvalid { server_time: Some(Timestamp::UNIX_EPOCH) },
             Error::Forbidden { permission: "read-audit" },
             Error::NotFound { what: "action" },
             Error::PolicyDenied {
-                action_id: ActionId(Uuid::nil()),
+                action_id: Some(ActionId(Uuid::nil())),
                 decision_id: DecisionId(Uuid::nil()),
                 denial: Box::new(Denial {
                     reason: text(),
@@ -258,6 +273,12 @@ mod tests {
 422 unknown-cluster
 401 unauthenticated
 401 sign-in-failed
+429 guessing-slowed
+403 invitation-invalid
+409 not-invitable
+409 user-disabled
+409 last-admin
+409 grant-not-waiting state
 403 password-wrong
 401 signature-invalid serverTime
 403 forbidden

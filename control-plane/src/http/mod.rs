@@ -21,8 +21,10 @@ mod policies;
 mod policy_history;
 mod policy_tools;
 mod reviews;
+mod role_grants;
 mod sessions;
 mod story;
+mod users;
 mod webhooks;
 
 use std::sync::Arc;
@@ -58,6 +60,7 @@ type Shared = Arc<Services>;
         (name = "decisions", description = "What policy said, and why"),
         (name = "audit", description = "Everything that happened"),
         (name = "webhooks", description = "Who outside is told what happens, and what they were told"),
+        (name = "people", description = "Who may sign in, and the roles they hold"),
         (name = "sign-in", description = "Who is calling, and their sessions"),
         (name = "health", description = "Whether it works"),
     ),
@@ -132,6 +135,17 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(auth::whoami))
         .routes(routes!(sessions::list, sessions::end_all))
         .routes(routes!(sessions::end))
+        .routes(routes!(auth::accept_invitation))
+        .routes(routes!(users::list, users::add))
+        .routes(routes!(users::find))
+        .routes(routes!(users::invite))
+        .routes(routes!(users::disable))
+        .routes(routes!(users::enable))
+        .routes(routes!(users::grant_role, users::withdraw_role))
+        .routes(routes!(role_grants::list))
+        .routes(routes!(role_grants::find))
+        .routes(routes!(role_grants::approve))
+        .routes(routes!(role_grants::deny))
         .routes(routes!(account::find, account::change))
         .routes(routes!(account::change_password))
         .routes(routes!(health::look))

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::guessing::Guess;
 use super::passwords::{self, PASSWORD_LENGTH_MAX};
 use super::sessions::{Ending, Which, end_recorded};
 use super::{Services, sign_in};
@@ -9,7 +10,7 @@ use crate::audit::{self, Kind, Record};
 use crate::error::Error;
 use crate::permission::Permission;
 use crate::principal::Caller;
-pub use crate::store::users::Profile;
+pub use crate::store::users::Person;
 use crate::store::{ANSWER_WITHIN, commit, users, within};
 
 /// Most characters of what somebody is called.
@@ -19,11 +20,11 @@ const NAME_LENGTH_MAX: usize = 100;
 ///
 /// # Errors
 /// `Forbidden` for clients.
-pub async fn profile(services: &Services, caller: &Caller) -> Result<Profile, Error> {
+pub async fn profile(services: &Services, caller: &Caller) -> Result<Person, Error> {
     caller.require(Permission::ManageOwnAccount)?;
     let (user, _) = caller.person()?;
     let found =
-        within(ANSWER_WITHIN, async { users::profile(&mut *services.store.acquire().await?, user).await });
+        within(ANSWER_WITHIN, async { users::find(&mut *services.store.acquire().await?, user).await });
     found.await?.ok_or(Error::Unauthenticated)
 }
 
@@ -31,7 +32,7 @@ pub async fn profile(services: &Services, caller: &Caller) -> Result<Profile, Er
 ///
 /// # Errors
 /// `Forbidden` for clients; `Parameter` for an unusable name.
-pub async fn rename(services: &Services, caller: &Caller, name: Option<&str>) -> Result<Profile, Error> {
+pub async fn rename(services: &Services, caller: &Caller, name: Option<&str>) -> Result<Person, Error> {
     caller.require(Permission::ManageOwnAccount)?;
     let (user, _) = caller.person()?;
     services.safeguards.require_recordable()?;
@@ -42,7 +43,7 @@ pub async fn rename(services: &Services, caller: &Caller, name: Option<&str>) ->
             let data = json!({ "user": caller.name, "changed": ["name"] });
             audit::append(&mut tx, record(caller, Kind::UserProfileChanged, data)).await?;
         }
-        let profile = users::profile(&mut tx, user).await?.ok_or(Error::Unauthenticated)?;
+        let profile = users::find(&mut tx, user).await?.ok_or(Error::Unauthenticated)?;
         Ok((tx, profile))
     })
     .await?;
@@ -53,7 +54,8 @@ pub async fn rename(services: &Services, caller: &Caller, name: Option<&str>) ->
 /// Gives the caller another password, which ends their other sessions.
 ///
 /// # Errors
-/// `Forbidden` for clients; `Parameter` for a password that may not be chosen; `PasswordWrong`; `Busy`.
+/// `Forbidden` for clients; `Parameter` for a password that may not be chosen; `PasswordWrong`, and after too many of
+/// these `GuessingSlowed`; `Busy`.
 pub async fn change_password(
     services: &Services,
     caller: &Caller,
@@ -67,9 +69,16 @@ pub async fn change_password(
         users::password_hash(&mut *services.store.acquire().await?, user).await
     });
     let before = before.await?.ok_or(Error::Unauthenticated)?;
+    let guess = Guess::begin_own(services, user).await?;
     let fits = current.len() <= PASSWORD_LENGTH_MAX;
-    let matches = fits && services.passwords.verify(current, Some(before.clone())).await?;
-    if !matches {
+    let verified = match fits {
+        true => services.passwords.verify(current, Some(before.clone())).await,
+        false => Ok(false),
+    };
+    if verified.is_err() {
+        guess.take_back(services).await;
+    }
+    if !verified? {
         services.metrics.count_sign_in("failed");
         sign_in::record_failure(services, Some(user), &caller.request_id).await?;
         return Err(Error::PasswordWrong);
@@ -80,6 +89,7 @@ pub async fn change_password(
         if !users::set_password(&mut tx, user, &before, &password_hash).await? {
             return Err(Error::PasswordWrong);
         }
+        guess.was_right(&mut tx, user).await?;
         let data = json!({ "user": caller.name });
         audit::append(&mut tx, record(caller, Kind::UserPasswordChanged, data)).await?;
         let ending = Ending {

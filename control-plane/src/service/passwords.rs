@@ -11,11 +11,15 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
+use crate::metrics::ControlPlaneMetrics;
 
 /// Memory of one hash in KiB, passes, and lanes: OWASP's recommendation for argon2id.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 /// Hashes made at once: each takes 19 MiB and a core for a while.
 const CONCURRENT_MAX: usize = 4;
+/// Hashes that may wait for a turn: each of them keeps a caller and a connection, and all have had theirs in a second
+/// or two.
+const WAITING_MAX: usize = 64;
 /// Longest wait for a turn; after that more people are signing in than can be served.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
 /// Fewest characters of a password that a person chose (NIST SP 800-63B).
@@ -25,10 +29,13 @@ pub const PASSWORD_LENGTH_MAX: usize = 1_024;
 /// Random bytes of a password that we make.
 const GENERATED_BYTES: usize = 18;
 
-/// Checks passwords. Clones share the limit.
+/// Checks passwords. Clones share the limits.
 #[derive(Clone, Debug)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
+    /// Those that are made and those that wait.
+    places: Arc<Semaphore>,
+    metrics: ControlPlaneMetrics,
     /// What is checked when there is no such person, so that it takes as long.
     decoy: Arc<str>,
 }
@@ -38,9 +45,14 @@ impl Passwords {
     ///
     /// # Errors
     /// When hashing fails.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new(metrics: ControlPlaneMetrics) -> Result<Self, Error> {
         let decoy = hash(&generate())?;
-        Ok(Self { turns: Arc::new(Semaphore::new(CONCURRENT_MAX)), decoy: decoy.into() })
+        Ok(Self {
+            turns: Arc::new(Semaphore::new(CONCURRENT_MAX)),
+            places: Arc::new(Semaphore::new(CONCURRENT_MAX + WAITING_MAX)),
+            metrics,
+            decoy: decoy.into(),
+        })
     }
 
     /// Whether `password` is of `password_hash`. Without a hash it costs the same, and is not.
@@ -70,15 +82,30 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        let busy = || {
+            self.metrics.count_password_hash("refused");
+            Error::Busy
+        };
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
         let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.turns).acquire_owned());
-        let turn = turn.await.map_err(|_| Error::Busy)?.map_err(Error::internal)?;
+        let turn = turn.await.map_err(|_| busy())?.map_err(Error::internal)?;
+        self.metrics.count_password_hash("computed");
         let done = tokio::task::spawn_blocking(move || {
             // Held by the work, not by the caller who may go away.
-            let _turn = turn;
+            let _held = (place, turn);
             work()
         });
         done.await.map_err(Error::internal)?
     }
+}
+
+/// Whether a hash is not of argon2id, or costs less than one that is made now.
+pub fn is_weak(password_hash: &str) -> bool {
+    let (memory, passes, _) = COST;
+    let Ok(parsed) = PasswordHash::new(password_hash) else { return true };
+    let is_argon2id = parsed.algorithm.as_str() == Algorithm::Argon2id.as_str();
+    let costs_less = |params: Params| params.m_cost() < memory || params.t_cost() < passes;
+    !is_argon2id || Params::try_from(&parsed).map_or(true, costs_less)
 }
 
 /// Checks that a password may be chosen.
@@ -121,13 +148,60 @@ fn argon2() -> Result<Argon2<'static>, Error> {
 mod tests {
     use super::*;
 
+    fn passwords() -> Passwords {
+        Passwords::new(ControlPlaneMetrics::default()).unwrap()
+    }
+
     #[tokio::test]
     async fn only_the_right_password_of_somebody_is_accepted() {
-        let passwords = Passwords::new().unwrap();
+        let passwords = passwords();
         let hashed = hash("correct horse battery").unwrap();
         assert!(hashed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hashed}");
         assert!(passwords.verify("correct horse battery".to_owned(), Some(hashed.clone())).await.unwrap());
         assert!(!passwords.verify("correct horse batterz".to_owned(), Some(hashed)).await.unwrap());
         assert!(!passwords.verify("correct horse battery".to_owned(), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_hash_says_itself_what_it_cost_and_one_that_cost_less_is_weak() {
+        let salt = [7; 16];
+        let made = |algorithm, memory, passes| {
+            let params = Params::new(memory, passes, 1, None).unwrap();
+            let hasher = Argon2::new(algorithm, Version::V0x13, params);
+            let hash: PasswordHash = hasher.hash_password_with_salt(b"the same", &salt).unwrap();
+            hash.to_string()
+        };
+        for (algorithm, memory, passes, weak) in [
+            (Algorithm::Argon2id, 19 * 1024, 2, false),
+            (Algorithm::Argon2id, 64 * 1024, 3, false),
+            (Algorithm::Argon2id, 19 * 1024 - 1, 2, true),
+            (Algorithm::Argon2id, 19 * 1024, 1, true),
+            (Algorithm::Argon2i, 64 * 1024, 3, true),
+        ] {
+            let stored = made(algorithm, memory, passes);
+            assert_eq!(is_weak(&stored), weak, "{stored}");
+            assert!(passwords().verify("the same".to_owned(), Some(stored)).await.unwrap());
+        }
+        assert!(is_weak("!"));
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_when_all_places_are_taken_is_turned_away_at_once() {
+        let passwords = passwords();
+        let turns = Arc::clone(&passwords.turns).acquire_many_owned(4).await.unwrap();
+        let work = || {
+            let passwords = passwords.clone();
+            tokio::spawn(async move { passwords.in_turn(|| Ok(())).await })
+        };
+        let waiting: Vec<_> = (0..CONCURRENT_MAX + WAITING_MAX).map(|_| work()).collect();
+        while passwords.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(passwords.in_turn(|| Ok(())).await, Err(Error::Busy)));
+        drop(turns);
+        for served in waiting {
+            served.await.unwrap().unwrap();
+        }
+        passwords.in_turn(|| Ok(())).await.unwrap();
     }
 }

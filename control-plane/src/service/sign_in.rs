@@ -1,12 +1,17 @@
 //! Signing in with e-mail address and password.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use aegis_contract::ids::UserId;
 use serde_json::json;
 use sqlx::{Postgres, Transaction};
+use tokio::time::Instant;
 
 use super::Services;
 use super::authenticate::this_minute;
-use super::passwords::PASSWORD_LENGTH_MAX;
+use super::guessing::{Guess, Tried};
+use super::passwords::{self, PASSWORD_LENGTH_MAX};
 use super::sessions::{self, SignedIn};
 use crate::audit::{self, ANONYMOUS, Kind, Record};
 use crate::error::Error;
@@ -14,61 +19,133 @@ use crate::principal::Principal;
 use crate::store::users::User;
 use crate::store::{ANSWER_WITHIN, commit, refusals, users, within};
 
-/// Signs a person in, which begins a session; `agent` is what they do it with, in its own words. An unknown address costs as much time as a wrong password, and is answered
-/// the same.
+/// Failures are answered after whole multiples of this: what was different about them, such as that one of them was
+/// recorded, shall not be seen by how long they took.
+const FAILURE_STEP: Duration = Duration::from_millis(250);
+/// How often a password is looked at that is right, and has been changed or hashed anew meanwhile.
+const ATTEMPTS: usize = 2;
+
+/// Who wants to sign in, and from where.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// Their e-mail address.
+    pub email: &'a str,
+    /// Their password.
+    pub password: String,
+    /// What they do it with, in its own words.
+    pub agent: &'a str,
+    /// Where the caller is.
+    pub address: IpAddr,
+    /// Names the request.
+    pub request_id: &'a str,
+}
+
+/// Signs a person in, which begins a session. Somebody who is unknown, is disabled or has no password costs as much work
+/// as a wrong password, and is answered the same.
 ///
 /// # Errors
-/// `SignInFailed` when they do not belong together; `Busy` when too many are signing in;
-/// `ClockSkewed` while a token would be of a wrong time.
-pub async fn sign_in(
-    services: &Services,
-    email: &str,
-    password: String,
-    agent: &str,
-    request_id: &str,
-) -> Result<SignedIn, Error> {
+/// `SignInFailed` when they do not belong together; `GuessingSlowed` after too many of these; `Busy` when too many are
+/// signing in; `ClockSkewed` while a token would be of a wrong time.
+pub async fn sign_in(services: &Services, attempt: Attempt<'_>) -> Result<SignedIn, Error> {
     services.safeguards.require_true_clock()?;
-    let user = within(ANSWER_WITHIN, async {
-        users::find_by_email(&mut *services.store.acquire().await?, email).await
-    })
-    .await?;
-    let password_hash = user.as_ref().map(|user| user.password_hash.clone());
-    let fits = password.len() <= PASSWORD_LENGTH_MAX;
-    let matches =
-        services.passwords.verify(if fits { password } else { String::new() }, password_hash).await?;
-    match user {
-        Some(user) if matches && fits => {
-            let signed_in = record_success(services, &user, agent, request_id).await?;
-            services.metrics.count_sign_in(if signed_in.is_some() { "succeeded" } else { "failed" });
-            signed_in.ok_or(Error::SignInFailed)
-        }
-        user => {
-            services.metrics.count_sign_in("failed");
-            record_failure(services, user.map(|user| user.id), request_id).await?;
-            Err(Error::SignInFailed)
+    let begun = Instant::now();
+    let result = judge(services, &attempt).await;
+    if matches!(result, Err(Error::SignInFailed)) {
+        let steps = u32::try_from(begun.elapsed().as_millis() / FAILURE_STEP.as_millis()).unwrap_or(u32::MAX);
+        tokio::time::sleep_until(begun + FAILURE_STEP.saturating_mul(steps.saturating_add(1))).await;
+    }
+    result
+}
+
+async fn judge(services: &Services, attempt: &Attempt<'_>) -> Result<SignedIn, Error> {
+    let mut user = find(services, attempt.email).await?;
+    let tried =
+        Tried { user: user.as_ref().map(|user| user.id), email: attempt.email, address: attempt.address };
+    let guess = Guess::begin(services, tried).await?;
+    for _ in 0..ATTEMPTS {
+        match verify(services, attempt, user.as_ref(), &guess).await {
+            Ok(Some(signed_in)) => {
+                services.metrics.count_sign_in("succeeded");
+                return Ok(signed_in);
+            }
+            Ok(None) => user = find(services, attempt.email).await?,
+            Err(Error::SignInFailed) => break,
+            Err(error) => {
+                guess.take_back(services).await;
+                return Err(error);
+            }
         }
     }
+    services.metrics.count_sign_in("failed");
+    record_failure(services, tried.user, attempt.request_id).await?;
+    Err(Error::SignInFailed)
+}
+
+async fn find(services: &Services, email: &str) -> Result<Option<User>, Error> {
+    within(ANSWER_WITHIN, async { users::find_by_email(&mut *services.store.acquire().await?, email).await })
+        .await
+}
+
+/// Begins a session if the password is right; nothing when it was another one by then.
+async fn verify(
+    services: &Services,
+    attempt: &Attempt<'_>,
+    user: Option<&User>,
+    guess: &Guess,
+) -> Result<Option<SignedIn>, Error> {
+    let fits = attempt.password.len() <= PASSWORD_LENGTH_MAX;
+    let password = if fits { attempt.password.clone() } else { String::new() };
+    let password_hash = user.and_then(|user| user.password_hash.clone());
+    let matches = services.passwords.verify(password, password_hash.clone()).await?;
+    let (Some(user), Some(password_hash), true) = (user, password_hash, matches && fits) else {
+        return Err(Error::SignInFailed);
+    };
+    let upgraded = if passwords::is_weak(&password_hash) {
+        // Who cannot be served twice now is the next time.
+        services.passwords.hash(attempt.password.clone()).await.ok()
+    } else {
+        None
+    };
+    let proven = Proven { user, password_hash: &password_hash, upgraded: upgraded.as_deref() };
+    record_success(services, attempt, proven, guess).await
+}
+
+/// Somebody whose password was right.
+#[derive(Clone, Copy)]
+struct Proven<'a> {
+    user: &'a User,
+    /// The hash it was held against.
+    password_hash: &'a str,
+    /// A stronger one, to be kept from now on.
+    upgraded: Option<&'a str>,
 }
 
 /// Begins the session; nothing when the password was changed, or the person disabled, while it was checked.
 async fn record_success(
     services: &Services,
-    user: &User,
-    agent: &str,
-    request_id: &str,
+    attempt: &Attempt<'_>,
+    proven: Proven<'_>,
+    guess: &Guess,
 ) -> Result<Option<SignedIn>, Error> {
+    let Proven { user, password_hash, upgraded } = proven;
     let begun = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
-        if !users::lock_with_password(&mut tx, user.id, &user.password_hash).await? {
+        let still = match upgraded {
+            None => users::lock_with_password(&mut tx, user.id, password_hash).await?,
+            Some(stronger) => users::set_password(&mut tx, user.id, password_hash, stronger).await?,
+        };
+        if !still {
             return Ok(None);
         }
-        let (session, signed_in) = sessions::begin(&mut tx, services, user.id, &user.roles, agent).await?;
+        guess.was_right(&mut tx, user.id).await?;
+        let (session, signed_in) =
+            sessions::begin(&mut tx, services, user.id, &user.roles, attempt.agent).await?;
         let record = Record {
             kind: Kind::UserSignedIn,
             principal: &Principal::User(user.id).to_string(),
             action_id: None,
-            request_id: Some(request_id),
-            data: json!({ "session": session, "roles": user.roles }),
+            request_id: Some(attempt.request_id),
+            data: json!({ "session": session, "roles": user.roles, "hashUpgraded": upgraded.is_some() }),
         };
         audit::append(&mut tx, record).await?;
         Ok(Some((tx, signed_in)))

@@ -1,4 +1,10 @@
-//! Adding people, and changing the roles they hold.
+//! People: as the operator adds them and changes their roles on the command line, and as admins manage them.
+
+mod managing;
+
+pub use managing::{Invitation, accept, add, disable, enable, find, invite, list, withdraw_role};
+
+pub use crate::store::users::Person;
 
 use aegis_contract::ids::UserId;
 use aegis_runtime::clock;
@@ -25,7 +31,7 @@ pub async fn create(store: &Store, email: &str, roles: &[String], password: &str
     let password_hash = passwords::hash(password)?;
     let id = UserId(clock::new_uuid());
     let mut tx = store.begin().await?;
-    if !users::insert(&mut tx, id, email, &password_hash, clock::now()).await? {
+    if !users::insert(&mut tx, id, email, Some(&password_hash), clock::now()).await? {
         return Err(Error::AlreadyExists(format!("a user with e-mail address {email}")));
     }
     for role in roles {
@@ -47,7 +53,7 @@ pub async fn create(store: &Store, email: &str, roles: &[String], password: &str
 /// Gives a person a role, or takes it; again is the same. Answers with the roles held then.
 ///
 /// # Errors
-/// `Parameter` for an unusable role; `NotFound` when nobody of that address may sign in.
+/// `Parameter` for an unusable role; `NotFound` when nobody of that address may sign in; `LastAdmin`.
 pub async fn set_role(store: &Store, email: &str, role: &str, held: bool) -> Result<Vec<String>, Error> {
     check_role(role)?;
     let mut tx = store.begin().await?;
@@ -86,7 +92,7 @@ fn check_email(email: &str) -> Result<(), Error> {
     }
 }
 
-fn check_role(role: &str) -> Result<(), Error> {
+pub(super) fn check_role(role: &str) -> Result<(), Error> {
     let fits = (1..=ROLE_LENGTH_MAX).contains(&role.len())
         && role.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if fits {

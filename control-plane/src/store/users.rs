@@ -3,17 +3,18 @@
 use aegis_contract::ids::UserId;
 use jiff::Timestamp;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::Stored;
 use crate::error::Error;
 
-/// A person.
+/// A person who may sign in.
 #[derive(Clone, Debug)]
 pub struct User {
     /// Their id.
     pub id: UserId,
-    /// Their password's hash as a PHC string.
-    pub password_hash: String,
+    /// Their password's hash as a PHC string; nothing before they chose one.
+    pub password_hash: Option<String>,
     /// Their roles, sorted.
     pub roles: Vec<String>,
 }
@@ -23,7 +24,7 @@ pub async fn insert(
     conn: &mut PgConnection,
     id: UserId,
     email: &str,
-    password_hash: &str,
+    password_hash: Option<&str>,
     at: Timestamp,
 ) -> Result<bool, Error> {
     let done = sqlx::query!(
@@ -68,9 +69,23 @@ pub async fn set_password(
     Ok(done.execute(conn).await?.rows_affected() == 1)
 }
 
+/// Gives somebody their first password; false when they have one, or may not sign in.
+pub async fn set_first_password(
+    conn: &mut PgConnection,
+    id: UserId,
+    password_hash: &str,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update users set password_hash = $2 where id = $1 and password_hash is null and disabled_at is null",
+        id.0,
+        password_hash,
+    );
+    Ok(done.execute(conn).await?.rows_affected() == 1)
+}
+
 /// What others see of a person.
 #[derive(Clone, Debug)]
-pub struct Profile {
+pub struct Person {
     /// Their id.
     pub id: UserId,
     /// Their e-mail address.
@@ -81,25 +96,100 @@ pub struct Profile {
     pub roles: Vec<String>,
     /// Since when they are known.
     pub created_at: Timestamp,
+    /// Since when they may not sign in; nothing while they may.
+    pub disabled_at: Option<Timestamp>,
+    /// Whether they chose a password yet.
+    pub has_password: bool,
 }
 
-/// What others see of a person who may sign in.
-pub async fn profile(conn: &mut PgConnection, id: UserId) -> Result<Option<Profile>, Error> {
-    let row = sqlx::query!(
-        r#"select id, email, name, created_at as "created_at: Stored",
+struct Row {
+    id: Uuid,
+    email: String,
+    name: Option<String>,
+    roles: Vec<String>,
+    created_at: Stored,
+    disabled_at: Option<Stored>,
+    has_password: bool,
+}
+
+impl From<Row> for Person {
+    fn from(row: Row) -> Self {
+        Self {
+            id: UserId(row.id),
+            email: row.email,
+            name: row.name,
+            roles: row.roles,
+            created_at: row.created_at.to_jiff(),
+            disabled_at: row.disabled_at.map(Stored::to_jiff),
+            has_password: row.has_password,
+        }
+    }
+}
+
+/// What others see of a person.
+pub async fn find(conn: &mut PgConnection, id: UserId) -> Result<Option<Person>, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select id, email, name, created_at as "created_at: Stored", disabled_at as "disabled_at: Stored",
+                  password_hash is not null as "has_password!",
                   array(select role from user_roles where user_id = users.id order by role) as "roles!"
-           from users where id = $1 and disabled_at is null"#,
+           from users where id = $1"#,
         id.0,
+    );
+    Ok(row.fetch_optional(conn).await?.map(Person::from))
+}
+
+/// A person whom nobody else changes before the transaction ends.
+pub async fn lock(conn: &mut PgConnection, id: UserId) -> Result<Option<Person>, Error> {
+    sqlx::query_scalar!("select id from users where id = $1 for no key update", id.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    // Read after the lock: a statement that waited for it still sees what was there before.
+    find(conn, id).await
+}
+
+/// People in the order in which they were added, those after `after` only, at most `limit` of them; of an e-mail address
+/// there is one.
+pub async fn list(
+    conn: &mut PgConnection,
+    email: Option<&str>,
+    after: Option<UserId>,
+    limit: i64,
+) -> Result<Vec<Person>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select id, email, name, created_at as "created_at: Stored", disabled_at as "disabled_at: Stored",
+                  password_hash is not null as "has_password!",
+                  array(select role from user_roles where user_id = users.id order by role) as "roles!"
+           from users
+           where ($1::text is null or lower(email) = lower($1)) and ($2::uuid is null or id > $2)
+           order by id limit $3"#,
+        email,
+        after.map(|id| id.0),
+        limit,
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(row.map(|row| Profile {
-        id: UserId(row.id),
-        email: row.email,
-        name: row.name,
-        roles: row.roles,
-        created_at: row.created_at.to_jiff(),
-    }))
+    Ok(rows.into_iter().map(Person::from).collect())
+}
+
+/// Lets a person sign in no more, or again; false when it is so already.
+///
+/// # Errors
+/// `LastAdmin`.
+pub async fn set_disabled(conn: &mut PgConnection, id: UserId, disabled: bool) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update users set disabled_at = case when $2 then clock_timestamp() end          where id = $1 and (disabled_at is not null) <> $2",
+        id.0,
+        disabled,
+    );
+    Ok(done.execute(conn).await.map_err(last_admin)?.rows_affected() == 1)
+}
+
+/// Why the database does not take the last admin away.
+fn last_admin(error: sqlx::Error) -> Error {
+    let error = Error::from(error);
+    if error.is_constraint("users_last_admin") { Error::LastAdmin } else { error }
 }
 
 /// Says what a person is called; false when that is what they are called already.
@@ -113,7 +203,7 @@ pub async fn set_name(conn: &mut PgConnection, id: UserId, name: Option<&str>) -
 pub async fn password_hash(conn: &mut PgConnection, id: UserId) -> Result<Option<String>, Error> {
     let hash =
         sqlx::query_scalar!("select password_hash from users where id = $1 and disabled_at is null", id.0);
-    Ok(hash.fetch_optional(conn).await?)
+    Ok(hash.fetch_optional(conn).await?.flatten())
 }
 
 /// Gives a person a role; again is the same.
@@ -125,9 +215,12 @@ pub async fn insert_role(conn: &mut PgConnection, id: UserId, role: &str) -> Res
 }
 
 /// Takes a role from a person; false when they did not hold it.
+///
+/// # Errors
+/// `LastAdmin`.
 pub async fn delete_role(conn: &mut PgConnection, id: UserId, role: &str) -> Result<bool, Error> {
     let done = sqlx::query!("delete from user_roles where user_id = $1 and role = $2", id.0, role);
-    Ok(done.execute(conn).await?.rows_affected() == 1)
+    Ok(done.execute(conn).await.map_err(last_admin)?.rows_affected() == 1)
 }
 
 /// Somebody who holds a role.

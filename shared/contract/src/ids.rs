@@ -47,6 +47,10 @@ id!(
     EntryId
 );
 id!(
+    /// Names one request to give a person a role, which others must agree to.
+    GrantId
+);
+id!(
     /// Names one executor ledger. A ledger made anew has another id, even for the same cluster.
     LedgerId
 );

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 /// Tables whose changes are state, and which of their changes.
-const GUARDED: [(&str, &str); 27] = [
+const GUARDED: [(&str, &str); 30] = [
     ("audit.log_keys", "insert or update or delete"),
     ("audit.retired_log_keys", "insert or update or delete"),
     ("actions", "insert or update of state or delete"),
@@ -25,12 +25,15 @@ const GUARDED: [(&str, &str); 27] = [
     ("holds", "insert or update or delete"),
     ("idempotency_keys", "insert"),
     ("intents", "insert or update or delete"),
+    ("invitations", "insert or update or delete"),
     ("policies", "insert or update or delete"),
     ("policy_set", "insert or update or delete"),
     ("policy_sets", "insert or update or delete"),
     ("policy_versions", "insert or update or delete"),
     ("receipts", "insert or update or delete"),
     ("reviews", "insert or update or delete"),
+    ("role_grant_approvals", "insert or update or delete"),
+    ("role_grants", "insert or update or delete"),
     ("sessions", "insert or update of ended_at"),
     ("user_roles", "insert or update or delete"),
     ("users", "insert or update or delete"),
@@ -38,7 +41,7 @@ const GUARDED: [(&str, &str); 27] = [
 ];
 
 /// Tables that hold no state of their own, and why.
-const EXEMPT: [(&str, &str); 17] = [
+const EXEMPT: [(&str, &str); 19] = [
     ("_sqlx_migrations", "what the owner migrated"),
     ("audit.blocks", "follows from the log"),
     ("audit.checkpoints", "the log itself"),
@@ -50,10 +53,12 @@ const EXEMPT: [(&str, &str); 17] = [
     ("audit.postings", "follows from the log"),
     ("audit.sequencer", "the log itself"),
     ("audit.tiles", "the log itself"),
+    ("known_addresses", "where people signed in from, which is recorded"),
     ("ledgers", "what receipts named, which are entries"),
     ("nonces", "what signatures used up"),
     ("refresh_tokens", "how a session goes on; that it begins and is ended is recorded"),
     ("refusals", "whether a refusal has its entry already"),
+    ("sign_in_delays", "how long sign-ins wait; that one failed is recorded"),
     ("webhook_attempts", "what was sent is recorded there and nowhere else"),
     ("webhook_deliveries", "an outbox of entries"),
 ];

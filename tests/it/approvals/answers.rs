@@ -166,7 +166,13 @@ async fn a_role_counts_only_while_it_is_held() -> Result<()> {
     assert_eq!(answer(&anna, "withdraw-approval", &action).await?.status, 404);
 
     scene.stack.command(["user", "grant", "--email", "carla@example.com", "--role", "sre"]).await?;
-    approve(&carla, &action).await?;
+    // Who may not sign in any more holds nothing.
+    let people = scene.admin.get("/api/v1/users?email=ben@example.com").await?.expect(200)?.body;
+    let ben = people["items"][0]["id"].as_str().context("an id")?;
+    scene.admin.post(&format!("/api/v1/users/{ben}/disable"), &json!({})).await?.expect(200)?;
+    assert_eq!(missing(&approve(&carla, &action).await?), 1);
+    let dora = scene.stack.new_person("dora", &["sre"]).await?;
+    approve(&dora, &action).await?;
     let id = id_of(&action)?;
     expect(&scene.ended(&id).await?, "succeeded", "rollout-complete");
     let story = scene.story(&id).await?;

@@ -76,6 +76,19 @@ POST /api/v1/auth/login                      400 400 400 400 400 400
 POST /api/v1/auth/refresh                    400 400 400 400 400 400
 GET  /api/v1/sessions                        401 403 200 200 200 200
 DELETE /api/v1/sessions/{id}                 401 403 404 404 404 404
+POST /api/v1/auth/accept-invitation          403 403 403 403 403 403
+GET  /api/v1/users                           401 403 403 200 200 403
+POST /api/v1/users                           401 403 403 403 400 403
+GET  /api/v1/users/{id}                      401 404 404 404 404 404
+POST /api/v1/users/{id}/invite               401 403 403 403 404 403
+POST /api/v1/users/{id}/disable              401 403 403 403 404 403
+POST /api/v1/users/{id}/enable               401 403 403 403 404 403
+PUT  /api/v1/users/{id}/roles/{name}         401 403 403 403 404 403
+DELETE /api/v1/users/{id}/roles/{name}       401 403 403 403 404 403
+GET  /api/v1/role-grants                     401 403 200 200 200 200
+GET  /api/v1/role-grants/{id}                401 403 404 404 404 404
+POST /api/v1/role-grants/{id}/approve        401 403 404 404 404 404
+POST /api/v1/role-grants/{id}/deny           401 403 404 404 404 404
 GET  /api/v1/users/me                        401 403 200 200 200 200
 PATCH /api/v1/users/me                       401 403 200 200 200 200
 POST /api/v1/users/me/password               401 403 403 403 403 403
@@ -111,6 +124,10 @@ fn body(method: &str, path: &str) -> Value {
         "/api/v1/policy/simulate" => json!({ "principal": "x", "action": "restart", "resource": "nothing" }),
         "/api/v1/policy/replay" => json!({ "since": "2020-01-01T00:00:00Z" }),
         "/api/v1/policy/sync" => json!({ "managedBy": "", "documents": [] }),
+        "/api/v1/users" => json!({ "email": "nobody" }),
+        "/api/v1/auth/accept-invitation" => {
+            json!({ "invitationToken": "x", "password": "long enough to be one" })
+        }
         "/api/v1/users/me" => json!({ "name": "Ursula" }),
         "/api/v1/users/me/password" => {
             json!({ "currentPassword": "x", "newPassword": "long enough to be one" })

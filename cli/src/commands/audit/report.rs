@@ -20,9 +20,16 @@ use crate::output;
 use crate::settings::Settings;
 
 /// Kinds that change what may be done, by whom and where: no action, and no reading.
-const CHANGES: [&str; 18] = [
+const CHANGES: [&str; 25] = [
     "user.created",
     "user.roles-changed",
+    "user.invited",
+    "user.password-set",
+    "user.disabled",
+    "user.enabled",
+    "role-grant.requested",
+    "role-grant.approved",
+    "role-grant.denied",
     "client.created",
     "client.key-added",
     "client.key-revoked",

@@ -149,7 +149,8 @@ impl Answer {
                 let reason = said("message").unwrap_or_default();
                 return Err(Error::TargetOnHold { action_id: action.id, decision_id, reason });
             }
-            Err(Error::PolicyDenied { action_id: action.id, decision_id, denial: Box::new(denial) })
+            let action_id = Some(action.id);
+            Err(Error::PolicyDenied { action_id, decision_id, denial: Box::new(denial) })
         } else {
             Ok(self.action)
         }
