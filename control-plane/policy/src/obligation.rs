@@ -223,7 +223,7 @@ pub struct Approval {
 
 /// People of one role who must look at the action afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ReviewDemand))]
 #[serde(rename_all = "camelCase")]
 pub struct Review {
     /// The role they hold.

@@ -9,7 +9,7 @@ pub const PROBLEMS_MAX: usize = 100;
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = PolicyProblem))]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// JSON pointer (RFC 6901) to the value at fault, or to where a missing one belongs.

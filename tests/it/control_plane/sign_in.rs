@@ -93,6 +93,7 @@ async fn who_is_unknown_disabled_invited_or_wrong_is_answered_alike_and_costs_on
         ("nobody@example.com", "a wrong password"),
         ("nobody@example.com", long.as_str()),
         ("", ""),
+        ("no\0body@example.com", "a wrong password"),
         ("dora@example.com", "a wrong password"),
         ("ivan@example.com", ""),
     ] {
@@ -102,7 +103,7 @@ async fn who_is_unknown_disabled_invited_or_wrong_is_answered_alike_and_costs_on
         assert_eq!(computed(&stack).await? - before, 1.0, "{email}");
         assert_eq!(first.get_or_insert_with(|| seen(&answer)), &seen(&answer), "{email}");
     }
-    assert_eq!(metric(&stack, "aegis_sign_ins_total{result=\"failed\"}").await?, 7.0);
+    assert_eq!(metric(&stack, "aegis_sign_ins_total{result=\"failed\"}").await?, 8.0);
     Ok(())
 }
 

@@ -50,6 +50,7 @@ pub struct Synced {
 /// What happens to one policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = SyncStep)]
 pub struct Step {
     /// Its name.
     pub name: String,
