@@ -114,7 +114,10 @@ fn what_cannot_be_meant_is_refused_before_anything_is_sent() {
         (&["heal", "restart", "shop/web"][..], "[CLUSTER/]NAMESPACE/KIND/NAME"),
         (&["heal", "restart", "Shop/Deployment/web"], "namespace"),
         (&["heal", "restart", "shop/Pod/web"], "restart cannot be applied to a Pod"),
-        (&["heal", "restart", "shop/Deployment/web", "--canary", "--pods", "unhealthy"], "leave one of the two out"),
+        (
+            &["heal", "restart", "shop/Deployment/web", "--canary", "--pods", "unhealthy"],
+            "leave one of the two out",
+        ),
         (&["heal", "restart", "shop/Deployment/web", "--canary", "--during-rollout"], "wait for its end"),
         (&["heal", "scale", "shop/Deployment/web"], "--replicas"),
         (&["heal", "scale", "shop/Deployment/web", "--replicas", "1001"], "1001 is not in 0..=1000"),

@@ -290,3 +290,21 @@ fn of_a_scaled_workload_only_pods_created_since_count() {
         assert_eq!(matches!(history.verdict(at(11_000)), Verdict::Bad(_)), is_bad, "{second}");
     }
 }
+
+#[test]
+fn of_a_canary_only_pods_that_came_after_it_count_and_nobody_may_be_missing_for_long() {
+    let canary = || history(NewPods::NotAmong(["old".to_owned()].into()));
+    for (name, is_bad) in [("old", false), ("new", true)] {
+        let mut history = canary();
+        history.see_pod(&Object::new(pod_value(name, waits("InvalidImageName", ""))), at(1_000));
+        assert_eq!(matches!(history.verdict(at(1_000)), Verdict::Bad(_)), is_bad, "{name}");
+    }
+    // The strategy takes one away, and the canary was one that served.
+    let mut history = canary();
+    for (now, is_bad) in [(1_000, false), (60_000, false), (61_000, true)] {
+        history.see_workload(&Object::new(ten(10, 9)), at(now));
+        let bad =
+            matches!(history.verdict(at(now)), Verdict::Bad(bad) if bad.code == OutcomeCode::ReadinessWorse);
+        assert_eq!(bad, is_bad, "{now}");
+    }
+}

@@ -102,7 +102,7 @@ pub struct RestartParams {
     /// Which pods are restarted.
     #[serde(default, skip_serializing_if = "RestartedPods::is_all")]
     pub pods: RestartedPods,
-    /// Restart one pod before the others, and those only when its successor is good.
+    /// Restart one pod before the others, and those only when its successor is good. Not in orders before version 7.
     #[serde(default, skip_serializing_if = "is_false")]
     pub canary: bool,
 }

@@ -206,7 +206,7 @@ async fn a_canary_that_is_not_good_in_time_is_not_taken_for_good() -> Result<()>
     let result = bench.carry_out(&act).await?;
 
     expect(&result, ExecutionStatus::Failed, OutcomeCode::RolloutTimeout);
-    assert!(result.message.contains("is not ready"), "{}", result.message);
+    assert!(result.message.contains("no other pod is restarted"), "{}", result.message);
     bench.expect_untouched(&act, &before).await
 }
 
@@ -230,9 +230,9 @@ async fn while_the_api_server_is_away_the_others_wait_and_when_it_stays_away_the
         let looks = || api_server.seen().iter().filter(|line| line.contains("/pods?")).count();
         let seen = looks();
         hold.release()?;
-        until("looks in vain", WITHIN, async || Ok(looks() > seen + 3)).await?;
-        assert_eq!(bench.announced(&act).await?, 1);
         if comes_back {
+            until("looks in vain", WITHIN, async || Ok(looks() > seen + 3)).await?;
+            assert_eq!(bench.announced(&act).await?, 1);
             drop(fault);
             expect_done(&bench.finished(0, &body).await?);
             assert_eq!(bench.evicted(&act)?.1, 1);
@@ -261,7 +261,7 @@ async fn a_budget_without_room_for_the_canary_is_waited_for_as_long_as_the_order
     assert!(plan.obstacle.is_none() && plan.warnings.iter().any(|said| said.contains("budget")), "{plan:?}");
 
     let late = bench.act(RESTART_WITH_CANARY, web.clone()).await?;
-    let result = bench.finished(0, &bench.sign(&act_order(&late, 3))?).await?;
+    let result = bench.finished(0, &bench.sign(&act_order(&late, 6))?).await?;
     expect(&result, ExecutionStatus::Failed, OutcomeCode::BudgetBlocked);
     assert!(steps(&result).contains(&"held-back"), "{result:?}");
     bench.expect_untouched(&late, &before).await?;
@@ -318,7 +318,6 @@ async fn what_somebody_changes_between_canary_and_restart_is_left_to_them() -> R
         expect(&result, ExecutionStatus::Failed, code);
         let (evicted, others) = bench.evicted(&act)?;
         assert_eq!((evicted.len(), others), (1, 0), "{name}");
-        assert!(result.message.contains("no other pod is restarted"), "{}", result.message);
     }
     Ok(())
 }

@@ -276,7 +276,9 @@ async fn pods_that_are_out_of_sight_are_never_taken_for_bad_and_are_found_again(
 #[tokio::test]
 async fn a_watch_that_the_api_server_closes_goes_on_with_a_list() -> Result<()> {
     let bench = Bench::start(1).await?;
-    let target = bench.deploy_over(deployment("web", "app:bad-pull", 3)).await?;
+    // Bad after some seconds: meanwhile the watch is tried more than once.
+    let crashing = with_pod_annotation(deployment("web", "app:crash", 3), "sim.aegis.dev/crash-every", "3s");
+    let target = bench.deploy_over(crashing).await?;
     let mut act = Act { action_id: new_action_id(), ..bench.rollback(target).await? };
     write_intent(&mut act)?;
     let gone = json!({ "type": "ERROR", "object": {
@@ -289,7 +291,7 @@ async fn a_watch_that_the_api_server_closes_goes_on_with_a_list() -> Result<()> 
     let result = bench.finished(0, &body).await?;
     drop(fault);
     // Lists alone tell as much, if later.
-    expect(&result, ExecutionStatus::Returned, OutcomeCode::ImagePullFailed);
+    expect(&result, ExecutionStatus::Returned, OutcomeCode::CrashLoop);
     assert!(api_server.seen().iter().filter(|line| line.contains("watch=1")).count() > 1);
     Ok(())
 }
