@@ -40,11 +40,13 @@ pub enum Permission {
     ReadAudit,
     /// Say who outside is told what happens, and see what they were told.
     ManageWebhooks,
+    /// Add automation, bound it, and change its keys.
+    ManageClients,
 }
 
 impl Permission {
     /// All permissions, in the order they are documented.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RequestActions,
         Self::ReadOwnActions,
         Self::ReadActions,
@@ -61,6 +63,7 @@ impl Permission {
         Self::WritePolicies,
         Self::ReadAudit,
         Self::ManageWebhooks,
+        Self::ManageClients,
     ];
 
     /// The name shown to callers.
@@ -82,6 +85,7 @@ impl Permission {
             Self::WritePolicies => "write-policies",
             Self::ReadAudit => "read-audit",
             Self::ManageWebhooks => "manage-webhooks",
+            Self::ManageClients => "manage-clients",
         }
     }
 }
@@ -158,6 +162,7 @@ read-policies                x     x    x       -        -
 write-policies               x     -    -       -        -
 read-audit                   x     -    x       -        -
 manage-webhooks              x     -    -       -        -
+manage-clients               x     -    -       -        -
 ";
 
     #[test]

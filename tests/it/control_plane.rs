@@ -2,9 +2,12 @@
 
 mod audit;
 mod callers;
+mod clients;
 mod evaluations;
+mod examples;
 mod idempotency;
 pub(crate) mod log;
+mod master_key;
 mod outages;
 mod policies;
 mod reports;

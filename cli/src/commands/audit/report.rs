@@ -20,12 +20,16 @@ use crate::output;
 use crate::settings::Settings;
 
 /// Kinds that change what may be done, by whom and where: no action, and no reading.
-const CHANGES: [&str; 18] = [
+const CHANGES: [&str; 22] = [
     "user.created",
     "user.roles-changed",
     "client.created",
     "client.key-added",
     "client.key-revoked",
+    "client.changed",
+    "client.disabled",
+    "client.enabled",
+    "master-key.changed",
     "cluster.registered",
     "cluster.changed",
     "cluster.reported",
