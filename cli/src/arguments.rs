@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    account, action, approval, audit, completion, context, decision, doctor, heal, hold, login, man, policy,
-    review, role, session, sign, user, webhook, whoami,
+    account, action, approval, audit, client, completion, context, decision, doctor, heal, hold, login, man,
+    policy, review, role, session, sign, user, webhook, whoami,
 };
 use crate::credentials::CredentialOptions;
 use crate::environment::Variable;
@@ -99,6 +99,12 @@ pub(crate) enum Command {
     /// Search the audit log, take it away, and verify it
     #[command(subcommand, after_help = "Example:\n  aegisctl audit search --from 24h")]
     Audit(audit::Audit),
+    /// Say which automation may ask, for what at most, and with which keys
+    #[command(
+        subcommand,
+        after_help = "Example:\n  aegisctl client create alert-bot --owner you@example.com --action restart"
+    )]
+    Client(client::Client),
     /// Say who outside is told what happens, and see what they were told
     #[command(subcommand, after_help = "Example:\n  aegisctl webhook deliveries on-call --state dead")]
     Webhook(webhook::Webhook),

@@ -5,6 +5,7 @@ pub(crate) mod account;
 pub(crate) mod action;
 pub(crate) mod approval;
 pub(crate) mod audit;
+pub(crate) mod client;
 pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod decision;
@@ -62,6 +63,7 @@ async fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Hold(command) => hold::run(command, &settings()?).await,
         Command::Decision(command) => decision::run(command, &settings()?).await,
         Command::Audit(command) => audit::run(command, &settings()?).await,
+        Command::Client(command) => client::run(command, &settings()?).await,
         Command::Webhook(command) => webhook::run(command, &settings()?).await,
         Command::Sign(command) => sign::run(command, &settings()?),
         Command::Login(command) => login::run(command, &settings()?).await,

@@ -21,6 +21,7 @@ use crate::engine::sequencer::{self, Sequencer};
 use crate::engine::webhooks::{self as telling, Courier};
 use crate::http;
 use crate::metrics::ControlPlaneMetrics;
+use crate::seal::Keyring;
 use crate::service::actions::InFlight;
 use crate::service::analysis::HeavyWork;
 use crate::service::authenticate::keys::{self, keys};
@@ -31,7 +32,7 @@ use crate::service::passwords::Passwords;
 use crate::service::policy_set::ActivePolicies;
 use crate::service::safeguards::Safeguards;
 use crate::service::tokens::Tokens;
-use crate::service::{Services, clusters, retention};
+use crate::service::{Services, clusters, master_key, retention};
 use crate::settings::ServeSettings;
 use crate::store::Store;
 
@@ -52,18 +53,18 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     counters.register(&metrics);
     let store = Store::serving(settings.database.clone());
     let safeguards = Safeguards::new(settings.database_capacity_bytes, counters.clone());
-    check_database(&store, &settings).await?;
+    let keyring = open_database(&store, &settings).await?;
     let origin = settings.log_origin;
     measuring::measure(&store, &safeguards, &origin)
         .await
         .context("cannot compare the clock with the database's")?;
 
     let nudge = Nudge::default();
-    let executors = ExecutorClient::new(store.clone(), settings.keyring.clone(), settings.order_lifetime)?;
+    let executors = ExecutorClient::new(store.clone(), keyring.clone(), settings.order_lifetime)?;
     let policies = ActivePolicies::default();
     let dispatcher = Dispatcher {
         store: store.clone(),
-        keyring: settings.keyring.clone(),
+        keyring: keyring.clone(),
         policies: policies.clone(),
         metrics: counters.clone(),
         client: executors.clone(),
@@ -76,13 +77,13 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let courier = Courier {
         store: store.clone(),
         client: webhooks.clone(),
-        keyring: settings.keyring.clone(),
+        keyring: keyring.clone(),
         safeguards: safeguards.clone(),
         metrics: counters.clone(),
     };
     let sequencer = Sequencer {
         store: store.clone(),
-        keyring: settings.keyring.clone(),
+        keyring: keyring.clone(),
         origin: origin.clone(),
         metrics: counters.clone(),
     };
@@ -101,7 +102,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let following = tokio::spawn(follow::run(follower, shutdown.clone()));
     let services = Services {
         store: store.clone(),
-        keyring: settings.keyring.clone(),
+        keyring: keyring.clone(),
         log_origin: origin.clone(),
         keys,
         policies,
@@ -151,8 +152,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses to start on a database that is not ours to use as it is.
-async fn check_database(store: &Store, settings: &ServeSettings) -> anyhow::Result<()> {
+/// The keys of what is stored. Refuses to start on a database that is not ours to use as it is.
+async fn open_database(store: &Store, settings: &ServeSettings) -> anyhow::Result<Keyring> {
     let until = tokio::time::Instant::now() + DATABASE_WITHIN;
     while let Err(error) = store.ping().await {
         if tokio::time::Instant::now() >= until {
@@ -164,6 +165,8 @@ async fn check_database(store: &Store, settings: &ServeSettings) -> anyhow::Resu
     if store.may_change_entries().await? {
         anyhow::bail!("DATABASE_URL: this role could change the audit log; use the application's role");
     }
-    clusters::check_purposes(store, &settings.keyring, &settings.jwt_secret, &settings.master_key).await?;
-    Ok(())
+    let keyring = master_key::open(store, &settings.master_keys).await?;
+    let purposes = [("JWT_SECRET", &settings.jwt_secret), ("MASTER_KEY", &settings.master_key)];
+    clusters::check_purposes(store, &keyring, &purposes).await?;
+    Ok(keyring)
 }

@@ -61,6 +61,14 @@ pub enum Kind {
     ClientKeyAdded,
     /// A client's key was revoked.
     ClientKeyRevoked,
+    /// What a client may ask for at most, or until when, was changed.
+    ClientChanged,
+    /// A client was disabled: its requests are refused.
+    ClientDisabled,
+    /// A disabled client may ask again.
+    ClientEnabled,
+    /// What is stored is encrypted under another master key.
+    MasterKeyChanged,
     /// A cluster was added.
     ClusterRegistered,
     /// A cluster's executor address or keys changed.
@@ -141,7 +149,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 60] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -160,6 +168,10 @@ impl Kind {
         Self::ClientCreated,
         Self::ClientKeyAdded,
         Self::ClientKeyRevoked,
+        Self::ClientChanged,
+        Self::ClientDisabled,
+        Self::ClientEnabled,
+        Self::MasterKeyChanged,
         Self::ClusterRegistered,
         Self::ClusterChanged,
         Self::ClusterReported,
@@ -221,6 +233,10 @@ impl Kind {
             Self::ClientCreated => "client.created",
             Self::ClientKeyAdded => "client.key-added",
             Self::ClientKeyRevoked => "client.key-revoked",
+            Self::ClientChanged => "client.changed",
+            Self::ClientDisabled => "client.disabled",
+            Self::ClientEnabled => "client.enabled",
+            Self::MasterKeyChanged => "master-key.changed",
             Self::ClusterRegistered => "cluster.registered",
             Self::ClusterChanged => "cluster.changed",
             Self::ClusterReported => "cluster.reported",

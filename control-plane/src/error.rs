@@ -103,6 +103,14 @@ pub enum Error {
         /// The permission that is missing.
         permission: &'static str,
     },
+    /// A client may not ask for this, whatever policy says.
+    #[error("{action} of {resource} is outside of what this client may ask for")]
+    OutsideScope {
+        /// What was asked for.
+        action: String,
+        /// Of which resource.
+        resource: String,
+    },
     /// There is no such thing, or the caller may not see it.
     #[error("there is no such {what}")]
     NotFound {
@@ -295,6 +303,7 @@ impl Error {
             Self::PasswordWrong => "password-wrong",
             Self::SignatureInvalid { .. } => "signature-invalid",
             Self::Forbidden { .. } => "forbidden",
+            Self::OutsideScope { .. } => "outside-scope",
             Self::NotFound { .. } => "not-found",
             Self::PolicyDenied { .. } => "policy-denied",
             Self::NonceReplayed => "nonce-replayed",

@@ -20,6 +20,7 @@ pub mod http;
 pub mod metrics;
 pub mod permission;
 pub mod principal;
+pub mod scope;
 pub mod seal;
 pub mod service;
 pub mod settings;

@@ -19,6 +19,7 @@ use crate::service::decide::Decided;
 pub struct ControlPlaneMetrics {
     signature_refusals: Family<ReasonLabels, Counter>,
     token_refusals: Family<ReasonLabels, Counter>,
+    scope_refusals: Counter,
     sign_ins: Family<ResultLabels, Counter>,
     password_hashes: Family<ResultLabels, Counter>,
     decisions: Family<EffectLabels, Counter>,
@@ -104,6 +105,7 @@ impl ControlPlaneMetrics {
         let Self {
             signature_refusals,
             token_refusals,
+            scope_refusals,
             sign_ins,
             password_hashes,
             decisions,
@@ -130,6 +132,11 @@ impl ControlPlaneMetrics {
             "token_refusals",
             "Access tokens refused, by precise reason",
             token_refusals.clone(),
+        );
+        metrics.register(
+            "scope_refusals",
+            "Requests of clients refused because they lie outside of their scope",
+            scope_refusals.clone(),
         );
         metrics.register("sign_ins", "Attempts to sign in, by result", sign_ins.clone());
         metrics.register(
@@ -209,6 +216,11 @@ impl ControlPlaneMetrics {
     /// An access token was refused.
     pub fn count_token_refusal(&self, reason: &'static str) {
         self.token_refusals.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// A client asked for what lies outside of its scope.
+    pub fn count_scope_refusal(&self) {
+        self.scope_refusals.inc();
     }
 
     /// Somebody tried to sign in.

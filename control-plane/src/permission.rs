@@ -44,11 +44,13 @@ pub enum Permission {
     ReadUsers,
     /// Add people, disable and enable them, take roles away, and ask policy whether they may be given some.
     ManageUsers,
+    /// Add automation, bound it, and change its keys.
+    ManageClients,
 }
 
 impl Permission {
     /// All permissions, in the order they are documented.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RequestActions,
         Self::ReadOwnActions,
         Self::ReadActions,
@@ -67,6 +69,7 @@ impl Permission {
         Self::ManageWebhooks,
         Self::ReadUsers,
         Self::ManageUsers,
+        Self::ManageClients,
     ];
 
     /// The name shown to callers.
@@ -90,6 +93,7 @@ impl Permission {
             Self::ManageWebhooks => "manage-webhooks",
             Self::ReadUsers => "read-users",
             Self::ManageUsers => "manage-users",
+            Self::ManageClients => "manage-clients",
         }
     }
 }
@@ -169,6 +173,7 @@ read-audit                   x     -    x       -        -
 manage-webhooks              x     -    -       -        -
 read-users                   x     -    x       -        -
 manage-users                 x     -    -       -        -
+manage-clients               x     -    -       -        -
 ";
 
     #[test]

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::error::Error;
 use crate::permission::{Permission, permissions_of};
+use crate::scope::Scope;
 
 /// A person or a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Caller {
     pub name: String,
     /// The roles they hold, sorted. Clients have none.
     pub roles: Vec<String>,
+    /// What a client may ask for at most. People are not bounded.
+    pub scope: Scope,
     /// The session of a person; absent for clients.
     pub session: Option<SessionId>,
     /// The nonce to spend; absent for people and for requests that only read.
@@ -66,6 +69,17 @@ impl Caller {
     /// `Forbidden` without the permission.
     pub fn require(&self, permission: Permission) -> Result<(), Error> {
         if self.may(permission) { Ok(()) } else { Err(Error::Forbidden { permission: permission.as_str() }) }
+    }
+
+    /// Checks that an action on a resource lies in what the caller may ask for at most.
+    ///
+    /// # Errors
+    /// `OutsideScope`.
+    pub fn require_in_scope(&self, action: &str, resource: &str) -> Result<(), Error> {
+        if self.scope.includes(action, resource) {
+            return Ok(());
+        }
+        Err(Error::OutsideScope { action: action.to_owned(), resource: resource.to_owned() })
     }
 
     /// The person and the session they call in, for what only people do.

@@ -1,6 +1,7 @@
-//! What the master key protects: stored secrets (XChaCha20-Poly1305), the hashes by which audit
+//! What the root key protects: stored secrets (XChaCha20-Poly1305), the hashes by which audit
 //! entries name free text, the audit log's own key, and which refresh token follows which. Each use has a
-//! key of its own, derived from the master key.
+//! key of its own, derived from the root key. That is the first master key that there was; later ones encrypt it,
+//! so that a master key can be changed and what rests on the root key stays as it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub enum Purpose {
     LogKey,
     /// The leaf of an intent's entry: no secret, but nobody else can write one.
     IntentLeaf,
+    /// The root key, under a master key.
+    RootKey,
 }
 
 impl Purpose {
@@ -44,11 +47,71 @@ impl Purpose {
             Self::WebhookSecret => b"webhook-secret",
             Self::LogKey => b"log-key",
             Self::IntentLeaf => b"intent-leaf",
+            Self::RootKey => b"root-key",
         }
     }
 }
 
-/// The keys derived from the master key. Clones share them; never printed.
+/// What is given by the environment, and encrypts the root key. Never printed, overwritten when dropped.
+#[derive(Clone)]
+pub struct MasterKey(Zeroizing<Vec<u8>>);
+
+/// The master key, and while it is changed the one before.
+#[derive(Clone, Debug)]
+pub struct MasterKeys {
+    /// The one that everything is to be under.
+    pub current: MasterKey,
+    /// The one that everything may still be under.
+    pub previous: Option<MasterKey>,
+}
+
+/// The text is not standard base64 of 32 bytes.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("must be standard base64 of {MASTER_KEY_BYTES} bytes")]
+pub struct MasterKeyError;
+
+impl MasterKey {
+    /// Reads a master key from base64.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn from_base64(text: &str) -> Result<Self, MasterKeyError> {
+        let bytes = Zeroizing::new(base64_decode(text.trim()).map_err(|_| MasterKeyError)?);
+        if bytes.len() == MASTER_KEY_BYTES { Ok(Self(bytes)) } else { Err(MasterKeyError) }
+    }
+
+    /// What this key protects as the root key.
+    pub fn keyring(&self) -> Keyring {
+        let derived = |purpose: &[u8]| Zeroizing::new(hmac_sha256(&self.0, purpose));
+        Keyring(Arc::new(Keys {
+            cipher: XChaCha20Poly1305::new(&Key::from(*derived(b"aegis stored secrets v1"))),
+            texts: derived(b"aegis text hashes v1"),
+            log: derived(b"aegis log key v1"),
+            refresh: derived(b"aegis refresh tokens v1"),
+        }))
+    }
+
+    /// Encrypts the root key under this one.
+    pub fn seal_root(&self, root: &Self) -> Vec<u8> {
+        self.keyring().seal(Purpose::RootKey, &root.0)
+    }
+
+    /// Decrypts a root key that was sealed under this one.
+    ///
+    /// # Errors
+    /// Those of [`Keyring::open`].
+    pub fn open_root(&self, sealed: &[u8]) -> Result<Self, Error> {
+        self.keyring().open(Purpose::RootKey, sealed).map(Self)
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+/// The keys derived from the root key. Clones share them; never printed.
 #[derive(Clone)]
 pub struct Keyring(Arc<Keys>);
 
@@ -59,27 +122,7 @@ struct Keys {
     refresh: Zeroizing<[u8; 32]>,
 }
 
-/// The text is not standard base64 of 32 bytes.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("must be standard base64 of {MASTER_KEY_BYTES} bytes")]
-pub struct MasterKeyError;
-
 impl Keyring {
-    /// Reads a master key from base64.
-    pub fn from_base64(text: &str) -> Result<Self, MasterKeyError> {
-        let master = Zeroizing::new(base64_decode(text.trim()).map_err(|_| MasterKeyError)?);
-        if master.len() != MASTER_KEY_BYTES {
-            return Err(MasterKeyError);
-        }
-        let secrets = Zeroizing::new(hmac_sha256(&master, b"aegis stored secrets v1"));
-        Ok(Self(Arc::new(Keys {
-            cipher: XChaCha20Poly1305::new(&Key::from(*secrets)),
-            texts: Zeroizing::new(hmac_sha256(&master, b"aegis text hashes v1")),
-            log: Zeroizing::new(hmac_sha256(&master, b"aegis log key v1")),
-            refresh: Zeroizing::new(hmac_sha256(&master, b"aegis refresh tokens v1")),
-        })))
-    }
-
     /// Encrypts a secret for storing.
     pub fn seal(&self, purpose: Purpose, secret: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE_BYTES] = clock::random_bytes();
@@ -153,7 +196,11 @@ mod tests {
     use super::*;
 
     fn keyring(byte: u8) -> Keyring {
-        Keyring::from_base64(&base64_encode(&[byte; 32])).unwrap()
+        master(byte).keyring()
+    }
+
+    fn master(byte: u8) -> MasterKey {
+        MasterKey::from_base64(&base64_encode(&[byte; 32])).unwrap()
     }
 
     #[test]
@@ -184,7 +231,18 @@ mod tests {
     #[test]
     fn a_master_key_has_exactly_32_bytes() {
         for text in ["", "c2hvcnQ=", &base64_encode(&[0; 33]), "not base64"] {
-            assert!(Keyring::from_base64(text).is_err(), "{text}");
+            assert!(MasterKey::from_base64(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_root_key_opens_under_its_master_key_and_means_the_same_as_before() {
+        let sealed = master(2).seal_root(&master(1));
+        let opened = master(2).open_root(&sealed).unwrap().keyring();
+        assert_eq!(opened.text_hash("why"), keyring(1).text_hash("why"));
+        let secret = keyring(1).seal(Purpose::OrderKey, b"secret");
+        assert_eq!(opened.open(Purpose::OrderKey, &secret).unwrap().as_slice(), b"secret");
+        assert!(master(1).open_root(&sealed).is_err() && master(3).open_root(&sealed).is_err());
+        assert_eq!(format!("{:?}", master(1)), "MasterKey(…)");
     }
 }

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::client::mirrors::Mirror;
-use crate::seal::Keyring;
+use crate::seal::{MasterKey, MasterKeys};
 use crate::service::policies::activation::ActivationRules;
 
 /// Fewest bytes of `JWT_SECRET`: the output of its MAC.
@@ -35,8 +35,9 @@ pub struct ServeSettings {
     pub database_capacity_bytes: Option<NonZeroU64>,
     /// `MASTER_KEY`: standard base64 of 32 bytes; stored secrets are encrypted under it.
     pub master_key: SecretString,
-    /// The keys derived from it.
-    pub keyring: Keyring,
+    /// `MASTER_KEY_PREVIOUS`: the one before, while it is changed ([operations.md](operations.md#the-master-key)).
+    /// Default: none.
+    pub master_keys: MasterKeys,
     /// `AUDIT_LOG_ORIGIN`: what the audit log is called in its checkpoints, best a name of yours without scheme, such
     /// as `example.com/aegis`. The same for all replicas, and for as long as nobody puts a backup back. Default
     /// `aegis.local/audit`.
@@ -72,8 +73,8 @@ pub struct ServeSettings {
 pub struct CommandSettings {
     /// `DATABASE_URL`: Postgres, as the application's role.
     pub database: PgConnectOptions,
-    /// `MASTER_KEY`: standard base64 of 32 bytes.
-    pub keyring: Keyring,
+    /// `MASTER_KEY`, and `MASTER_KEY_PREVIOUS` where it is set.
+    pub master_keys: MasterKeys,
 }
 
 impl ServeSettings {
@@ -86,8 +87,8 @@ impl ServeSettings {
         let database = database(&mut source, "DATABASE_URL");
         let database_capacity_bytes = source.optional("DATABASE_CAPACITY_BYTES");
         let master_key = source.secret("MASTER_KEY");
-        let keyring = keyring(&mut source, master_key.as_ref());
-        let log_origin = log_origin(&mut source, keyring.as_ref());
+        let master_keys = master_keys(&mut source, master_key.as_ref());
+        let log_origin = log_origin(&mut source, master_keys.as_ref());
         let jwt_secret = jwt_secret(&mut source, master_key.as_ref());
         let public_authorities = match source.list("PUBLIC_AUTHORITIES") {
             listed if listed.is_empty() => default_authorities(listen_address),
@@ -109,7 +110,7 @@ impl ServeSettings {
                 database: database?,
                 database_capacity_bytes,
                 master_key: master_key?,
-                keyring: keyring?,
+                master_keys: master_keys?,
                 log_origin: log_origin?,
                 jwt_secret: jwt_secret?,
                 public_authorities,
@@ -134,8 +135,9 @@ impl CommandSettings {
     pub fn read(mut source: Source) -> Result<Self, SettingsError> {
         let database = database(&mut source, "DATABASE_URL");
         let master_key = source.secret("MASTER_KEY");
-        let keyring = keyring(&mut source, master_key.as_ref());
-        let settings = database.zip(keyring).map(|(database, keyring)| Self { database, keyring });
+        let master_keys = master_keys(&mut source, master_key.as_ref());
+        let settings =
+            database.zip(master_keys).map(|(database, master_keys)| Self { database, master_keys });
         source.finish(settings)
     }
 }
@@ -153,8 +155,8 @@ pub fn read_database(mut source: Source) -> Result<PgConnectOptions, SettingsErr
 pub struct LogSettings {
     /// The database, as the role that the command needs.
     pub database: PgConnectOptions,
-    /// `MASTER_KEY`: standard base64 of 32 bytes.
-    pub keyring: Keyring,
+    /// `MASTER_KEY`, and `MASTER_KEY_PREVIOUS` where it is set.
+    pub master_keys: MasterKeys,
     /// `AUDIT_LOG_ORIGIN`: what the log is called.
     pub origin: String,
 }
@@ -167,9 +169,9 @@ impl LogSettings {
     pub fn read(mut source: Source, database_name: &str) -> Result<Self, SettingsError> {
         let database = database(&mut source, database_name);
         let master_key = source.secret("MASTER_KEY");
-        let keyring = keyring(&mut source, master_key.as_ref());
-        let origin = log_origin(&mut source, keyring.as_ref());
-        let settings = (|| Some(Self { database: database?, keyring: keyring?, origin: origin? }))();
+        let master_keys = master_keys(&mut source, master_key.as_ref());
+        let origin = log_origin(&mut source, master_keys.as_ref());
+        let settings = (|| Some(Self { database: database?, master_keys: master_keys?, origin: origin? }))();
         source.finish(settings)
     }
 }
@@ -180,15 +182,15 @@ impl LogSettings {
 /// Everything that is wrong, at once.
 pub fn read_log_key(
     mut source: Source,
-) -> Result<(Option<PgConnectOptions>, Keyring, String), SettingsError> {
+) -> Result<(Option<PgConnectOptions>, MasterKeys, String), SettingsError> {
     let database = match source.optional_secret("DATABASE_URL") {
         None => None,
         Some(_) => database(&mut source, "DATABASE_URL"),
     };
     let master_key = source.secret("MASTER_KEY");
-    let keyring = keyring(&mut source, master_key.as_ref());
-    let origin = log_origin(&mut source, keyring.as_ref());
-    source.finish((|| Some((database, keyring?, origin?)))())
+    let master_keys = master_keys(&mut source, master_key.as_ref());
+    let origin = log_origin(&mut source, master_keys.as_ref());
+    source.finish((|| Some((database, master_keys?, origin?)))())
 }
 
 /// `DATABASE_OWNER_URL`: only for `migrate`: Postgres, as the role that owns the database.
@@ -212,19 +214,20 @@ fn database(source: &mut Source, name: &str) -> Option<PgConnectOptions> {
     }
 }
 
-fn keyring(source: &mut Source, master_key: Option<&SecretString>) -> Option<Keyring> {
-    match Keyring::from_base64(master_key?.expose_secret()) {
-        Ok(keyring) => Some(keyring),
-        Err(error) => {
-            source.problem("MASTER_KEY", error);
-            None
-        }
-    }
+fn master_keys(source: &mut Source, master_key: Option<&SecretString>) -> Option<MasterKeys> {
+    let previous = source.optional_secret("MASTER_KEY_PREVIOUS");
+    let mut read = |name: &str, text: &SecretString| {
+        MasterKey::from_base64(text.expose_secret()).map_err(|error| source.problem(name, error)).ok()
+    };
+    let previous = previous.map(|text| read("MASTER_KEY_PREVIOUS", &text));
+    let current = read("MASTER_KEY", master_key?);
+    Some(MasterKeys { current: current?, previous: previous.map_or(Some(None), |key| key.map(Some))? })
 }
 
-fn log_origin(source: &mut Source, keyring: Option<&Keyring>) -> Option<String> {
+fn log_origin(source: &mut Source, master_keys: Option<&MasterKeys>) -> Option<String> {
     let origin = source.or("AUDIT_LOG_ORIGIN", AUDIT_LOG_ORIGIN.to_owned());
-    match keyring?.log_key(&origin) {
+    // Whatever the key: it is the name that may be none.
+    match master_keys?.current.keyring().log_key(&origin) {
         Ok(_) => Some(origin),
         Err(error) => {
             source.problem("AUDIT_LOG_ORIGIN", error);
@@ -331,6 +334,7 @@ mod tests {
         let error = read(&[
             ("DATABASE_URL", "postgres://u:hunter2@[/x"),
             ("MASTER_KEY", "c2hvcnQ="),
+            ("MASTER_KEY_PREVIOUS", "c2hvcnQ="),
             ("JWT_SECRET", "short-secret"),
             ("ORDER_LIFETIME_SECONDS", "61"),
             ("SOAK_SECONDS", "3601"),
@@ -343,7 +347,8 @@ mod tests {
         .to_string();
         for name in [
             "DATABASE_URL",
-            "MASTER_KEY",
+            "MASTER_KEY must",
+            "MASTER_KEY_PREVIOUS must",
             "JWT_SECRET",
             "ORDER_LIFETIME_SECONDS",
             "DATABASE_CAPACITY_BYTES",

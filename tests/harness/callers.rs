@@ -84,7 +84,7 @@ impl Caller {
         Self::new(base_url, Identity::Person { token: token.to_owned() })
     }
 
-    /// A client that signs with this key; the secret is standard base64.
+    /// A client that signs with this key; the secret is standard base64, or an Ed25519 key in PEM.
     pub fn client(base_url: &str, key_id: &str, secret: &str) -> Result<Self> {
         Self::new(base_url, Identity::Client { key_id: key_id.to_owned(), secret: secret.to_owned() })
     }
@@ -129,6 +129,16 @@ impl Caller {
     /// POST with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
         self.request(Method::POST, path).json(body).send().await
+    }
+
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.request(Method::PATCH, path).json(body).send().await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Result<Answer> {
+        self.request(Method::DELETE, path).send().await
     }
 
     /// PUT with a JSON body, for something new (`None`) or for the version whose tag is given.
@@ -266,7 +276,11 @@ impl Draft<'_> {
         let created = self.created.unwrap_or_else(Timestamp::now);
         let expires = self.expires.unwrap_or(created + SIGNATURE_LIFETIME);
         let nonce = self.nonce.clone().unwrap_or_else(|| random_name(32));
-        let key = SigningKey::hmac_sha256(key_id, SharedSecret::from_base64(secret)?)?;
+        let key = if secret.starts_with("-----BEGIN") {
+            SigningKey::ed25519_pkcs8_pem(key_id, secret)?
+        } else {
+            SigningKey::hmac_sha256(key_id, SharedSecret::from_base64(secret)?)?
+        };
         let signed = sign(&request, &key, created, expires, &nonce)?;
         for (name, value) in [
             (CONTENT_DIGEST, signed.content_digest),

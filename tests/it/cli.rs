@@ -1,5 +1,6 @@
-//! `aegisctl`, and the snippet that does without it, against a whole stack: what scripts rely on.
+//! `aegisctl` against a whole stack: what scripts rely on.
 
+mod clients;
 mod people;
 mod policies;
 
@@ -8,7 +9,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use aegis_tests::eventually::eventually;
-use aegis_tests::paths::{binary, checkout};
+use aegis_tests::paths::binary;
 use aegis_tests::process::Launch;
 use aegis_tests::receiver::Receiver;
 use aegis_tests::stack::{Stack, StackOptions};
@@ -388,31 +389,6 @@ async fn a_context_is_all_that_is_needed_and_a_terminal_may_want_no_control_char
         assert!(said.stdout.contains("is succeeded"), "{}", said.stdout);
         assert_eq!(said.stdout.contains('\u{1b}'), is_steered, "{}", said.stdout);
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn openssl_and_curl_alone_sign_a_request_that_is_accepted() -> Result<()> {
-    let stack = stack_with_workload().await?;
-    stack.allow_everything().await?;
-    let client = stack.registered_client();
-    let body = stack.action("restart", "Deployment", "web", &json!({})).to_string();
-    let snippet = |secret: &str| {
-        Launch::new(checkout().join("docs/signed-request.sh"))
-            .arg(&body)
-            .env("AEGIS_URL", stack.control_plane(0).url())
-            .env("KEY_ID", &client.key_id)
-            .env("SECRET", secret)
-            .env("IDEMPOTENCY_KEY", "by-hand")
-    };
-    let first = Said::of(&snippet(&client.secret).output_with("").await?).expect(0)?;
-    assert_eq!(first["requestedBy"], client.principal.as_str());
-    let again = Said::of(&snippet(&client.secret).output_with("").await?).expect(0)?;
-    assert_eq!(first["id"], again["id"], "the same key asks for the same action");
-
-    let wrong = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-    let refused = Said::of(&snippet(wrong).output_with("").await?);
-    assert!(refused.code != Some(0) && refused.stdout.contains("signature-invalid"), "{}", refused.stdout);
     Ok(())
 }
 

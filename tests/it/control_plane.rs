@@ -3,10 +3,13 @@
 mod audit;
 mod callers;
 mod canaries;
+mod clients;
 mod description;
 mod evaluations;
+mod examples;
 mod idempotency;
 pub(crate) mod log;
+mod master_key;
 mod outages;
 mod people;
 mod policies;

@@ -28,41 +28,46 @@ pub(crate) fn room() -> Result<()> {
 
 /// Makes sure that PostgreSQL's server is there: as root, where there is apt, by installing it.
 pub(crate) async fn postgres() -> Result<()> {
-    if is_installed() {
-        return Ok(());
-    }
-    if !may_install().await {
-        bail!(
-            "PostgreSQL's server is not installed. Install it and try again:\n  \
-             Debian, Ubuntu: sudo apt-get update && sudo apt-get install postgresql\n  \
-             Fedora:         sudo dnf install postgresql-server\n  \
-             Arch:           sudo pacman -S postgresql"
-        );
-    }
-    install("postgresql").await?;
-    if !is_installed() {
-        bail!("apt-get installed postgresql, but neither the PATH nor /usr/lib/postgresql holds initdb");
-    }
-    Ok(())
+    let there = || async { is_installed() };
+    let elsewhere =
+        ["Fedora:         sudo dnf install postgresql-server", "Arch:           sudo pacman -S postgresql"];
+    ensure_installed("PostgreSQL's server", "postgresql", elsewhere, there).await
 }
 
 /// Makes sure that libfaketime is there, which gives one process of a test a wrong clock.
 pub(crate) async fn fake_clock() -> Result<()> {
-    if fake_clock::is_installed() {
+    let there = || async { fake_clock::is_installed() };
+    let elsewhere =
+        ["Fedora:         sudo dnf install libfaketime", "Arch:           sudo pacman -S libfaketime"];
+    ensure_installed("libfaketime", "libfaketime", elsewhere, there).await
+}
+
+/// Makes sure that Node.js is there, which runs one of the examples that sign requests.
+pub(crate) async fn node() -> Result<()> {
+    let there =
+        || async { Launch::new("node").inherit_environment().arg("--version").output().await.is_ok() };
+    let elsewhere = ["Fedora:         sudo dnf install nodejs", "Arch:           sudo pacman -S nodejs"];
+    ensure_installed("Node.js", "nodejs", elsewhere, there).await
+}
+
+async fn ensure_installed<F: Future<Output = bool>>(
+    what: &str,
+    package: &str,
+    elsewhere: [&str; 2],
+    is_there: impl Fn() -> F,
+) -> Result<()> {
+    if is_there().await {
         return Ok(());
     }
     if !may_install().await {
+        let [fedora, arch] = elsewhere;
         bail!(
-            "libfaketime is not installed. Install it and try again:\n  \
-             Debian, Ubuntu: sudo apt-get update && sudo apt-get install libfaketime\n  \
-             Fedora:         sudo dnf install libfaketime\n  \
-             Arch:           sudo pacman -S libfaketime"
+            "{what} is not installed. Install it and try again:\n  \
+             Debian, Ubuntu: sudo apt-get update && sudo apt-get install {package}\n  {fedora}\n  {arch}"
         );
     }
-    install("libfaketime").await?;
-    if !fake_clock::is_installed() {
-        bail!("apt-get installed libfaketime, but no folder of libraries holds faketime/libfaketimeMT.so.1");
-    }
+    install(package).await?;
+    ensure!(is_there().await, "apt-get installed {package}, but {what} is nowhere to be found");
     Ok(())
 }
 

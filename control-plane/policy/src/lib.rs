@@ -60,6 +60,7 @@ pub use explain::{Explanation, Miss, NearMiss, explain};
 pub use fingerprint::Scalars;
 pub use obligation::{Approval, Limit, Per, Review, Whole};
 pub use part::Part;
+pub use pattern::Glob;
 pub use principal::{PRINCIPAL_KINDS, Principal, PrincipalError};
 pub use problem::{PROBLEMS_MAX, Problem, code};
 pub use question::{Question, QuestionError, RawQuestion};

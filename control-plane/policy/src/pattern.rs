@@ -12,7 +12,7 @@ const PATTERN_LENGTH_MAX: usize = 512;
 
 /// P21: a text in which `*` stands for any run of characters, also for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Glob(String);
+pub struct Glob(String);
 
 /// Why a pattern is refused, and what may have been meant.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,8 +72,13 @@ impl Glob {
         Err(PatternError { message: message.to_owned(), suggestion })
     }
 
+    /// P21, for patterns that stand elsewhere than in a policy; `None` where none can be read.
+    pub fn read(text: &str) -> Option<Self> {
+        Self::parse(text).ok()
+    }
+
     /// Whether the whole of `text` matches.
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
         let Some(rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
         let Some(last) = parts.next_back() else { return rest.is_empty() };

@@ -1,4 +1,4 @@
-//! The binary's commands. Those besides `serve` change the database directly: the first people, and all clients and
+//! The binary's commands. Those besides `serve` change the database directly: the first people and clients, and all
 //! clusters, are made known by them.
 
 mod bundle;
@@ -9,13 +9,15 @@ use aegis_evidence::VerifierKey;
 use aegis_runtime::settings::Source;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::service::clients::{self, CreatedKey};
+use crate::seal::Keyring;
+use crate::service::clients::{self, Bounds, CreatedKey, KeyRequest, NewClient};
 use crate::service::clusters::{self, NewCluster};
 use crate::service::log::{self, LogSigners};
+use crate::service::master_key::{self, Changed};
 use crate::service::{passwords, users};
 use crate::settings::{self, CommandSettings, LogSettings, ServeSettings};
 use crate::store::{self, Store};
@@ -46,7 +48,11 @@ enum What {
     /// Register clusters and change them.
     #[command(subcommand)]
     Cluster(Cluster),
-    /// Print the newest public key of the audit log, for those who verify it to compare; without DATABASE_URL its first.
+    /// Encrypt what is stored under MASTER_KEY instead of MASTER_KEY_PREVIOUS, which is needed no more then. Control
+    /// planes that are given both go on meanwhile.
+    ChangeMasterKey,
+    /// Print the newest public key of the audit log, for those who verify it to compare; without DATABASE_URL its first,
+    /// as long as the master key is the first one too.
     LogKey,
     /// Sign the audit log's checkpoints by a new key too, which the newest one vouches for; prints it. Give it to
     /// executors (LOG_KEYS) and auditors, then retire the other.
@@ -210,6 +216,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         What::User(command) => run_user(source, command).await?,
         What::Client(command) => run_client(source, command).await?,
         What::Cluster(command) => run_cluster(source, command).await?,
+        What::ChangeMasterKey => change_master_key(source).await?,
         What::LogKey => log_key(source).await?,
         What::AddLogKey => add_log_key(source).await?,
         What::RetireLogKey { fingerprint } => retire_log_key(source, &fingerprint).await?,
@@ -220,11 +227,33 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The database, and the keys of what is stored there.
+async fn opened(source: Source) -> anyhow::Result<(Store, Keyring)> {
+    let CommandSettings { database, master_keys } = CommandSettings::read(source)?;
+    let store = Store::new(database);
+    let keyring = master_key::open(&store, &master_keys).await?;
+    Ok((store, keyring))
+}
+
+/// The same, and what the audit log is called; `database_name` is `DATABASE_URL` or `DATABASE_OWNER_URL`.
+async fn opened_log(source: Source, database_name: &str) -> anyhow::Result<(Store, Keyring, String)> {
+    let LogSettings { database, master_keys, origin } = LogSettings::read(source, database_name)?;
+    let store = Store::new(database);
+    let keyring = master_key::open(&store, &master_keys).await?;
+    Ok((store, keyring, origin))
+}
+
+async fn change_master_key(source: Source) -> anyhow::Result<Value> {
+    let CommandSettings { database, master_keys } = CommandSettings::read(source)?;
+    let changed = master_key::change(&Store::new(database), &master_keys).await?;
+    Ok(json!({ "changed": changed == Changed::Now }))
+}
+
 async fn renew_log(source: Source, from: &str, to: &str) -> anyhow::Result<Value> {
-    let CommandSettings { database, keyring } = CommandSettings::read(source)?;
+    let (store, keyring) = opened(source).await?;
     keyring.log_key(from).context("--from cannot be the name of a log")?;
     let new = keyring.log_key(to).context("--to cannot be the name of a log")?;
-    let checkpoint = match log::renew(&Store::new(database), &keyring, from, to).await {
+    let checkpoint = match log::renew(&store, &keyring, from, to).await {
         Err(Error::Busy) => anyhow::bail!("a control plane runs; stop them all first"),
         renewed => renewed?,
     };
@@ -232,31 +261,31 @@ async fn renew_log(source: Source, from: &str, to: &str) -> anyhow::Result<Value
 }
 
 async fn detach_entries(source: Source, path: &Path) -> anyhow::Result<Value> {
-    let LogSettings { database, keyring, origin } = LogSettings::read(source, "DATABASE_OWNER_URL")?;
-    let owner = Store::new(database);
+    let (owner, keyring, origin) = opened_log(source, "DATABASE_OWNER_URL").await?;
     let signers = LogSigners::load(&mut *owner.acquire().await?, &keyring, &origin).await?;
     let (report, digest) = bundle::verify(path, signers.log_keys()?)?;
     Ok(serde_json::to_value(log::detach(&owner, &report, digest).await?)?)
 }
 
 async fn log_key(source: Source) -> anyhow::Result<Value> {
-    let (database, keyring, origin) = settings::read_log_key(source)?;
+    let (database, master_keys, origin) = settings::read_log_key(source)?;
     let Some(database) = database else {
-        return Ok(print_log_key(keyring.log_key(&origin)?.verifier(), None));
+        return Ok(print_log_key(master_keys.current.keyring().log_key(&origin)?.verifier(), None));
     };
-    let mut conn = Store::new(database).connect().await?;
-    let signers = LogSigners::load(&mut conn, &keyring, &origin).await?;
+    let store = Store::new(database);
+    let keyring = master_key::open(&store, &master_keys).await?;
+    let signers = LogSigners::load(&mut *store.acquire().await?, &keyring, &origin).await?;
     Ok(print_log_key(signers.newest().verifier(), None))
 }
 
 async fn add_log_key(source: Source) -> anyhow::Result<Value> {
-    let LogSettings { database, keyring, origin } = LogSettings::read(source, "DATABASE_URL")?;
-    Ok(print_log_key(&log::add_key(&Store::new(database), &keyring, &origin).await?, None))
+    let (store, keyring, origin) = opened_log(source, "DATABASE_URL").await?;
+    Ok(print_log_key(&log::add_key(&store, &keyring, &origin).await?, None))
 }
 
 async fn retire_log_key(source: Source, fingerprint: &str) -> anyhow::Result<Value> {
-    let LogSettings { database, keyring, origin } = LogSettings::read(source, "DATABASE_URL")?;
-    let retired = log::retire_key(&Store::new(database), &keyring, &origin, fingerprint).await?;
+    let (store, keyring, origin) = opened_log(source, "DATABASE_URL").await?;
+    let retired = log::retire_key(&store, &keyring, &origin, fingerprint).await?;
     Ok(print_log_key(&retired, None))
 }
 
@@ -294,39 +323,35 @@ async fn set_role(store: &Store, email: &str, role: &str, held: bool) -> anyhow:
 async fn run_client(source: Source, command: Client) -> anyhow::Result<Value> {
     match command {
         Client::Create { name, owner, key } => {
-            let CommandSettings { database, keyring } = CommandSettings::read(source)?;
-            let public_key = key.read()?;
-            let created =
-                clients::create(&Store::new(database), &keyring, &name, &owner, public_key.as_deref())
-                    .await?;
-            Ok(print_key(created))
+            let (store, keyring) = opened(source).await?;
+            let key = KeyRequest { public_key: key.read()?, expires_at: None };
+            let new = NewClient { name, owner_email: owner, bounds: Bounds::default(), key };
+            let name = new.name.clone();
+            Ok(print_key(&name, &clients::create_by_operator(&store, &keyring, &new).await?))
         }
         Client::AddKey { name, key } => {
-            let CommandSettings { database, keyring } = CommandSettings::read(source)?;
-            let public_key = key.read()?;
-            let created =
-                clients::add_key(&Store::new(database), &keyring, &name, public_key.as_deref()).await?;
-            Ok(print_key(created))
+            let (store, keyring) = opened(source).await?;
+            let key = KeyRequest { public_key: key.read()?, expires_at: None };
+            Ok(print_key(&name, &clients::add_key_by_operator(&store, &keyring, &name, &key).await?))
         }
         Client::RevokeKey { key_id } => {
             let store = Store::new(settings::read_database(source)?);
-            let principal = clients::revoke_key(&store, &key_id).await?;
+            let principal = clients::revoke_key_by_operator(&store, &key_id).await?;
             Ok(json!({ "principal": principal, "keyId": key_id, "revoked": true }))
         }
     }
 }
 
-fn print_key(CreatedKey { principal, key_id, secret }: CreatedKey) -> Value {
-    let mut printed = json!({ "principal": principal, "keyId": key_id });
-    if let Some(secret) = secret {
-        printed["secret"] = secret.into();
+fn print_key(client: &str, key: &CreatedKey) -> Value {
+    let mut printed = json!({ "principal": format!("client:{client}"), "keyId": key.id });
+    if let Some(secret) = &key.secret {
+        printed["secret"] = secret.expose_secret().into();
     }
     printed
 }
 
 async fn run_cluster(source: Source, command: Cluster) -> anyhow::Result<Value> {
-    let CommandSettings { database, keyring } = CommandSettings::read(source)?;
-    let store = Store::new(database);
+    let (store, keyring) = opened(source).await?;
     match command {
         Cluster::List => list_clusters(&store).await,
         Cluster::Create { name, executor_url, order_key_id, order_key_file, receipt_public_key_file } => {

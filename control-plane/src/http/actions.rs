@@ -24,6 +24,7 @@ use super::call::Call;
 use super::error::Failure;
 use super::page::{Page, id_cursor, limit, read_id_cursor};
 use crate::error::Error;
+use crate::scope::Scope;
 use crate::service::actions::{self, ActionRequest, Filter, Request};
 use crate::service::approvals::{self, View};
 
@@ -260,6 +261,7 @@ pub(super) async fn list(
         requested_by: query.requested_by,
         from: query.from,
         to: query.to,
+        scope: Scope::default(),
     };
     let found = actions::list(&services, &call.caller, filter, before, limit + 1).await?;
     let bodies = found.into_iter().map(ActionBody::from).collect();

@@ -15,6 +15,7 @@ use super::call::{Call, context, read_body, read_json};
 use super::error::Failure;
 use crate::error::Error;
 use crate::permission::permissions_of;
+use crate::scope::Scope;
 use crate::service::sessions::{self, SignedIn, Which};
 use crate::service::sign_in::{Attempt, sign_in};
 use crate::service::users;
@@ -67,6 +68,10 @@ pub(super) struct WhoamiBody {
     principal: String,
     roles: Vec<String>,
     permissions: Vec<&'static str>,
+    /// What a client may ask for at most, whatever policy allows; absent where nothing bounds it.
+    #[serde(skip_serializing_if = "Scope::is_everything")]
+    #[schema(required = false)]
+    scope: Scope,
 }
 
 /// Sign in with e-mail address and password.
@@ -179,5 +184,6 @@ pub(super) async fn whoami(call: Call) -> Json<WhoamiBody> {
         principal: call.caller.name,
         roles: call.caller.roles,
         permissions: permissions.into_iter().map(crate::permission::Permission::as_str).collect(),
+        scope: call.caller.scope,
     })
 }

@@ -58,6 +58,7 @@ fn status(error: &Error) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         Error::Forbidden { .. }
+        | Error::OutsideScope { .. }
         | Error::PolicyDenied { .. }
         | Error::FourEyes(_)
         | Error::PasswordWrong
@@ -209,6 +210,7 @@ mod tests {
             Error::PasswordWrong,
             Error::SignatureInvalid { server_time: Some(Timestamp::UNIX_EPOCH) },
             Error::Forbidden { permission: "read-audit" },
+            Error::OutsideScope { action: text(), resource: text() },
             Error::NotFound { what: "action" },
             Error::PolicyDenied {
                 action_id: Some(ActionId(Uuid::nil())),
@@ -282,6 +284,7 @@ mod tests {
 403 password-wrong
 401 signature-invalid serverTime
 403 forbidden
+403 outside-scope
 404 not-found
 403 policy-denied actionId approvals decisionId nearestMiss reason retryAfterSeconds
 409 nonce-replayed

@@ -11,6 +11,7 @@ mod audit_past;
 mod audit_tail;
 mod auth;
 mod call;
+mod clients;
 mod decisions;
 mod error;
 mod etag;
@@ -59,6 +60,7 @@ type Shared = Arc<Services>;
         (name = "policies", description = "What may be done: documents, versions, what is active"),
         (name = "decisions", description = "What policy said, and why"),
         (name = "audit", description = "Everything that happened"),
+        (name = "clients", description = "Automation, what bounds it, and its keys"),
         (name = "webhooks", description = "Who outside is told what happens, and what they were told"),
         (name = "people", description = "Who may sign in, and the roles they hold"),
         (name = "sign-in", description = "Who is calling, and their sessions"),
@@ -129,6 +131,12 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(webhooks::list_deliveries))
         .routes(routes!(webhooks::find_delivery))
         .routes(routes!(webhooks::redeliver))
+        .routes(routes!(clients::list, clients::create))
+        .routes(routes!(clients::find, clients::change))
+        .routes(routes!(clients::disable))
+        .routes(routes!(clients::enable))
+        .routes(routes!(clients::add_key))
+        .routes(routes!(clients::revoke_key))
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))

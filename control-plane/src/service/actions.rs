@@ -6,9 +6,10 @@ mod validate;
 
 use std::time::Duration;
 
-use aegis_contract::action::ActionState;
+use aegis_contract::action::{ActionState, ActionType};
 use aegis_contract::code::OutcomeCode;
 use aegis_contract::ids::ActionId;
+use aegis_contract::target::Target;
 use aegis_runtime::clock;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -20,7 +21,7 @@ pub use validate::{ActionRequest, TargetRequest};
 
 use super::approvals;
 use super::dispatch::{Ending, Outcome, end_action};
-use super::{Services, noting_replay, spend_nonce};
+use super::{Services, noting_refusal, spend_nonce};
 use crate::audit::{self, Kind, Record};
 use crate::error::Error;
 use crate::permission::Permission;
@@ -44,7 +45,8 @@ pub async fn find(services: &Services, caller: &Caller, id: ActionId) -> Result<
         within(ANSWER_WITHIN, async { actions::find(&mut *services.store.acquire().await?, id).await })
             .await?;
     if let Some(action) = found {
-        let is_shown = caller.may(Permission::ReadOwnActions) && sees(caller, &action.requested_by);
+        let is_shown = caller.may(Permission::ReadOwnActions)
+            && sees(caller, &action.requested_by, action.action_type, &action.target);
         if is_shown || approvals::is_asked(services, caller, &action).await? {
             return Ok(action);
         }
@@ -71,6 +73,7 @@ pub async fn list(
             return Ok(Vec::new());
         }
         filter.requested_by = Some(caller.name.clone());
+        filter.scope = caller.scope.clone();
     }
     within(ANSWER_WITHIN, async {
         actions::list(&mut *services.store.acquire().await?, &filter, before, limit.into()).await
@@ -112,7 +115,7 @@ pub async fn wait(services: &Services, action: Action, time: Duration, steps: Op
 pub async fn cancel(services: &Services, caller: &Caller, id: ActionId) -> Result<Action, Error> {
     caller.require(Permission::CancelOwnActions)?;
     let result = record_cancel(services, caller, id).await;
-    noting_replay(services, caller, result).await
+    noting_refusal(services, caller, result).await
 }
 
 async fn record_cancel(services: &Services, caller: &Caller, id: ActionId) -> Result<Action, Error> {
@@ -226,11 +229,15 @@ async fn end(conn: &mut PgConnection, ending: Ending<'_>) -> Result<(), Error> {
 /// The action, locked until the end of the transaction, if the caller may see it.
 async fn lock_visible(conn: &mut PgConnection, caller: &Caller, id: ActionId) -> Result<OpenAction, Error> {
     let action = dispatch::lock(conn, id).await?;
-    action.filter(|action| sees(caller, &action.requested_by)).ok_or_else(not_found)
+    let is_seen =
+        |action: &OpenAction| sees(caller, &action.requested_by, action.change.action_type(), &action.target);
+    action.filter(is_seen).ok_or_else(not_found)
 }
 
-fn sees(caller: &Caller, requested_by: &str) -> bool {
-    caller.may(Permission::ReadActions) || requested_by == caller.name
+/// Whoever does not see all actions sees their own, as far as they may ask for such.
+fn sees(caller: &Caller, requested_by: &str, action_type: ActionType, target: &Target) -> bool {
+    caller.may(Permission::ReadActions)
+        || (requested_by == caller.name && caller.scope.includes_change(action_type, target))
 }
 
 fn not_found() -> Error {

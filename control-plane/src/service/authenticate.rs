@@ -13,8 +13,9 @@ use super::Services;
 use crate::audit::{self, ANONYMOUS, Kind, Record};
 use crate::error::Error;
 use crate::principal::{Caller, Nonce, Principal};
+use crate::scope::Scope;
 use crate::seal::Purpose;
-use crate::store::clients::ClientKey;
+use crate::store::client_keys::ClientKey;
 use crate::store::{ANSWER_WITHIN, commit, refusals, sessions, within};
 
 /// How much longer than its signature a nonce is remembered: clocks differ.
@@ -39,7 +40,10 @@ pub async fn by_signature(
         return Err(refuse(services, Refusal::KeyUnknown, None, request_id).await);
     };
     match verify(services, &presented, &key)? {
-        Ok(verified) => Ok(caller_of(key.client, verified, request_id, reads)),
+        Ok(verified) => {
+            services.keys.note_use(presented.key_id(), &key);
+            Ok(caller_of(key, verified, request_id, reads))
+        }
         Err(refusal) => Err(refuse(services, refusal, Some(presented.key_id()), request_id).await),
     }
 }
@@ -49,8 +53,8 @@ fn verify(
     presented: &Presented,
     key: &ClientKey,
 ) -> Result<Result<Verified, Refusal>, Error> {
-    if key.revoked {
-        return Ok(Err(Refusal::KeyRevoked));
+    if let Some(refusal) = standing(key) {
+        return Ok(Err(refusal));
     }
     let verifying = match key.algorithm.as_str() {
         "hmac-sha256" => VerifyingKey::hmac_sha256(
@@ -66,15 +70,35 @@ fn verify(
     Ok(presented.verify(&verifying, clock::now(), &services.authorities))
 }
 
-fn caller_of(client: String, verified: Verified, request_id: &str, reads: bool) -> Caller {
+/// Why a key is good no more, whatever it signed.
+fn standing(key: &ClientKey) -> Option<Refusal> {
+    [
+        (key.is_revoked, Refusal::KeyRevoked),
+        (key.is_expired, Refusal::KeyExpired),
+        (key.is_client_disabled, Refusal::ClientDisabled),
+        (key.is_client_expired, Refusal::ClientExpired),
+    ]
+    .into_iter()
+    .find_map(|(is_so, refusal)| is_so.then_some(refusal))
+}
+
+fn caller_of(key: ClientKey, verified: Verified, request_id: &str, reads: bool) -> Caller {
     let nonce = (!reads).then(|| Nonce {
         key_id: verified.key_id,
         nonce: verified.nonce,
         keep_until: verified.expires + NONCE_KEPT_AFTER,
     });
-    let principal = Principal::Client(client);
+    let principal = Principal::Client(key.client);
     let name = principal.to_string();
-    Caller { principal, name, roles: Vec::new(), session: None, nonce, request_id: request_id.to_owned() }
+    Caller {
+        principal,
+        name,
+        roles: Vec::new(),
+        scope: key.scope,
+        session: None,
+        nonce,
+        request_id: request_id.to_owned(),
+    }
 }
 
 /// Proves the token of a person who may still sign in, in a session that nobody has ended, with the roles they
@@ -101,6 +125,7 @@ pub async fn by_token(services: &Services, token: &str, request_id: &str) -> Res
         principal,
         name,
         roles,
+        scope: Scope::default(),
         session: Some(session),
         nonce: None,
         request_id: request_id.to_owned(),
@@ -115,13 +140,13 @@ pub async fn refuse_both(services: &Services, request_id: &str) -> Error {
 /// Counts and records why a token is for nobody, and refuses it.
 pub async fn refuse_token(services: &Services, reason: &'static str, request_id: &str) -> Error {
     services.metrics.count_token_refusal(reason);
-    note(services, reason, None, request_id).await;
+    note(services, Refused::nobody(reason, None, request_id)).await;
     Error::Unauthenticated
 }
 
 async fn refuse(services: &Services, refusal: Refusal, key_id: Option<&str>, request_id: &str) -> Error {
     services.metrics.count_signature_refusal(refusal.code());
-    note(services, refusal.code(), key_id, request_id).await;
+    note(services, Refused::nobody(refusal.code(), key_id, request_id)).await;
     Error::SignatureInvalid { server_time: refusal.is_time().then(clock::now) }
 }
 
@@ -129,22 +154,52 @@ async fn refuse(services: &Services, refusal: Refusal, key_id: Option<&str>, req
 pub async fn note_replay(services: &Services, key_id: &str, request_id: &str) {
     const REASON: &str = "nonce-replayed";
     services.metrics.count_signature_refusal(REASON);
-    note(services, REASON, Some(key_id), request_id).await;
+    note(services, Refused::nobody(REASON, Some(key_id), request_id)).await;
+}
+
+/// Records that a client asked for what is outside of its scope.
+pub async fn note_outside_scope(services: &Services, caller: &Caller, action: &str, resource: &str) {
+    services.metrics.count_scope_refusal();
+    let refused = Refused {
+        principal: &caller.name,
+        reason: "outside-scope",
+        key_id: caller.nonce.as_ref().map(|nonce| nonce.key_id.as_str()),
+        asked: Some((action, resource)),
+        request_id: &caller.request_id,
+    };
+    note(services, refused).await;
+}
+
+/// A request that is refused before anybody decides about it.
+struct Refused<'a> {
+    principal: &'a str,
+    reason: &'static str,
+    key_id: Option<&'a str>,
+    /// The action and the resource that were asked for, where that is why.
+    asked: Option<(&'a str, &'a str)>,
+    request_id: &'a str,
+}
+
+impl<'a> Refused<'a> {
+    fn nobody(reason: &'static str, key_id: Option<&'a str>, request_id: &'a str) -> Self {
+        Self { principal: ANONYMOUS, reason, key_id, asked: None, request_id }
+    }
 }
 
 /// Records the first refusal of its reason, key and minute. That it cannot be recorded does not let
 /// anybody in.
-async fn note(services: &Services, reason: &'static str, key_id: Option<&str>, request_id: &str) {
+async fn note(services: &Services, refused: Refused<'_>) {
+    let Refused { principal, reason, key_id, asked, request_id } = refused;
+    let mut data = json!({ "reason": reason, "keyId": key_id });
+    if let Some((action, resource)) = asked {
+        data["action"] = action.into();
+        data["resource"] = resource.into();
+    }
     let recorded = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         if refusals::note(&mut tx, reason, key_id.unwrap_or_default(), this_minute()).await? {
-            let record = Record {
-                kind: Kind::RequestRefused,
-                principal: ANONYMOUS,
-                action_id: None,
-                request_id: Some(request_id),
-                data: json!({ "reason": reason, "keyId": key_id }),
-            };
+            let kind = Kind::RequestRefused;
+            let record = Record { kind, principal, action_id: None, request_id: Some(request_id), data };
             audit::append(&mut tx, record).await?;
             commit(tx, None).await?;
         }

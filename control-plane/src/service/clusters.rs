@@ -14,7 +14,7 @@ use crate::audit::{self, Kind, OPERATOR, Record};
 use crate::error::Error;
 use crate::seal::{Keyring, Purpose};
 use crate::store::clusters::Cluster;
-use crate::store::{Store, clients, clusters, commit};
+use crate::store::{Store, client_keys, clusters, commit};
 
 /// Live order keys of one cluster: the old and the new one while they are rotated.
 const ORDER_KEYS_MAX: usize = 2;
@@ -46,11 +46,11 @@ pub async fn create(store: &Store, keyring: &Keyring, new: NewCluster<'_>) -> Re
         return Err(Error::Parameter { name: "name", message });
     }
     check_url(new.executor_url)?;
-    let order_key = read_order_key(new.order_key_id, new.order_key)?;
+    check_order_key(new.order_key_id, new.order_key)?;
     let receipt_key_id = read_receipt_key(new.receipt_public_key)?;
     let at = clock::now();
     let mut tx = store.begin().await?;
-    refuse_known_secret(&mut tx, keyring, order_key.secret()).await?;
+    refuse_known_secret(&mut tx, keyring, new.order_key).await?;
     if !clusters::insert(&mut tx, new.name, new.executor_url, at).await? {
         return Err(Error::AlreadyExists(format!("a cluster named {}", new.name)));
     }
@@ -78,10 +78,10 @@ pub async fn add_order_key(
     key_id: &str,
     key: &SecretString,
 ) -> Result<(), Error> {
-    let order_key = read_order_key(key_id, key)?;
+    check_order_key(key_id, key)?;
     let mut tx = store.begin().await?;
     clusters::find(&mut tx, cluster).await?.ok_or(Error::NotFound { what: "cluster" })?;
-    refuse_known_secret(&mut tx, keyring, order_key.secret()).await?;
+    refuse_known_secret(&mut tx, keyring, key).await?;
     if clusters::order_keys(&mut tx, cluster).await?.len() >= ORDER_KEYS_MAX {
         return Err(Error::AlreadyExists(format!("a second order key of {cluster} (retire one first); it")));
     }
@@ -112,29 +112,17 @@ pub async fn list(store: &Store) -> Result<Vec<Cluster>, Error> {
     clusters::list(&mut *store.acquire().await?).await
 }
 
-/// Refuses to start when the secret of access tokens is also an order key or a client's secret.
+/// Refuses to start when the secret of access tokens, or a master key, is also an order key or a client's secret.
 ///
 /// # Errors
 /// A sentence for the operator.
 pub async fn check_purposes(
     store: &Store,
     keyring: &Keyring,
-    jwt_secret: &SecretString,
-    master_key: &SecretString,
+    settings: &[(&'static str, &SecretString)],
 ) -> Result<(), Error> {
-    let mut conn = store.acquire().await?;
-    let mut secrets = Vec::new();
-    for cluster in clusters::list(&mut conn).await? {
-        for key in clusters::order_keys(&mut conn, &cluster.name).await? {
-            let secret = keyring.open_shared_secret(Purpose::OrderKey, &key.key)?;
-            secrets.push((format!("order key {} of cluster {}", key.id, cluster.name), secret));
-        }
-    }
-    for sealed in clients::sealed_secrets(&mut conn).await? {
-        secrets
-            .push(("a client's secret".to_owned(), keyring.open_shared_secret(Purpose::ClientKey, &sealed)?));
-    }
-    for (name, setting) in [("JWT_SECRET", jwt_secret), ("MASTER_KEY", master_key)] {
+    let secrets = shared_secrets(&mut *store.acquire().await?, keyring).await?;
+    for (name, setting) in settings.iter().copied() {
         let text = setting.expose_secret();
         let decoded = Zeroizing::new(base64_decode(text.trim()).unwrap_or_default());
         for (what, secret) in &secrets {
@@ -147,25 +135,40 @@ pub async fn check_purposes(
     Ok(())
 }
 
+/// Everything that is stored and used as a MAC key, each with what it is.
+///
+/// # Errors
+/// When one does not open; those of the database.
+pub(super) async fn shared_secrets(
+    conn: &mut PgConnection,
+    keyring: &Keyring,
+) -> Result<Vec<(String, SharedSecret)>, Error> {
+    let mut secrets = Vec::new();
+    for cluster in clusters::list(conn).await? {
+        for key in clusters::order_keys(conn, &cluster.name).await? {
+            let secret = keyring.open_shared_secret(Purpose::OrderKey, &key.key)?;
+            secrets.push((format!("order key {} of cluster {}", key.id, cluster.name), secret));
+        }
+    }
+    for sealed in client_keys::sealed_secrets(conn).await? {
+        secrets
+            .push(("a client's secret".to_owned(), keyring.open_shared_secret(Purpose::ClientKey, &sealed)?));
+    }
+    Ok(secrets)
+}
+
 async fn refuse_known_secret(
     conn: &mut PgConnection,
     keyring: &Keyring,
-    secret: &SharedSecret,
+    secret: &SecretString,
 ) -> Result<(), Error> {
-    let taken = |what: String| Error::Parameter {
-        name: "order-key-file",
-        message: format!("is {what} already: each cluster has an order key of its own"),
-    };
-    for cluster in clusters::list(conn).await? {
-        for key in clusters::order_keys(conn, &cluster.name).await? {
-            if secret.is(&keyring.open(Purpose::OrderKey, &key.key)?) {
-                return Err(taken(format!("order key {} of cluster {}", key.id, cluster.name)));
-            }
-        }
-    }
-    for sealed in clients::sealed_secrets(conn).await? {
-        if secret.is(&keyring.open(Purpose::ClientKey, &sealed)?) {
-            return Err(taken("a client's secret".to_owned()));
+    let bytes = Zeroizing::new(base64_decode(secret.expose_secret().trim()).unwrap_or_default());
+    for (what, known) in shared_secrets(conn, keyring).await? {
+        if known.is(&bytes) {
+            return Err(Error::Parameter {
+                name: "order-key-file",
+                message: format!("is {what} already: each cluster has an order key of its own"),
+            });
         }
     }
     Ok(())
@@ -187,9 +190,10 @@ async fn insert_order_key(
     }
 }
 
-fn read_order_key(id: &str, key: &SecretString) -> Result<OrderKey, Error> {
+fn check_order_key(id: &str, key: &SecretString) -> Result<(), Error> {
     SharedSecret::from_base64(key.expose_secret())
         .and_then(|secret| OrderKey::new(id, secret))
+        .map(drop)
         .map_err(|error| Error::Parameter { name: "order-key", message: error.to_string() })
 }
 

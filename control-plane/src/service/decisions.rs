@@ -7,7 +7,7 @@ use aegis_contract::ids::DecisionId;
 use serde_json::Value;
 
 use super::decide::{Asked, Decided};
-use super::{Services, noting_replay};
+use super::{Services, noting_refusal};
 use crate::error::Error;
 use crate::metrics::Tally;
 use crate::permission::Permission;
@@ -34,7 +34,7 @@ pub struct BareQuestion {
 /// Asks what policy says, without facts of the target and without any action.
 ///
 /// # Errors
-/// `Forbidden` when the question is about anybody else; `Invalid` when it makes no sense.
+/// `Forbidden` when the question is about anybody else; `OutsideScope`; `Invalid` when it makes no sense.
 pub async fn evaluate(
     services: &Services,
     caller: &Caller,
@@ -56,8 +56,11 @@ pub async fn evaluate(
         params: question.params,
         metadata: question.metadata,
     };
-    let result = services.recorder.decide(caller, asked).await;
-    let decided = noting_replay(services, caller, result).await?;
+    let result = match caller.require_in_scope(&asked.action, &asked.resource) {
+        Ok(()) => services.recorder.decide(caller, asked).await,
+        Err(error) => Err(error),
+    };
+    let decided = noting_refusal(services, caller, result).await?;
     services.metrics.count_decision(&Tally::of(&decided));
     Ok(decided)
 }
@@ -85,12 +88,19 @@ pub async fn find(services: &Services, caller: &Caller, id: DecisionId) -> Resul
     let sees_all = caller.may(Permission::ReadActions);
     let found =
         found.filter(|decision| sees_all || decision.principal == caller.name).ok_or_else(not_found)?;
-    if sees_all { Ok(found.body) } else { without_shadow(&found.body) }
+    if sees_all {
+        return Ok(found.body);
+    }
+    let decision: Value = serde_json::from_slice(&found.body).map_err(Error::internal)?;
+    let asked = |name: &str| decision["request"][name].as_str().unwrap_or_default();
+    if !caller.scope.includes(asked("action"), asked("resource")) {
+        return Err(not_found());
+    }
+    without_shadow(decision)
 }
 
 /// P32: whoever asked is not told of policies in mode `shadow`.
-fn without_shadow(body: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut decision: Value = serde_json::from_slice(body).map_err(Error::internal)?;
+fn without_shadow(mut decision: Value) -> Result<Vec<u8>, Error> {
     if let Value::Object(members) = &mut decision {
         members.remove("shadow");
     }

@@ -21,6 +21,7 @@ pub mod history;
 pub mod holds;
 pub mod limits;
 pub mod log;
+pub mod master_key;
 pub mod passwords;
 pub mod past;
 pub mod policies;
@@ -120,14 +121,21 @@ async fn spend_nonce(conn: &mut PgConnection, caller: &Caller) -> Result<(), Err
     }
 }
 
-/// Records a replayed nonce when that is why `result` failed, and passes `result` on.
-async fn noting_replay<T>(
+/// Records a replayed nonce, or what lies outside of a scope, when that is why `result` failed, and passes `result`
+/// on.
+async fn noting_refusal<T>(
     services: &Services,
     caller: &Caller,
     result: Result<T, Error>,
 ) -> Result<T, Error> {
-    if let (Err(Error::NonceReplayed), Some(nonce)) = (&result, &caller.nonce) {
-        authenticate::note_replay(services, &nonce.key_id, &caller.request_id).await;
+    match (&result, &caller.nonce) {
+        (Err(Error::NonceReplayed), Some(nonce)) => {
+            authenticate::note_replay(services, &nonce.key_id, &caller.request_id).await;
+        }
+        (Err(Error::OutsideScope { action, resource }), _) => {
+            authenticate::note_outside_scope(services, caller, action, resource).await;
+        }
+        _ => {}
     }
     result
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Stored;
 use crate::error::Error;
+use crate::scope::Scope;
 
 /// An action to add.
 #[derive(Clone, Debug)]
@@ -115,6 +116,8 @@ pub struct Filter {
     pub from: Option<Timestamp>,
     /// Asked for before this time.
     pub to: Option<Timestamp>,
+    /// That lie in this scope.
+    pub scope: Scope,
 }
 
 struct Row {
@@ -242,6 +245,10 @@ pub async fn list(
              and ($8::timestamptz is null or created_at >= $8)
              and ($9::timestamptz is null or created_at < $9)
              and ($10::uuid is null or a.id < $10)
+             and ($12::text[] is null or type = any($12))
+             and ($13::text[] is null
+                  or exists (select 1 from unnest($13) place
+                             where cluster || '/' || namespace like replace(place, '*', '%')))
            order by a.id desc limit $11"#,
         filter.state.map(ActionState::as_str),
         filter.action_type.map(ActionType::as_str),
@@ -254,6 +261,9 @@ pub async fn list(
         filter.to.map(Stored::from) as _,
         before.map(|id| id.0),
         limit,
+        filter.scope.actions.as_deref(),
+        // Their characters are those of names and `*`, and no name has a `/`.
+        filter.scope.namespaces.as_deref(),
     )
     .fetch_all(conn)
     .await?

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 /// Tables whose changes are state, and which of their changes.
-const GUARDED: [(&str, &str); 30] = [
+const GUARDED: [(&str, &str); 31] = [
     ("audit.log_keys", "insert or update or delete"),
     ("audit.retired_log_keys", "insert or update or delete"),
     ("actions", "insert or update of state or delete"),
@@ -15,7 +15,7 @@ const GUARDED: [(&str, &str); 30] = [
     ("approvals", "insert or delete"),
     ("attempts", "insert or delete"),
     ("audit.texts", "insert or update or delete"),
-    ("client_keys", "insert or update or delete"),
+    ("client_keys", "insert or update of revoked_at or delete"),
     ("clients", "insert or update or delete"),
     ("closures", "insert or update or delete"),
     ("cluster_order_keys", "insert or update or delete"),
@@ -34,6 +34,7 @@ const GUARDED: [(&str, &str); 30] = [
     ("reviews", "insert or update or delete"),
     ("role_grant_approvals", "insert or update or delete"),
     ("role_grants", "insert or update or delete"),
+    ("root_key", "insert or update or delete"),
     ("sessions", "insert or update of ended_at"),
     ("user_roles", "insert or update or delete"),
     ("users", "insert or update or delete"),

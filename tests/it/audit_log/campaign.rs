@@ -7,7 +7,7 @@ mod changes;
 
 use std::collections::BTreeMap;
 
-use aegis_control_plane::seal::Keyring;
+use aegis_control_plane::seal::MasterKey;
 use aegis_control_plane::service::entries::Filter;
 use aegis_control_plane::service::export::{Export, Form, Wanted};
 use aegis_control_plane::service::log::{Log, LogSigners};
@@ -54,7 +54,7 @@ impl Target {
         let mut conn = PgConnection::connect(&stack.control_plane_database().superuser_url).await?;
         let log = StoredLog::read(&mut conn).await?;
         ensure!(log.pending == 0, "everything has its place");
-        let keyring = Keyring::from_base64(stack.master_key()?.trim())?;
+        let keyring = MasterKey::from_base64(&stack.master_key()?)?.keyring();
         let origin = log.checkpoints[0].2.lines().next().context("an origin")?;
         let key = keyring.log_key(origin)?;
         let keys = LogKeys::new(vec![key.verifier().clone()])?;

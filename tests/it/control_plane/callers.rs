@@ -72,6 +72,14 @@ POST /api/v1/webhooks/{name}/test            401 403 403 403 404 403
 GET  /api/v1/webhooks/{name}/deliveries      401 403 403 403 404 403
 GET  /api/v1/webhooks/{name}/deliveries/{id} 401 403 403 403 404 403
 POST /api/v1/webhooks/{name}/deliveries/{id}/redeliver 401 403 403 403 404 403
+GET  /api/v1/clients                         401 403 403 403 200 403
+POST /api/v1/clients                         401 403 403 403 404 403
+GET  /api/v1/clients/{name}                  401 403 403 403 404 403
+PATCH /api/v1/clients/{name}                 401 403 403 403 404 403
+POST /api/v1/clients/{name}/disable          401 403 403 403 404 403
+POST /api/v1/clients/{name}/enable           401 403 403 403 404 403
+POST /api/v1/clients/{name}/keys             401 403 403 403 404 403
+DELETE /api/v1/clients/{name}/keys/{id}      401 403 403 403 404 403
 POST /api/v1/auth/login                      400 400 400 400 400 400
 POST /api/v1/auth/refresh                    400 400 400 400 400 400
 GET  /api/v1/sessions                        401 403 200 200 200 200
@@ -116,6 +124,7 @@ pub(super) fn concrete(path: &str) -> String {
 fn body(method: &str, path: &str) -> Value {
     match path {
         "/api/v1/webhooks/{name}" if method == "PUT" => json!({ "url": "http://127.0.0.1" }),
+        "/api/v1/clients" => json!({ "name": "absent", "owner": "nobody@example.com" }),
         "/api/v1/actions/{id}/review" => json!({ "comment": "seen" }),
         "/api/v1/actions/{id}/deny" => json!({ "reason": "not now" }),
         "/api/v1/policies/{name}/activate" => json!({ "version": 1 }),

@@ -1,22 +1,22 @@
 //! Signed requests that are refused: one public answer, the precise reason in metrics and log.
 
+mod cases;
+#[path = "../../../shared/contract/tests/it/http_signature_profile/draft.rs"]
+#[expect(dead_code, reason = "what it shares with the contract's own tests is not all needed here")]
+mod draft;
+mod table;
+
 use aegis_tests::callers::{Caller, Finished};
 use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::{Context, Result};
-use http::{HeaderName, HeaderValue};
-use jiff::{SignedDuration, Timestamp};
+use http::HeaderValue;
+use http::header::HOST;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::log::{actions, entries, metric, refusals};
+use super::log::{entries, metric, refusals};
 
 const PATH: &str = "/api/v1/actions";
-
-/// The time on this machine, which is the services' time too.
-#[expect(clippy::disallowed_methods, reason = "a caller outside the services has its own clock")]
-fn now() -> Timestamp {
-    Timestamp::now()
-}
 
 struct Scene {
     stack: Stack,
@@ -34,97 +34,12 @@ impl Scene {
         caller.request(Method::POST, PATH).header("idempotency-key", "key").json(&self.body).finish()
     }
 
-    /// A request signed with these times, in seconds from now.
-    fn timed(&self, created: i64, expires: i64) -> Result<Finished> {
-        let (created, expires) =
-            (now() + SignedDuration::from_secs(created), now() + SignedDuration::from_secs(expires));
-        let client = self.stack.client()?;
-        let draft = client.request(Method::POST, PATH).header("idempotency-key", "key").json(&self.body);
-        draft.times(created, expires).finish()
-    }
-
     /// A sound request, changed after it was signed.
     fn tampered(&self, change: impl Fn(&mut Finished)) -> Result<Finished> {
         let mut request = self.signed(&self.stack.client()?)?;
         change(&mut request);
         Ok(request)
     }
-}
-
-fn set(request: &mut Finished, name: &'static str, value: &str) {
-    let value = HeaderValue::from_str(value).expect("tests send headers that can be sent");
-    request.headers.insert(HeaderName::from_static(name), value);
-}
-
-fn edit(request: &mut Finished, name: &'static str, from: &str, to: &str) {
-    let text = request.headers[name].to_str().expect("signature headers are ASCII").replace(from, to);
-    set(request, name, &text);
-}
-
-#[tokio::test]
-async fn every_wrong_signature_has_one_public_answer_and_its_own_recorded_reason() -> Result<()> {
-    let scene = Scene::start().await?;
-    let stack = &scene.stack;
-    let key_id = stack.registered_client().key_id.clone();
-    let revoked = stack.new_client("revoked-bot", &stack.admin_user().email).await?;
-    stack.command(["client", "revoke-key", "--key-id", &revoked.key_id]).await?;
-    let stranger =
-        Caller::client(stack.control_plane(0).url(), "nobody-1", &stack.registered_client().secret)?;
-    let foreign = Caller::client(stack.control_plane(0).url(), &key_id, &revoked.secret)?;
-
-    let cases: Vec<(&str, Finished)> = vec![
-        ("digest-mismatch", scene.tampered(|request| request.body.push(b' '))?),
-        ("signature-wrong", scene.tampered(|request| request.url.push_str("?wait=1"))?),
-        ("signature-wrong", scene.tampered(|request| request.method = Method::GET)?),
-        ("signature-wrong", scene.tampered(|request| set(request, "idempotency-key", "other"))?),
-        ("component-extra", scene.tampered(|request| drop(request.headers.remove("idempotency-key")))?),
-        ("signature-missing", scene.tampered(|request| drop(request.headers.remove("signature")))?),
-        ("digest-missing", scene.tampered(|request| drop(request.headers.remove("content-digest")))?),
-        (
-            "tag-wrong",
-            scene.tampered(|request| edit(request, "signature-input", "tag=\"aegis\"", "tag=\"x\""))?,
-        ),
-        ("label-wrong", scene.tampered(|request| edit(request, "signature-input", "aegis=(", "other=("))?),
-        (
-            "parameter-missing",
-            scene.tampered(|request| edit(request, "signature-input", ";keyid=", ";tag2="))?,
-        ),
-        ("component-missing", scene.tampered(|request| edit(request, "signature-input", "\"@query\" ", ""))?),
-        (
-            "algorithm-mismatch",
-            scene.tampered(|request| edit(request, "signature-input", ";tag=", ";alg=\"ed25519\";tag="))?,
-        ),
-        ("authority-mismatch", scene.tampered(|request| set(request, "host", "elsewhere.example"))?),
-        ("signature-wrong", scene.signed(&foreign)?),
-        ("key-unknown", scene.signed(&stranger)?),
-        ("key-revoked", scene.signed(&stack.caller_of(&revoked)?)?),
-        ("expired", scene.timed(-120, -60)?),
-        ("created-in-future", scene.timed(30, 60)?),
-        ("lifetime-too-long", scene.timed(0, 400)?),
-        ("lifetime-reversed", scene.timed(0, -1)?),
-    ];
-    let times = ["expired", "created-in-future", "lifetime-too-long", "lifetime-reversed"];
-    for (reason, request) in cases {
-        let counted = format!("aegis_signature_refusals_total{{reason=\"{reason}\"}}");
-        let before = metric(stack, &counted).await?;
-        let answer = request.send().await?;
-        assert_eq!((answer.status, answer.code()), (401, "signature-invalid"), "{reason}: {}", answer.text);
-        assert!(!answer.text.contains(reason), "{reason} is told: {}", answer.text);
-        assert_eq!(
-            answer.body["serverTime"].is_string(),
-            times.contains(&reason),
-            "{reason}: {}",
-            answer.text
-        );
-        assert_eq!(metric(stack, &counted).await? - before, 1.0, "{reason} is not counted");
-        assert!(refusals(stack, reason).await? > 0, "{reason} is not recorded");
-    }
-
-    assert_eq!(actions(stack).await?, 0);
-    // What is not covered has no influence.
-    let sound = scene.tampered(|request| set(request, "x-forwarded-for", "10.0.0.1"))?;
-    assert_eq!(sound.send().await?.expect(403)?.code(), "policy-denied");
-    Ok(())
 }
 
 #[tokio::test]
@@ -158,13 +73,33 @@ async fn a_refusal_is_recorded_once_a_minute_for_each_key_and_reason() -> Result
 }
 
 #[tokio::test]
-async fn a_replay_is_refused_and_recorded_with_its_key() -> Result<()> {
-    let scene = Scene::start().await?;
-    let request = scene.signed(&scene.stack.client()?)?;
-    request.send().await?.expect(403)?;
-    assert_eq!(request.send().await?.expect(409)?.code(), "nonce-replayed");
-    assert_eq!(refusals(&scene.stack, "nonce-replayed").await?, 1);
-    assert_eq!(metric(&scene.stack, "aegis_signature_refusals_total{reason=\"nonce-replayed\"}").await?, 1.0);
+async fn a_replay_is_refused_and_recorded_with_its_key_also_by_another_replica_and_after_a_restart()
+-> Result<()> {
+    // Both are one service under one name, as behind a balancer.
+    let name = "aegis.example";
+    let settings = vec![("PUBLIC_AUTHORITIES".to_owned(), name.to_owned())];
+    let options =
+        StackOptions { control_planes: 2, control_plane_settings: settings, ..StackOptions::default() };
+    let stack = Stack::start(options).await?;
+    let client = stack.client()?.at(&format!("http://{name}"));
+    let question = json!({ "action": "restart", "resource": "k8s/local/shop/Deployment/web" });
+    let mut request = client.request(Method::POST, "/api/v1/policy/evaluate").json(&question).finish()?;
+    request.headers.insert(HOST, HeaderValue::from_static("aegis.example"));
+    let mut at = |index: usize| {
+        request.url = format!("{}/api/v1/policy/evaluate", stack.control_plane(index).url());
+        request.clone()
+    };
+    at(0).send().await?.expect(200)?;
+    for index in [0, 1] {
+        assert_eq!(at(index).send().await?.expect(409)?.code(), "nonce-replayed", "replica {index}");
+    }
+    stack.control_plane(1).restart().await?;
+    assert_eq!(at(1).send().await?.expect(409)?.code(), "nonce-replayed", "after a restart");
+    let recorded = entries(&stack.admin()?, "kind=request.refused").await?;
+    let key_id = json!(stack.registered_client().key_id);
+    let is_of_key = |entry: &Value| entry["data"] == json!({ "reason": "nonce-replayed", "keyId": key_id });
+    assert!(!recorded.is_empty() && recorded.iter().all(is_of_key), "{recorded:?}");
+    assert_eq!(metric(&stack, "aegis_signature_refusals_total{reason=\"nonce-replayed\"}").await?, 1.0);
     Ok(())
 }
 

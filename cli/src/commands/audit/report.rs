@@ -20,7 +20,7 @@ use crate::output;
 use crate::settings::Settings;
 
 /// Kinds that change what may be done, by whom and where: no action, and no reading.
-const CHANGES: [&str; 25] = [
+const CHANGES: [&str; 29] = [
     "user.created",
     "user.roles-changed",
     "user.invited",
@@ -33,6 +33,10 @@ const CHANGES: [&str; 25] = [
     "client.created",
     "client.key-added",
     "client.key-revoked",
+    "client.changed",
+    "client.disabled",
+    "client.enabled",
+    "master-key.changed",
     "cluster.registered",
     "cluster.changed",
     "cluster.reported",

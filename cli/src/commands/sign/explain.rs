@@ -113,7 +113,12 @@ impl Finding {
         let wrong = match refusal {
             refusal if refusal.is_time() => "time",
             R::DigestMissing | R::DigestMalformed | R::DigestMismatch => "body",
-            R::KeyUnknown | R::KeyRevoked | R::AlgorithmMismatch => "key",
+            R::KeyUnknown
+            | R::KeyRevoked
+            | R::KeyExpired
+            | R::ClientDisabled
+            | R::ClientExpired
+            | R::AlgorithmMismatch => "key",
             R::ComponentMissing
             | R::ComponentExtra
             | R::ComponentDoubled

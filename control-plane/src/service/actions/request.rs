@@ -30,7 +30,7 @@ use crate::service::approvals::{Gate, Passing, Subject, gate, would_be_asked};
 use crate::service::decide::{Decided, Denied, Occasion, Purpose, decide};
 use crate::service::dispatch::{Ending, NewIntent, Outcome, write_intent};
 use crate::service::holds;
-use crate::service::{Services, noting_replay, spend_nonce};
+use crate::service::{Services, noting_refusal, spend_nonce};
 use crate::store::actions::{self, Action, NewAction};
 use crate::store::idempotency::{self, Known};
 use crate::store::{ANSWER_WITHIN, commit, decisions, dispatch, nonces, within};
@@ -68,11 +68,12 @@ pub struct Request {
 pub async fn request_action(services: &Services, caller: &Caller, request: Request) -> Result<Action, Error> {
     caller.require(Permission::RequestActions)?;
     let result = asked_once(services, caller, request).await;
-    noting_replay(services, caller, result).await
+    noting_refusal(services, caller, result).await
 }
 
 async fn asked_once(services: &Services, caller: &Caller, request: Request) -> Result<Action, Error> {
     let valid = validate(request.body.clone(), caller)?;
+    caller.require_in_scope(&valid.asked.action, &valid.asked.resource)?;
     let until = Instant::now() + COPY_WITHIN;
     let _turn = loop {
         match services.in_flight.enter(&caller.name, &request.key) {

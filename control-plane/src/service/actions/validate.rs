@@ -231,6 +231,7 @@ mod tests {
 
     use super::*;
     use crate::principal::Principal;
+    use crate::scope::Scope;
 
     fn check(body: Value) -> Result<Valid, Error> {
         let principal = Principal::Client("bot".to_owned());
@@ -239,6 +240,7 @@ mod tests {
             principal,
             name,
             roles: Vec::new(),
+            scope: Scope::default(),
             session: None,
             nonce: None,
             request_id: String::new(),

@@ -23,11 +23,6 @@ impl OrderKey {
         &self.id
     }
 
-    /// The key's secret. For storing it encrypted and for refusing it in a second role.
-    pub fn secret(&self) -> &SharedSecret {
-        &self.secret
-    }
-
     /// Seals an order's bytes; the answer is the canonical envelope.
     pub fn seal(&self, payload: &[u8]) -> Vec<u8> {
         let tag = self.secret.authenticate(&pae(ORDER_PAYLOAD_TYPE, payload));

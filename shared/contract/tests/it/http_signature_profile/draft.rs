@@ -1,4 +1,5 @@
-//! Keys, and a request that is signed by hand so that any part of it can be wrong.
+//! Keys, and a request that is signed by hand so that any part of it can be wrong. The tests of the whole stack send
+//! such requests too (`tests/it/control_plane/signatures.rs`).
 
 use aegis_contract::dsse::ReceiptKey;
 use aegis_contract::http_signature::{
@@ -136,10 +137,8 @@ impl Draft {
         }
     }
 
-    pub(super) fn judge(
-        &self,
-        (signing, verifying): &(SigningKey, VerifyingKey),
-    ) -> Result<Verified, Refusal> {
+    /// All headers as they are sent, signed by `key`.
+    pub(super) fn signed_headers(&self, key: &SigningKey) -> HeaderMap {
         let params: String = self.params.iter().map(|param| format!(";{param}")).collect();
         let params = format!("({}){params}", self.components.join(" "));
         let values: Vec<_> = self
@@ -149,7 +148,7 @@ impl Draft {
             .map(|name| (name, self.component_value(name)))
             .collect();
         let base = signature_base(values.iter().map(|(name, value)| (*name, value.as_str())), &params);
-        let signature = base64_encode(&signing.sign_base(&base));
+        let signature = base64_encode(&key.sign_base(&base));
 
         let mut headers = HeaderMap::new();
         let input = (self.input_edit)(format!("aegis={params}"));
@@ -161,6 +160,14 @@ impl Draft {
                 headers.append(HeaderName::from_static(name), value);
             }
         }
+        headers
+    }
+
+    pub(super) fn judge(
+        &self,
+        (signing, verifying): &(SigningKey, VerifyingKey),
+    ) -> Result<Verified, Refusal> {
+        let headers = self.signed_headers(signing);
         let request = Request {
             method: &self.method,
             authority: &self.authority,
