@@ -24,5 +24,7 @@ pub mod programs;
 pub mod progress;
 pub mod python;
 pub mod receiver;
+pub mod redis;
 pub mod stack;
+pub mod wire;
 pub mod workload;

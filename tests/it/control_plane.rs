@@ -1,6 +1,7 @@
 //! The control plane's API on a whole stack: what callers, policies and auditors rely on.
 
 mod audit;
+mod bounds;
 mod callers;
 mod evaluations;
 mod idempotency;
@@ -11,4 +12,5 @@ mod reports;
 mod requests;
 mod sessions;
 mod signatures;
+mod throttles;
 mod withdrawal;

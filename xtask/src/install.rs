@@ -1,10 +1,8 @@
 //! What must be on the machine besides Rust: found, installed where that is ours to do, or named in a sentence.
 
-use aegis_tests::database::is_installed;
-use aegis_tests::fake_clock;
 use aegis_tests::paths::state;
 use aegis_tests::process::Launch;
-use aegis_tests::progress;
+use aegis_tests::{database, fake_clock, progress, redis};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::Uid;
@@ -26,42 +24,68 @@ pub(crate) fn room() -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that PostgreSQL's server is there: as root, where there is apt, by installing it.
+/// A program that comes as a package of the system.
+struct Package {
+    what: &'static str,
+    is_installed: fn() -> bool,
+    debian: &'static str,
+    fedora: &'static str,
+    arch: &'static str,
+}
+
+/// Makes sure that PostgreSQL's server is there.
 pub(crate) async fn postgres() -> Result<()> {
+    package(Package {
+        what: "PostgreSQL's server",
+        is_installed: database::is_installed,
+        debian: "postgresql",
+        fedora: "postgresql-server",
+        arch: "postgresql",
+    })
+    .await
+}
+
+/// Makes sure that libfaketime is there, which gives one process of a test a wrong clock.
+pub(crate) async fn fake_clock() -> Result<()> {
+    package(Package {
+        what: "libfaketime",
+        is_installed: fake_clock::is_installed,
+        debian: "libfaketime",
+        fedora: "libfaketime",
+        arch: "libfaketime",
+    })
+    .await
+}
+
+/// Makes sure that Redis' server is there, which control planes of some tests share.
+pub(crate) async fn redis() -> Result<()> {
+    package(Package {
+        what: "Redis' server",
+        is_installed: redis::is_installed,
+        debian: "redis-server",
+        fedora: "redis",
+        arch: "redis",
+    })
+    .await
+}
+
+/// Makes sure that a package is there: as root, where there is apt, by installing it.
+async fn package(package: Package) -> Result<()> {
+    let Package { what, is_installed, debian, fedora, arch } = package;
     if is_installed() {
         return Ok(());
     }
     if !may_install().await {
         bail!(
-            "PostgreSQL's server is not installed. Install it and try again:\n  \
-             Debian, Ubuntu: sudo apt-get update && sudo apt-get install postgresql\n  \
-             Fedora:         sudo dnf install postgresql-server\n  \
-             Arch:           sudo pacman -S postgresql"
+            "{what} is not installed. Install it and try again:\n  \
+             Debian, Ubuntu: sudo apt-get update && sudo apt-get install {debian}\n  \
+             Fedora:         sudo dnf install {fedora}\n  \
+             Arch:           sudo pacman -S {arch}"
         );
     }
-    install("postgresql").await?;
+    install(debian).await?;
     if !is_installed() {
-        bail!("apt-get installed postgresql, but neither the PATH nor /usr/lib/postgresql holds initdb");
-    }
-    Ok(())
-}
-
-/// Makes sure that libfaketime is there, which gives one process of a test a wrong clock.
-pub(crate) async fn fake_clock() -> Result<()> {
-    if fake_clock::is_installed() {
-        return Ok(());
-    }
-    if !may_install().await {
-        bail!(
-            "libfaketime is not installed. Install it and try again:\n  \
-             Debian, Ubuntu: sudo apt-get update && sudo apt-get install libfaketime\n  \
-             Fedora:         sudo dnf install libfaketime\n  \
-             Arch:           sudo pacman -S libfaketime"
-        );
-    }
-    install("libfaketime").await?;
-    if !fake_clock::is_installed() {
-        bail!("apt-get installed libfaketime, but no folder of libraries holds faketime/libfaketimeMT.so.1");
+        bail!("apt-get installed {debian}, but {what} is not found");
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
     install::programs(&["go", "openssl", "python3"]).await?;
     install::postgres().await?;
     install::fake_clock().await?;
+    install::redis().await?;
     Programs::ready().await?;
     for requirements in python_requirements()? {
         python_with(&requirements).await?;

@@ -2,6 +2,7 @@
 //! request learns one public reason; the precise one is counted, and recorded once a minute.
 
 pub mod keys;
+pub mod noted;
 
 use aegis_contract::http_signature::{self, Presented, Refusal, Request, Verified, VerifyingKey};
 use aegis_runtime::clock;
@@ -135,9 +136,13 @@ pub async fn note_replay(services: &Services, key_id: &str, request_id: &str) {
 /// Records the first refusal of its reason, key and minute. That it cannot be recorded does not let
 /// anybody in.
 async fn note(services: &Services, reason: &'static str, key_id: Option<&str>, request_id: &str) {
+    let minute = this_minute();
+    if services.noted.holds(minute, reason, key_id) {
+        return;
+    }
     let recorded = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
-        if refusals::note(&mut tx, reason, key_id.unwrap_or_default(), this_minute()).await? {
+        if refusals::note(&mut tx, reason, key_id.unwrap_or_default(), minute).await? {
             let record = Record {
                 kind: Kind::RequestRefused,
                 principal: ANONYMOUS,
@@ -150,8 +155,11 @@ async fn note(services: &Services, reason: &'static str, key_id: Option<&str>, r
         }
         Ok(())
     });
-    if let Err(error) = recorded.await {
-        warn!(error = &error as &dyn std::error::Error, reason, "a refusal was not recorded");
+    match recorded.await {
+        Ok(()) => services.noted.add(minute, reason, key_id),
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, reason, "a refusal was not recorded");
+        }
     }
 }
 
