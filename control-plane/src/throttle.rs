@@ -271,6 +271,28 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_rate_of_its_own_bounds_a_principal_over_all_classes() {
+        let throttles =
+            Throttles::new(read("read=3,write=100").unwrap(), None, ControlPlaneMetrics::default());
+        let bot = Principal::Client("bot".to_owned());
+        let (bot, own) = (Subject::Principal(&bot), Rate::per_minute(4));
+        let admit = async |class, own| throttles.admit(class, bot, own).await;
+        for class in [Class::Write, Class::Write, Class::Read] {
+            let standing = admit(class, own).await;
+            assert!(standing.is_admitted(), "{standing:?}");
+        }
+        // The nearer end is told: two reads are left, and one request of any kind.
+        let last = admit(Class::Write, own).await;
+        assert_eq!((last.policy, last.remaining, last.is_admitted()), (OWN, 0, true));
+        let refused = admit(Class::Write, own).await;
+        assert_eq!((refused.policy, refused.is_admitted()), (OWN, false));
+        // Without it, and for others, the class alone counts.
+        assert!(admit(Class::Write, None).await.is_admitted());
+        let other = Principal::Client("other".to_owned());
+        assert!(throttles.admit(Class::Write, Subject::Principal(&other), own).await.is_admitted());
+    }
+
     #[test]
     fn the_page_and_the_setting_tell_the_rates_of_all_classes() {
         let page = include_str!("../../docs/operations.md");

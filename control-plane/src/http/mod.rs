@@ -16,6 +16,7 @@ mod error;
 mod etag;
 mod health;
 mod holds;
+mod large;
 mod page;
 mod policies;
 mod policy_history;
@@ -31,25 +32,17 @@ use std::sync::Arc;
 use aegis_contract::strict::Limits;
 use aegis_runtime::http::with_problems;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use http::Method;
 use http::header::CONTENT_TYPE;
-use tokio::sync::Semaphore;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::Error;
 use crate::service::Services;
-use error::Failure;
-
-/// Requests with whole policies that are worked on at once: each may hold 16 MiB.
-const LARGE_MAX: usize = 8;
 
 /// Handlers take the services from here.
 type Shared = Arc<Services>;
@@ -165,18 +158,7 @@ fn large_routes() -> OpenApiRouter<Shared> {
         .routes(routes!(policy_history::replay))
         .routes(routes!(policy_history::sync))
         .layer(DefaultBodyLimit::max(Limits::POLICY.bytes_max))
-        .layer(from_fn_with_state(Arc::new(Semaphore::new(LARGE_MAX)), one_of_few))
-}
-
-/// Works on a request that may hold much, unless enough others do.
-async fn one_of_few(State(turns): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    if request.method() == Method::GET {
-        return next.run(request).await;
-    }
-    match turns.try_acquire() {
-        Ok(_turn) => next.run(request).await,
-        Err(_) => Failure::from(Error::Busy).into_response(),
-    }
+        .layer(from_fn_with_state(large::Turns::default(), large::one_of_few))
 }
 
 /// The description of the API.

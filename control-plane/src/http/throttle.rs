@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use aegis_runtime::http::address::neighbourhood;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -44,6 +45,11 @@ impl Gate {
     pub(super) fn of(request: &Request) -> Result<Self, Failure> {
         let gate = request.extensions().get::<Self>().cloned();
         Ok(gate.ok_or_else(|| Error::internal(anyhow::anyhow!("a request came past the throttles")))?)
+    }
+
+    /// What the request's address counts as.
+    pub(super) fn neighbourhood(&self) -> IpAddr {
+        neighbourhood(self.address)
     }
 
     /// Lets a request of a proven caller through. `own` is the principal's own rate, over all classes, if it has one.

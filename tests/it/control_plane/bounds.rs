@@ -189,6 +189,33 @@ async fn requests_are_bounded_in_time_and_in_how_many_are_worked_on() -> Result<
 }
 
 #[tokio::test]
+async fn strangers_with_large_bodies_keep_nobody_from_the_work_on_policies() -> Result<()> {
+    let stack = Stack::start(options(&[])).await?;
+    let mut held = Vec::new();
+    // As if they were signed, which nobody can tell before the body is there.
+    let large = "POST /api/v1/policy/check HTTP/1.1\r\nhost: x\r\nsignature: aegis=:YQ==:\r\n\
+                 content-length: 16000000\r\n\r\n{";
+    for _ in 0..4 {
+        let mut wire = wire(&stack, 2).await?;
+        wire.send(large).await?;
+        held.push(wire);
+    }
+    until("one address having no more turns", WITHIN, async || {
+        let mut over = wire(&stack, 2).await?;
+        over.send(large).await?;
+        let (status, body) = over.answer().await?;
+        Ok((status, code(&body)?.as_str()) == (429, "too-many-requests"))
+    })
+    .await?;
+    // Other addresses have theirs, and people, who are proven first, have others.
+    let (admin, body) = (stack.admin()?, json!({}));
+    admin.post("/api/v1/policy/check", &body).await?.expect(200)?;
+    let signed = stack.client()?.post("/api/v1/policy/check", &body).await?;
+    assert_eq!((signed.status, signed.code()), (403, "forbidden"), "{}", signed.text);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_thousand_idle_and_slow_connections_do_not_stop_the_way_to_a_heal() -> Result<()> {
     let scene = Scene::open(options(&[])).await?;
     scene.deploy_small(&["web"]).await?;
