@@ -18,6 +18,11 @@ url() { # url ROLE HOST DATABASE PASSWORD-FILE
   printf 'postgres://%s:%s@%s/%s\n' "$1" "$(cat "$folder/$4")" "$2" "$3"
 }
 
+redis_conf() {
+  printf 'requirepass %s\nsave ""\nmaxmemory 64mb\nmaxmemory-policy noeviction\n' "$(password)"
+}
+redis_url() { printf 'redis://:%s@redis:6379\n' "$(sed -n 's/^requirepass //p' "$folder/redis-conf")"; }
+
 for service in control-plane executor; do
   role=aegis_$(echo $service | tr - _)
   make "$service-postgres-password" password
@@ -28,6 +33,8 @@ for service in control-plane executor; do
 done
 make master-key key
 make jwt-secret key
+make redis-conf redis_conf
+make redis-url redis_url
 make order-key key
 make receipt-key openssl genpkey -algorithm ed25519
 make receipt-key.pub openssl pkey -in "$folder/receipt-key" -pubout

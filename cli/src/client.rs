@@ -8,7 +8,7 @@ use aegis_contract::http_signature::{
 use aegis_contract::problem::{self, Problem};
 use aegis_contract::strict::base64_encode;
 use aegis_runtime::clock;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::SignedDuration;
 use reqwest::Url;
@@ -37,6 +37,8 @@ const RETRY_PAUSES: [Duration; 5] = [
     Duration::from_secs(4),
     Duration::from_secs(8),
 ];
+/// Longest pause that is made because the server asks for it; a longer one is for the caller to decide.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Most characters shown of an answer that is not from Aegis.
 const FOREIGN_TEXT_MAX: usize = 200;
 
@@ -216,7 +218,8 @@ impl Client {
         Ok(request.headers(headers).body(call.body.clone()))
     }
 
-    /// Sends a request that may be repeated, a few times if need be, each time signed afresh.
+    /// Sends a request that may be repeated, a few times if need be, each time signed afresh, and not before the server
+    /// wants it.
     pub(crate) async fn send_persistently(
         &self,
         call: &Call,
@@ -224,7 +227,11 @@ impl Client {
     ) -> Result<Answer, Failure> {
         for pause in RETRY_PAUSES {
             match self.send(call).await {
-                Err(failure) if failure.is_passing() => {
+                Err(failure)
+                    if failure.is_passing()
+                        && failure.retry_after.is_none_or(|asked| asked <= RETRY_AFTER_MAX) =>
+                {
+                    let pause = failure.retry_after.map_or(pause, |asked| asked.max(pause));
                     progress.note(&format!("{}; trying again in {} ms", failure.cause, pause.as_millis()));
                     tokio::time::sleep(pause).await;
                 }
@@ -241,13 +248,19 @@ impl Client {
         {
             return Ok(Answer { headers, body });
         }
+        let mut failure = self.failure(status, &headers, body);
+        failure.retry_after = retry_after(&headers);
+        Err(failure)
+    }
+
+    fn failure(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
         let is_problem = headers
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(problem::MEDIA_TYPE.as_bytes()));
         if is_problem && let Ok(problem) = serde_json::from_slice::<Problem>(body) {
-            return Err(Cause::Problem(Box::new(problem)).into());
+            return Cause::Problem(Box::new(problem)).into();
         }
-        Err(self.not_understood(status, body))
+        self.not_understood(status, body)
     }
 
     fn not_understood(&self, status: StatusCode, body: &[u8]) -> Failure {
@@ -322,6 +335,12 @@ impl Call {
     pub(crate) fn json(self, document: &Value) -> Self {
         self.body(document.to_string().into_bytes())
     }
+}
+
+/// How long a server wants to be left alone: `Retry-After` in seconds (RFC 9110 section 10.2.3). Aegis sends no dates.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 fn bearer(token: &SecretString) -> Result<HeaderValue, Failure> {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aegis_contract::action::ActionState;
 use aegis_contract::problem::Problem;
@@ -21,6 +22,8 @@ pub(crate) struct Failure {
     pub(crate) cause: Cause,
     /// What to do, besides what the cause itself suggests.
     notes: Vec<String>,
+    /// How long the server wants to be left alone.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// The ways a command ends early.
@@ -57,7 +60,7 @@ pub(crate) enum Cause {
 
 impl<C: Into<Cause>> From<C> for Failure {
     fn from(cause: C) -> Self {
-        Self { cause: cause.into(), notes: Vec::new() }
+        Self { cause: cause.into(), notes: Vec::new(), retry_after: None }
     }
 }
 

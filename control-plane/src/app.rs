@@ -25,6 +25,7 @@ use crate::seal::Keyring;
 use crate::service::actions::InFlight;
 use crate::service::analysis::HeavyWork;
 use crate::service::authenticate::keys::{self, keys};
+use crate::service::authenticate::noted::Noted;
 use crate::service::decisions::recorder::{self, recorder};
 use crate::service::dispatch::{Nudge, OrderTerms};
 use crate::service::export::Turns;
@@ -35,6 +36,8 @@ use crate::service::tokens::Tokens;
 use crate::service::{Services, clusters, master_key, retention};
 use crate::settings::ServeSettings;
 use crate::store::Store;
+use crate::throttle::shared::Shared;
+use crate::throttle::{Rates, Throttles};
 
 /// How long to wait at start for a database that is starting too.
 const DATABASE_WITHIN: Duration = Duration::from_secs(15);
@@ -98,6 +101,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         safeguards: safeguards.clone(),
         origin: origin.clone(),
     };
+    let throttles = throttles(settings.throttles, settings.redis, &counters, &shutdown).await;
     let filing = tokio::spawn(filing::run(store.clone(), shutdown.clone()));
     let following = tokio::spawn(follow::run(follower, shutdown.clone()));
     let services = Services {
@@ -105,6 +109,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         keyring: keyring.clone(),
         log_origin: origin.clone(),
         keys,
+        noted: Noted::default(),
         policies,
         recorder,
         executors,
@@ -119,6 +124,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         activation_rules: settings.activation_rules,
         heavy_work: HeavyWork::default(),
         exports: Turns::default(),
+        throttles,
+        proxies: settings.bounds.proxies.clone(),
         shutdown: shutdown.clone(),
     };
     let publisher = Publisher {
@@ -133,8 +140,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let dispatching = tokio::spawn(dispatch::run(dispatcher, shutdown.clone()));
     let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, origin, shutdown.clone()));
     let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
-    let router = edge::with_edge(http::router(Arc::new(services)), metrics);
-    edge::serve(settings.listen_address, router, shutdown).await?;
+    let router = edge::with_edge(http::router(Arc::new(services)), metrics.clone(), settings.bounds.clone());
+    edge::serve(settings.listen_address, router, metrics, settings.bounds, shutdown).await?;
     // Whoever waited for it was answered.
     recording.abort();
     finding_keys.abort();
@@ -150,6 +157,26 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     sequencing.abort();
     info!("ended");
     Ok(())
+}
+
+/// The throttles, shared where Redis is configured. A Redis that is away at start is as one that is lost later.
+async fn throttles(
+    rates: Rates,
+    redis: Option<redis::Client>,
+    counters: &ControlPlaneMetrics,
+    shutdown: &Shutdown,
+) -> Throttles {
+    let shared = redis.map(|client| Shared::new(client, counters.clone()));
+    if let Some(shared) = &shared {
+        if let Err(error) = shared.connect().await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "Redis (REDIS_URL) cannot be used: this replica throttles strictly by itself until it can"
+            );
+        }
+        tokio::spawn(shared.clone().run(shutdown.clone()));
+    }
+    Throttles::new(rates, shared, counters.clone())
 }
 
 /// The keys of what is stored. Refuses to start on a database that is not ours to use as it is.

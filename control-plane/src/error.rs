@@ -26,6 +26,9 @@ pub enum Error {
     /// The body is larger than the route takes.
     #[error("a body has at most 64 KiB, one with a policy 16 MiB")]
     TooLarge,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive in time; send it faster, or a smaller one")]
+    TooSlow,
     /// JSON, but not a policy of the language, or of a part of it that is not enforced yet.
     #[error("the policy is not valid")]
     PolicyInvalid(Vec<FieldError>),
@@ -204,6 +207,16 @@ pub enum Error {
     /// More work of this kind is waiting than can be done in time.
     #[error("too many requests of this kind are waiting; try again in a moment")]
     Busy,
+    /// The caller makes more requests than it may.
+    #[error("more than {per_minute} requests a minute ({class}); try again in {retry_after_seconds} s")]
+    RateLimited {
+        /// What is counted: a class of routes, or the caller's own rate.
+        class: &'static str,
+        /// How many are let through.
+        per_minute: u32,
+        /// When the next one will be.
+        retry_after_seconds: u64,
+    },
     /// This machine's clock is not the database's: neither a caller's proof nor an order can be judged.
     #[error("this replica's clock is wrong; ask another, or try again when it is right")]
     ClockSkewed,
@@ -281,6 +294,7 @@ impl Error {
             Self::Invalid(_) => "invalid",
             Self::Parameter { .. } => "invalid-parameter",
             Self::TooLarge => "too-large",
+            Self::TooSlow => "too-slow",
             Self::PolicyInvalid(errors) if errors.iter().all(|error| error.code == "unsupported") => {
                 "unsupported"
             }
@@ -324,6 +338,7 @@ impl Error {
             Self::PreconditionFailed => "precondition-failed",
             Self::AlreadyExists(_) => "already-exists",
             Self::Busy => "too-many-requests",
+            Self::RateLimited { .. } => "rate-limited",
             Self::ClockSkewed => "clock-skewed",
             Self::DatabaseFull => "database-full",
             Self::LogForked => "log-forked",

@@ -25,3 +25,4 @@ pub mod seal;
 pub mod service;
 pub mod settings;
 pub mod store;
+pub mod throttle;

@@ -36,6 +36,14 @@ pub struct ControlPlaneMetrics {
     audit_log_sequencing: Gauge,
     audit_log_forked: Gauge,
     audit_log_published_timestamp_seconds: Family<MirrorLabels, Gauge<f64, AtomicU64>>,
+    throttle_decisions: Family<ThrottleLabels, Counter>,
+    throttle_degraded: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ThrottleLabels {
+    class: &'static str,
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -122,6 +130,8 @@ impl ControlPlaneMetrics {
             audit_log_sequencing,
             audit_log_forked,
             audit_log_published_timestamp_seconds,
+            throttle_decisions,
+            throttle_degraded,
         } = self;
         metrics.register(
             "signature_refusals",
@@ -205,6 +215,16 @@ impl ControlPlaneMetrics {
             "audit_log_published_timestamp_seconds",
             "When a mirror last took the newest checkpoint (Unix time)",
             audit_log_published_timestamp_seconds.clone(),
+        );
+        metrics.register(
+            "throttle_decisions",
+            "Requests that a throttle let through (admitted) or turned away (refused), by class",
+            throttle_decisions.clone(),
+        );
+        metrics.register(
+            "throttle_degraded",
+            "1 while Redis is lost and this replica throttles strictly by itself",
+            throttle_degraded.clone(),
         );
     }
 
@@ -300,6 +320,17 @@ impl ControlPlaneMetrics {
     pub fn set_published(&self, mirror: String, at: Timestamp) {
         let labels = MirrorLabels { mirror };
         self.audit_log_published_timestamp_seconds.get_or_create(&labels).set(at.as_duration().as_secs_f64());
+    }
+
+    /// A throttle has judged a request.
+    pub fn count_throttled(&self, class: &'static str, is_admitted: bool) {
+        let result = if is_admitted { "admitted" } else { "refused" };
+        self.throttle_decisions.get_or_create(&ThrottleLabels { class, result }).inc();
+    }
+
+    /// Whether throttles that should be shared are not.
+    pub fn set_throttle_degraded(&self, is_degraded: bool) {
+        self.throttle_degraded.set(is_degraded.into());
     }
 
     /// How many actions are open now, by state; states that are not listed have none.

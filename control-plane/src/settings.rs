@@ -1,11 +1,13 @@
 //! What the control plane reads from its environment. Each name may instead name a file: `NAME_FILE`.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use aegis_contract::action::DEADLINE_SECONDS_MAX;
 use aegis_contract::order::ORDER_LIFETIME_SECONDS_MAX;
+use aegis_runtime::http::Bounds;
+use aegis_runtime::http::address::Proxies;
 use aegis_runtime::settings::{SettingsError, Source};
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
@@ -14,6 +16,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::client::mirrors::Mirror;
 use crate::seal::{MasterKey, MasterKeys};
 use crate::service::policies::activation::ActivationRules;
+use crate::throttle::{Rates, shared};
 
 /// Fewest bytes of `JWT_SECRET`: the output of its MAC.
 const JWT_SECRET_BYTES_MIN: usize = 32;
@@ -65,6 +68,21 @@ pub struct ServeSettings {
     pub mirrors: Vec<Mirror>,
     /// `CHECKPOINT_MIRROR_SECONDS`: how often it is brought there, 1 to 86,400. Default 60.
     pub mirror_period: Duration,
+    /// `THROTTLES`: how many requests a minute each caller may make, by class, separated by commas, such as
+    /// `read=600,sign-in=20` ([operations.md](operations.md#throttles)). Default: `sign-in=60`, `refused=300`,
+    /// `public=600`, `read=6000`, `write=600`, `heal=6000`, `search=300`, `export=30`.
+    pub throttles: Rates,
+    /// `REDIS_URL`: where replicas share throttles, as `redis://:PASSWORD@HOST:PORT`. Default: each has its own.
+    pub redis: Option<redis::Client>,
+    /// `TRUSTED_PROXIES`: addresses and networks, separated by commas, whose `X-Forwarded-For` is believed. Default:
+    /// none; who connects is the caller.
+    /// `CONNECTIONS_MAX`: connections at once. Each takes a file descriptor. Default 4096.
+    /// `CONNECTIONS_PER_ADDRESS_MAX`: of one address, or of one /64 of IPv6; trusted proxies excepted. Default 1024.
+    /// `REQUESTS_MAX`: requests worked on at once. Default 1024.
+    /// `IDLE_SECONDS_MAX`: how long a connection may take to bring the head of its next request. Default 100.
+    /// `SLOW_SECONDS_MAX`: how long a body may take to arrive, and an answer may wait for its reader. Default 30.
+    /// `REQUEST_SECONDS_MAX`: how long a request may be worked on. Default 180.
+    pub bounds: Bounds,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
 }
@@ -103,6 +121,9 @@ impl ServeSettings {
         };
         let mirrors = mirrors(&mut source);
         let mirror_period = mirror_period(&mut source);
+        let throttles = reading(&mut source, "THROTTLES", Rates::read);
+        let redis = redis(&mut source);
+        let bounds = bounds(&mut source);
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let settings = (|| {
             Some(Self {
@@ -120,6 +141,9 @@ impl ServeSettings {
                 activation_rules,
                 mirrors: mirrors?,
                 mirror_period: mirror_period?,
+                throttles: throttles?,
+                redis: redis?,
+                bounds: bounds?,
                 log_level,
             })
         })();
@@ -293,6 +317,41 @@ fn mirror_period(source: &mut Source) -> Option<Duration> {
     }
 }
 
+/// What a function makes of the items of a list.
+fn reading<T>(source: &mut Source, name: &str, read: fn(&[String]) -> Result<T, String>) -> Option<T> {
+    let items = source.list(name);
+    read(&items).map_err(|error| source.problem(name, error)).ok()
+}
+
+/// Where Redis is, if it is used; nothing when that cannot be read.
+fn redis(source: &mut Source) -> Option<Option<redis::Client>> {
+    const NAME: &str = "REDIS_URL";
+    let Some(url) = source.optional_secret(NAME) else { return Some(None) };
+    shared::client(&url).map(Some).map_err(|error| source.problem(NAME, error)).ok()
+}
+
+fn bounds(source: &mut Source) -> Option<Bounds> {
+    let default = Bounds::default();
+    let proxies = reading(source, "TRUSTED_PROXIES", Proxies::read);
+    let mut count = |name: &str, default: usize| {
+        let read: Option<NonZeroU32> = source.optional(name);
+        read.and_then(|number| usize::try_from(number.get()).ok()).unwrap_or(default)
+    };
+    let connections_max = count("CONNECTIONS_MAX", default.connections_max);
+    let connections_per_address_max =
+        count("CONNECTIONS_PER_ADDRESS_MAX", default.connections_per_address_max);
+    let requests_max = count("REQUESTS_MAX", default.requests_max);
+    let mut seconds = |name: &str, default: Duration| {
+        let read: Option<NonZeroU32> = source.optional(name);
+        read.map_or(default, |number| Duration::from_secs(number.get().into()))
+    };
+    let idle = seconds("IDLE_SECONDS_MAX", default.idle);
+    let slow = seconds("SLOW_SECONDS_MAX", default.slow);
+    let request = seconds("REQUEST_SECONDS_MAX", default.request);
+    let proxies = proxies?;
+    Some(Bounds { connections_max, connections_per_address_max, proxies, requests_max, idle, slow, request })
+}
+
 fn default_authorities(address: SocketAddr) -> Vec<String> {
     let mut authorities = vec![address.to_string()];
     if address.ip().is_loopback() {
@@ -341,6 +400,10 @@ mod tests {
             ("DATABASE_CAPACITY_BYTES", "0"),
             ("CHECKPOINT_MIRRORS", "file:/tmp, ftp://hunter2"),
             ("CHECKPOINT_MIRROR_SECONDS", "0"),
+            ("THROTTLES", "reads=5"),
+            ("REDIS_URL", "rediss://:hunter2@localhost"),
+            ("TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("CONNECTIONS_MAX", "0"),
         ])
         .err()
         .unwrap()
@@ -354,6 +417,10 @@ mod tests {
             "DATABASE_CAPACITY_BYTES",
             "CHECKPOINT_MIRRORS number 2",
             "CHECKPOINT_MIRROR_SECONDS",
+            "THROTTLES",
+            "REDIS_URL",
+            "TRUSTED_PROXIES",
+            "CONNECTIONS_MAX",
         ] {
             assert!(error.contains(name), "{error}");
         }

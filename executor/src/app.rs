@@ -127,10 +127,12 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             AllowlistFile::new(path, reviewer, &metrics).follow(Arc::clone(&executor), shutdown.clone());
         tokio::spawn(when_reviewed(reviewed.clone(), shutdown.clone(), file));
     }
-    let router = edge::with_edge(reviewed.guard(http::routes(Arc::clone(&executor))), metrics);
+    let router = edge::with_problems(reviewed.guard(http::routes(Arc::clone(&executor))));
+    let bounds = edge::Bounds::default();
+    let router = edge::with_edge(router, metrics.clone(), bounds.clone());
     tokio::select! {
         Err(excess) = review.run(shutdown.clone()) => return Err(excess.into()),
-        served = edge::serve(listen_address, router, shutdown) => served?,
+        served = edge::serve(listen_address, router, metrics, bounds, shutdown) => served?,
     }
     resume.await.context("the loop that resumes actions failed")?;
     soaking.await.context("the loop that looks for good templates failed")?;

@@ -24,6 +24,8 @@ pub mod programs;
 pub mod progress;
 pub mod python;
 pub mod receiver;
+pub mod redis;
 pub mod schemathesis;
 pub mod stack;
+pub mod wire;
 pub mod workload;

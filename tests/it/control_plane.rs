@@ -1,6 +1,7 @@
 //! The control plane's API on a whole stack: what callers, policies and auditors rely on.
 
 mod audit;
+mod bounds;
 mod callers;
 mod canaries;
 mod clients;
@@ -19,4 +20,5 @@ mod role_grants;
 mod sessions;
 mod sign_in;
 mod signatures;
+mod throttles;
 mod withdrawal;

@@ -1,10 +1,8 @@
 //! What must be on the machine besides Rust: found, installed where that is ours to do, or named in a sentence.
 
-use aegis_tests::database::is_installed;
-use aegis_tests::fake_clock;
 use aegis_tests::paths::state;
 use aegis_tests::process::Launch;
-use aegis_tests::progress;
+use aegis_tests::{database, fake_clock, progress, redis};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::Uid;
@@ -26,9 +24,9 @@ pub(crate) fn room() -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that PostgreSQL's server is there: as root, where there is apt, by installing it.
+/// Makes sure that PostgreSQL's server is there.
 pub(crate) async fn postgres() -> Result<()> {
-    let there = || async { is_installed() };
+    let there = || async { database::is_installed() };
     let elsewhere =
         ["Fedora:         sudo dnf install postgresql-server", "Arch:           sudo pacman -S postgresql"];
     ensure_installed("PostgreSQL's server", "postgresql", elsewhere, there).await
@@ -48,6 +46,13 @@ pub(crate) async fn node() -> Result<()> {
         || async { Launch::new("node").inherit_environment().arg("--version").output().await.is_ok() };
     let elsewhere = ["Fedora:         sudo dnf install nodejs", "Arch:           sudo pacman -S nodejs"];
     ensure_installed("Node.js", "nodejs", elsewhere, there).await
+}
+
+/// Makes sure that Redis' server is there, which control planes of some tests share.
+pub(crate) async fn redis() -> Result<()> {
+    let there = || async { redis::is_installed() };
+    let elsewhere = ["Fedora:         sudo dnf install redis", "Arch:           sudo pacman -S redis"];
+    ensure_installed("Redis' server", "redis-server", elsewhere, there).await
 }
 
 async fn ensure_installed<F: Future<Output = bool>>(

@@ -22,6 +22,7 @@ pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
     install::postgres().await?;
     install::fake_clock().await?;
     install::node().await?;
+    install::redis().await?;
     Programs::ready().await?;
     for requirements in python_requirements()? {
         python_with(&requirements).await?;

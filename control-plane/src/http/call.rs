@@ -5,16 +5,17 @@ use aegis_contract::digest::Digest;
 use aegis_contract::http_signature::{self, IDEMPOTENCY_KEY, SIGNATURE, SIGNATURE_INPUT};
 use aegis_contract::problem::FieldError;
 use aegis_contract::strict::{self, Limits, StrictError};
-use aegis_runtime::http::RequestContext;
+use aegis_runtime::http::{BodyFault, RequestContext};
 use aegis_runtime::trace_context::TraceContext;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, Request};
 use http::header::{AUTHORIZATION, HOST, HeaderName};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, Uri};
 use serde::de::DeserializeOwned;
 
 use super::Shared;
 use super::error::Failure;
+use super::throttle::Gate;
 use crate::error::Error;
 use crate::principal::Caller;
 use crate::service::authenticate;
@@ -49,32 +50,58 @@ impl FromRequest<Shared> for Call {
 
     async fn from_request(request: Request, services: &Shared) -> Result<Self, Failure> {
         let context = context(&request)?;
+        let gate = Gate::of(&request)?;
         let (method, uri, headers) =
             (request.method().clone(), request.uri().clone(), request.headers().clone());
-        let id = &context.request_id;
-        let (caller, body) = match credentials(&headers) {
-            Credentials::None => return Err(Error::Unauthenticated.into()),
-            Credentials::Both => return Err(authenticate::refuse_both(services, id).await.into()),
-            Credentials::Token(token) => {
-                // Before the body is read: strangers cannot make us keep 16 MiB.
-                let caller = authenticate::by_token(services, &token.unwrap_or_default(), id).await?;
-                (caller, read_body(request).await?)
-            }
-            Credentials::Signature => {
-                let body = read_body(request).await?;
-                let signed = http_signature::Request {
-                    method: method.as_str(),
-                    authority: authority(&uri, &headers),
-                    path: uri.path(),
-                    query: uri.query(),
-                    headers: &headers,
-                    body: &body,
-                };
-                let reads = matches!(method, Method::GET | Method::HEAD);
-                (authenticate::by_signature(services, &signed, id, reads).await?, body)
-            }
+        let proven = prove(request, services, &context.request_id, (&method, &uri, &headers)).await;
+        let (caller, body) = match proven {
+            Ok(proven) => proven,
+            Err(failure) => return Err(gate.refuse(failure).await),
+        };
+        gate.admit(&caller.principal, None).await?;
+        let body = match body {
+            Body::Read(body) => body,
+            Body::Open(request) => read_body(*request).await?,
         };
         Ok(Self { caller, trace: context.trace, method, uri, headers, body })
+    }
+}
+
+/// The body of a proven request.
+enum Body {
+    /// The proof was of it.
+    Read(Bytes),
+    /// It still stands in the request.
+    Open(Box<Request>),
+}
+
+/// Who calls. With a token that is known before the body is read: strangers cannot make us keep 16 MiB.
+async fn prove(
+    request: Request,
+    services: &Shared,
+    id: &str,
+    (method, uri, headers): (&Method, &Uri, &HeaderMap),
+) -> Result<(Caller, Body), Failure> {
+    match credentials(headers) {
+        Credentials::None => Err(Error::Unauthenticated.into()),
+        Credentials::Both => Err(authenticate::refuse_both(services, id).await.into()),
+        Credentials::Token(token) => {
+            let caller = authenticate::by_token(services, &token.unwrap_or_default(), id).await?;
+            Ok((caller, Body::Open(Box::new(request))))
+        }
+        Credentials::Signature => {
+            let body = read_body(request).await?;
+            let signed = http_signature::Request {
+                method: method.as_str(),
+                authority: authority(uri, headers),
+                path: uri.path(),
+                query: uri.query(),
+                headers,
+                body: &body,
+            };
+            let reads = matches!(*method, Method::GET | Method::HEAD);
+            Ok((authenticate::by_signature(services, &signed, id, reads).await?, Body::Read(body)))
+        }
     }
 }
 
@@ -148,13 +175,15 @@ pub(super) fn context(request: &Request) -> Result<RequestContext, Failure> {
     Ok(context.ok_or_else(|| Error::internal(anyhow::anyhow!("a request came past the edge")))?)
 }
 
-/// Reads a body as far as its route allows.
+/// Reads a body as far as its route allows, and in time.
 pub(super) async fn read_body(request: Request) -> Result<Bytes, Failure> {
-    Bytes::from_request(request, &()).await.map_err(|rejection| {
-        let error = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Error::TooLarge
-        } else {
-            Error::Parameter { name: "body", message: "was not received whole".to_owned() }
+    aegis_runtime::http::read_body(request).await.map_err(|fault| {
+        let error = match fault {
+            BodyFault::TooLarge => Error::TooLarge,
+            BodyFault::TooSlow => Error::TooSlow,
+            BodyFault::Broken => {
+                Error::Parameter { name: "body", message: "was not received whole".to_owned() }
+            }
         };
         error.into()
     })

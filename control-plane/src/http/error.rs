@@ -85,13 +85,16 @@ fn status(error: &Error) -> StatusCode {
         | Error::PolicyManaged { .. } => StatusCode::CONFLICT,
         Error::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Error::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Error::PolicyInvalid(_)
         | Error::PolicyTestsFailed(_)
         | Error::TooMuch
         | Error::TargetKind(_)
         | Error::UnknownCluster(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Error::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
-        Error::Busy | Error::GuessingSlowed { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Error::Busy | Error::GuessingSlowed { .. } | Error::RateLimited { .. } => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Error::ExecutorUnavailable { .. }
         | Error::ClockSkewed
         | Error::DatabaseFull
@@ -108,6 +111,7 @@ fn retry_after(error: &Error) -> Option<u64> {
     match (error, status(error)) {
         (Error::PolicyDenied { denial, .. }, _) => denial.retry_after_seconds,
         (Error::GuessingSlowed { seconds }, _) => Some(*seconds),
+        (Error::RateLimited { retry_after_seconds, .. }, _) => Some(*retry_after_seconds),
         (_, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => Some(1),
         _ => None,
     }
@@ -141,6 +145,7 @@ fn extensions(error: &Error) -> Map<String, Value> {
         }
         Error::SignatureInvalid { server_time: Some(time) } => json!({ "serverTime": time }),
         Error::PolicyManaged { by, .. } => json!({ "managedBy": by }),
+        Error::RateLimited { retry_after_seconds, .. } => json!({ "retryAfterSeconds": retry_after_seconds }),
         Error::OutcomeUnknown { action_id: Some(id) } => json!({ "actionId": id }),
         Error::NotCancellable { state }
         | Error::NotClosable { state }
@@ -191,6 +196,7 @@ mod tests {
             Error::Invalid(vec![]),
             Error::Parameter { name: "limit", message: text() },
             Error::TooLarge,
+            Error::TooSlow,
             Error::PolicyInvalid(vec![]),
             Error::PolicyTestsFailed(vec![]),
             Error::FourEyes("x"),
@@ -250,6 +256,7 @@ mod tests {
             Error::PreconditionFailed,
             Error::AlreadyExists(text()),
             Error::Busy,
+            Error::RateLimited { class: "read", per_minute: 60, retry_after_seconds: 1 },
             Error::ClockSkewed,
             Error::DatabaseFull,
             Error::LogForked,
@@ -265,6 +272,7 @@ mod tests {
 400 invalid
 400 invalid-parameter
 413 too-large
+408 too-slow
 422 unsupported
 422 policy-tests-failed
 403 four-eyes
@@ -305,6 +313,7 @@ mod tests {
 412 precondition-failed
 409 already-exists
 429 too-many-requests
+429 rate-limited retryAfterSeconds
 503 clock-skewed
 503 database-full
 503 log-forked

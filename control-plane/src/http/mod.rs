@@ -17,6 +17,7 @@ mod error;
 mod etag;
 mod health;
 mod holds;
+mod large;
 mod page;
 mod policies;
 mod policy_history;
@@ -25,14 +26,17 @@ mod reviews;
 mod role_grants;
 mod sessions;
 mod story;
+mod throttle;
 mod users;
 mod webhooks;
 
 use std::sync::Arc;
 
 use aegis_contract::strict::Limits;
+use aegis_runtime::http::with_problems;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use utoipa::openapi::OpenApi;
@@ -176,6 +180,7 @@ fn large_routes() -> OpenApiRouter<Shared> {
         .routes(routes!(policy_history::replay))
         .routes(routes!(policy_history::sync))
         .layer(DefaultBodyLimit::max(Limits::POLICY.bytes_max))
+        .layer(from_fn_with_state(large::Turns::default(), large::one_of_few))
 }
 
 /// The description of the API.
@@ -187,9 +192,10 @@ pub fn description() -> OpenApi {
 pub fn router(services: Shared) -> Router {
     let (router, description) = routes().split_for_parts();
     let text = serde_json::to_string(&description).expect("a description is plain JSON");
-    router
+    let router = router
         .route("/api/v1/openapi.json", get(|| async move { ([(CONTENT_TYPE, "application/json")], text) }))
-        .with_state(services)
+        .with_state(Arc::clone(&services));
+    with_problems(router).layer(from_fn_with_state(services, throttle::throttle))
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub mod webhooks;
 
 use aegis_contract::problem::FieldError;
 use aegis_policy::Problem;
+use aegis_runtime::http::address::Proxies;
 use aegis_runtime::shutdown::Shutdown;
 use sqlx::PgConnection;
 
@@ -52,9 +53,11 @@ use crate::metrics::ControlPlaneMetrics;
 use crate::principal::Caller;
 use crate::seal::Keyring;
 use crate::store::{Store, nonces};
+use crate::throttle::Throttles;
 use actions::InFlight;
 use analysis::HeavyWork;
 use authenticate::keys::Keys;
+use authenticate::noted::Noted;
 use decisions::recorder::Recorder;
 use dispatch::Nudge;
 use export::Turns;
@@ -74,6 +77,8 @@ pub struct Services {
     pub log_origin: String,
     /// The keys that requests are signed with.
     pub keys: Keys,
+    /// The refusals that are recorded already.
+    pub noted: Noted,
     /// The policies that decide.
     pub policies: ActivePolicies,
     /// Where bare questions wait to be answered together.
@@ -102,6 +107,10 @@ pub struct Services {
     pub heavy_work: HeavyWork,
     /// Who reads the next piece of an export.
     pub exports: Turns,
+    /// How many requests callers may make.
+    pub throttles: Throttles,
+    /// Who is believed to say whom a request comes from.
+    pub proxies: Proxies,
     /// Ends what waits.
     pub shutdown: Shutdown,
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 use aegis_contract::code::RefusalCode;
 use aegis_contract::order::{NEEDS, WAIT_SECONDS_MAX};
 use aegis_contract::problem::Problem;
-use aegis_runtime::http::ProblemResponse;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Query, State};
+use aegis_runtime::http::{BodyFault, ProblemResponse, read_body};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -32,7 +31,7 @@ pub(super) struct OrderQuery {
 pub(super) async fn answer_order(
     State(executor): State<Arc<Executor>>,
     query: Result<Query<OrderQuery>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, ProblemResponse> {
     let patience = match query {
         Ok(Query(OrderQuery { wait, steps })) if wait <= WAIT_SECONDS_MAX => {
@@ -46,9 +45,9 @@ pub(super) async fn answer_order(
             ));
         }
     };
-    let answer = match body {
+    let answer = match read_body(request).await {
         Ok(body) => executor.answer(&body, patience).await,
-        Err(rejection) => Err(AnswerError::Refused(unreadable(&rejection))),
+        Err(fault) => Err(AnswerError::Refused(unreadable(&fault))),
     };
     match answer {
         Ok(receipt) => {
@@ -64,13 +63,12 @@ pub(super) async fn answer_order(
     }
 }
 
-fn unreadable(rejection: &BytesRejection) -> Refusal {
-    let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        RefusalCode::TooLarge
-    } else {
-        RefusalCode::EnvelopeMalformed
+fn unreadable(fault: &BodyFault) -> Refusal {
+    let code = match fault {
+        BodyFault::TooLarge => RefusalCode::TooLarge,
+        BodyFault::TooSlow | BodyFault::Broken => RefusalCode::EnvelopeMalformed,
     };
-    Refusal::new(code, rejection.body_text())
+    Refusal::new(code, fault.to_string())
 }
 
 /// The problem body of an order that was not answered with a receipt.

@@ -1,11 +1,17 @@
 //! What every HTTP service does with every request: a request id, the trace context, one log line,
-//! metrics, and errors as problem bodies (RFC 9457).
+//! metrics, errors as problem bodies (RFC 9457), and bounds on what callers get.
 
+pub mod address;
+mod body;
+mod bounds;
+mod connections;
+mod impatient;
 mod parting;
+mod serve;
 
 use std::any::Any;
-use std::net::SocketAddr;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aegis_contract::problem::{self, Problem};
 use axum::Router;
@@ -13,17 +19,17 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
-use self::parting::Parting;
+pub use self::body::{BodyFault, read_body};
+pub use self::bounds::Bounds;
+pub use self::serve::serve;
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::shutdown::Shutdown;
 use crate::trace_context::TraceContext;
 
 /// Header that tells the caller the request id.
@@ -36,6 +42,8 @@ pub struct RequestContext {
     pub request_id: String,
     /// The hop this request is.
     pub trace: TraceContext,
+    /// How long its body may take to arrive.
+    pub body_within: Duration,
 }
 
 /// An error as an HTTP answer. The body is written at the edge of the service, which adds the
@@ -52,18 +60,38 @@ impl IntoResponse for ProblemResponse {
     }
 }
 
-/// Adds to `router` what every service has: `GET /metrics`, request ids, log lines, metrics, and
-/// problem bodies for unknown routes, wrong methods and panics.
-pub fn with_edge(router: Router, metrics: Metrics) -> Router {
+/// What the edge works with.
+#[derive(Clone)]
+struct Edge {
+    metrics: Metrics,
+    bounds: Bounds,
+    /// Turns at being worked on.
+    turns: Arc<Semaphore>,
+}
+
+/// Gives unknown routes and wrong methods problem bodies. Before the layers of the service itself, so that they are
+/// around these answers too.
+pub fn with_problems(router: Router) -> Router {
+    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed)
+}
+
+async fn not_found() -> ProblemResponse {
+    ProblemResponse(Problem::new(StatusCode::NOT_FOUND, "not-found"))
+}
+
+async fn method_not_allowed() -> ProblemResponse {
+    ProblemResponse(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"))
+}
+
+/// Adds to `router` what every service has: `GET /metrics`, request ids, log lines, metrics, problem bodies for
+/// panics, and bounds on how many requests are worked on at once and for how long.
+pub fn with_edge(router: Router, metrics: Metrics, bounds: Bounds) -> Router {
     let metrics_route = metrics.clone();
+    let turns = Arc::new(Semaphore::new(bounds.requests_max));
     router
-        .route("/metrics", get(|| async move { metrics_route.render() }))
-        .fallback(|| async { ProblemResponse(Problem::new(StatusCode::NOT_FOUND, "not-found")) })
-        .method_not_allowed_fallback(|| async {
-            ProblemResponse(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"))
-        })
+        .route("/metrics", get(|| async move { metrics_route.render() }).fallback(method_not_allowed))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| internal_error(&*panic)))
-        .layer(from_fn_with_state(metrics, edge))
+        .layer(from_fn_with_state(Edge { metrics, bounds, turns }, edge))
 }
 
 fn internal_error(panic: &(dyn Any + Send)) -> Response {
@@ -76,26 +104,28 @@ fn internal_error(panic: &(dyn Any + Send)) -> Response {
     ProblemResponse(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal")).into_response()
 }
 
-async fn edge(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
+async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let trace = TraceContext::from_headers(request.headers()).child();
-    let context = RequestContext { request_id: clock::new_uuid().to_string(), trace };
+    let request_id = clock::new_uuid().to_string();
+    let context = RequestContext { request_id: request_id.clone(), trace, body_within: edge.bounds.slow };
     let method = request.method().to_string();
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let span = tracing::info_span!("request", requestId = context.request_id, traceId = trace.trace_id());
-    let request_id = context.request_id.clone();
+    let span = tracing::info_span!("request", requestId = request_id, traceId = trace.trace_id());
     request.extensions_mut().insert(context);
 
     let response = async {
-        let response = render(next.run(request).await, &request_id);
+        let watches = route == "/metrics" || route.starts_with("/health");
+        let response = if watches { next.run(request).await } else { edge.answer(request, next).await };
+        let response = render(response, &request_id);
         let elapsed = started.elapsed();
         let status = response.status().as_u16();
         let duration_ms = elapsed.as_secs_f64() * 1_000.0;
-        metrics.record_request(&method, &route, status, elapsed.as_secs_f64());
-        if route == "/metrics" || route.starts_with("/health") {
+        edge.metrics.record_request(&method, &route, status, elapsed.as_secs_f64());
+        if watches {
             tracing::debug!(method, route, status, duration_ms, "request answered");
         } else {
             tracing::info!(method, route, status, duration_ms, "request answered");
@@ -103,6 +133,31 @@ async fn edge(State(metrics): State<Metrics>, mut request: Request, next: Next) 
         response
     };
     response.instrument(span).await
+}
+
+impl Edge {
+    /// Answers a request if it gets a turn, and in time.
+    async fn answer(&self, request: Request, next: Next) -> Response {
+        let Ok(_turn) = self.turns.try_acquire() else {
+            return unavailable("overloaded", "too many requests are being worked on; try again".to_owned());
+        };
+        let within = self.bounds.request;
+        tokio::time::timeout(within, next.run(request)).await.unwrap_or_else(|_| {
+            let detail = format!(
+                "not answered within {} s; what it changed, if anything, is to be looked at, or learnt with the same \
+                 Idempotency-Key",
+                within.as_secs()
+            );
+            unavailable("timed-out", detail)
+        })
+    }
+}
+
+fn unavailable(code: &str, detail: String) -> Response {
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, code).with_detail(detail);
+    let mut response = ProblemResponse(problem).into_response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn render(response: Response, request_id: &str) -> Response {
@@ -117,32 +172,4 @@ fn render(response: Response, request_id: &str) -> Response {
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
     parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Response::from_parts(parts, text.into())
-}
-
-/// Tells callers of a service that is about to end not to use their connections again, so that none
-/// is closed under a request that is already on its way.
-async fn part(State(shutdown): State<Shutdown>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    if shutdown.is_triggered() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// Binds `address` and serves `router` until `shutdown`, then lets open requests finish.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub async fn serve(address: SocketAddr, router: Router, shutdown: Shutdown) -> anyhow::Result<()> {
-    let router = router.layer(from_fn_with_state(shutdown.clone(), part));
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| anyhow::anyhow!("cannot listen on {address} (LISTEN_ADDRESS): {error}"))?;
-    tracing::info!(address = %listener.local_addr()?, "listening");
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let (listener, parted) = Parting::new(listener, shutdown)?;
-    // An answer that waits for the caller to acknowledge the last one is a slow answer.
-    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    axum::serve(listener, service).with_graceful_shutdown(async { drop(parted.await) }).await?;
-    Ok(())
 }

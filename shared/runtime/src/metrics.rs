@@ -8,6 +8,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
@@ -20,6 +21,13 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram>,
+    connections: Gauge,
+    connections_refused: Family<ReasonLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,12 +59,20 @@ impl Metrics {
                 let (start, factor, length) = DURATION_BUCKETS;
                 Histogram::new(exponential_buckets(start, factor, length))
             }),
+            connections: Gauge::default(),
+            connections_refused: Family::default(),
         };
         metrics.register("http_requests", "Requests answered, by route template", metrics.requests.clone());
         metrics.register(
             "http_request_duration_seconds",
             "Time from the head of a request to the head of its answer",
             metrics.durations.clone(),
+        );
+        metrics.register("http_connections", "Connections that are open", metrics.connections.clone());
+        metrics.register(
+            "http_connections_refused",
+            "Connections turned away: too many in all, or of one address",
+            metrics.connections_refused.clone(),
         );
         metrics
     }
@@ -73,6 +89,16 @@ impl Metrics {
             .get_or_create(&RouteLabels { method: method.clone(), route: route.clone() })
             .observe(seconds);
         self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    }
+
+    /// How many connections are open now.
+    pub fn set_connections(&self, open: usize) {
+        self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Counts one connection that was turned away.
+    pub fn count_refused_connection(&self, reason: &'static str) {
+        self.connections_refused.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Everything, as `GET /metrics` answers it.

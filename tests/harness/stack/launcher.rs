@@ -14,6 +14,10 @@ use crate::paths::{binary, random_name};
 use crate::ports;
 use crate::process::Launch;
 
+/// So much that no test is throttled that does not ask for it: each is one caller that makes many requests.
+const THROTTLES: &str = "sign-in=1000000,refused=1000000,public=1000000,read=1000000,write=1000000,heal=1000000,\
+                         search=1000000,export=1000000";
+
 /// Creates the namespaces and gives the executor its rights in them, by the manifests that production uses.
 pub(super) async fn prepare_namespaces(
     kubernetes: &Kubernetes,
@@ -54,6 +58,7 @@ impl Launcher<'_> {
                 .env("PUBLIC_AUTHORITIES", addresses.join(","))
                 .env("ORDER_LIFETIME_SECONDS", self.options.order_lifetime_seconds.to_string())
                 .env("SOAK_SECONDS", "0")
+                .env("THROTTLES", THROTTLES)
                 .env("DATABASE_URL_FILE", self.secrets.path("control-plane-url"))
                 .env("MASTER_KEY_FILE", self.secrets.path("master-key"))
                 .env("JWT_SECRET_FILE", self.secrets.path("jwt-secret"));

@@ -145,6 +145,10 @@ async fn the_compose_file_names_what_is_there_and_the_secrets_that_its_script_ma
     let receipt_key = ReceiptKey::from_pkcs8_pem(&secret("receipt-key")?)?;
     let verifier = ReceiptVerifier::from_public_pem(&secret("receipt-key.pub")?)?;
     assert_eq!(verifier.key_ids().collect::<Vec<_>>(), [receipt_key.id()]);
+    let password = secret("redis-conf")?;
+    let password =
+        password.lines().find_map(|line| line.strip_prefix("requirepass ")).context("a password")?;
+    assert_eq!(secret("redis-url")?, format!("redis://:{password}@redis:6379"));
     for service in Service::ALL {
         let prefix = service.program().trim_start_matches("aegis-");
         for (name, role) in [("url", service.role()), ("owner-url", service.owner_role())] {

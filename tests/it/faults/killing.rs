@@ -129,7 +129,9 @@ async fn end_of(scene: &Scene, people: &[Caller; 2], id: &str) -> Result<Value> 
 
 fn is_fence(write: &KubeRequest) -> bool {
     let is_plain = write.object_ref.as_ref().is_some_and(|object| object.subresource.is_empty());
-    is_plain && write.request_object.as_ref().is_some_and(|body| body.to_string().contains(FENCE))
+    // As a key, or as a JSON pointer writes it.
+    let names_fence = |body: &Value| body.to_string().replace("~1", "/").contains(FENCE);
+    is_plain && write.request_object.as_ref().is_some_and(names_fence)
 }
 
 /// Whether the log and the cluster agree on how one action ended. Returns what it changed.

@@ -101,7 +101,7 @@ fn throughput(heals: &Round, bare: &Round) -> Case {
 }
 
 /// The smallest value that so many percent of all do not exceed.
-fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
+pub(super) fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
     values.sort_by(f64::total_cmp);
     let rank = (values.len() * percent).div_ceil(100).max(1);
     values[rank - 1]
@@ -122,7 +122,7 @@ impl Round {
     }
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub(super) fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
