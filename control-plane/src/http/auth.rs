@@ -91,7 +91,7 @@ pub(super) async fn login(State(services): State<Shared>, request: Request) -> R
     let LoginBody { email, password } = read_json(&read_body(request).await?)?;
     let request_id = &context.request_id;
     let attempt = Attempt { email: &email, password, agent: &agent, address, request_id };
-    Ok(answer(sign_in(&services, attempt).await?))
+    Ok(answer(sign_in(&services, &attempt).await?))
 }
 
 /// Choose the password of a new account, by an invitation, which is then used up. Then sign in.

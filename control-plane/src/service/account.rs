@@ -70,20 +70,18 @@ pub async fn change_password(
     });
     let before = before.await?.ok_or(Error::Unauthenticated)?;
     let guess = Guess::begin_own(services, user).await?;
-    let fits = current.len() <= PASSWORD_LENGTH_MAX;
-    let verified = match fits {
-        true => services.passwords.verify(current, Some(before.clone())).await,
-        false => Ok(false),
+    let password_hash = match judge(services, current, &before, new).await {
+        Ok(Some(password_hash)) => password_hash,
+        Ok(None) => {
+            services.metrics.count_sign_in("failed");
+            sign_in::record_failure(services, Some(user), &caller.request_id).await?;
+            return Err(Error::PasswordWrong);
+        }
+        Err(error) => {
+            guess.take_back(services).await;
+            return Err(error);
+        }
     };
-    if verified.is_err() {
-        guess.take_back(services).await;
-    }
-    if !verified? {
-        services.metrics.count_sign_in("failed");
-        sign_in::record_failure(services, Some(user), &caller.request_id).await?;
-        return Err(Error::PasswordWrong);
-    }
-    let password_hash = services.passwords.hash(new).await?;
     let tx = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         if !users::set_password(&mut tx, user, &before, &password_hash).await? {
@@ -104,6 +102,21 @@ pub async fn change_password(
     })
     .await?;
     commit(tx, None).await
+}
+
+/// The hash of the new password; nothing when the current one is wrong.
+async fn judge(
+    services: &Services,
+    current: String,
+    before: &str,
+    new: String,
+) -> Result<Option<String>, Error> {
+    let fits = current.len() <= PASSWORD_LENGTH_MAX;
+    if fits && services.passwords.verify(current, Some(before.to_owned())).await? {
+        services.passwords.hash(new).await.map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 fn check_name(name: &str) -> Result<(), Error> {

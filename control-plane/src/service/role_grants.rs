@@ -145,6 +145,7 @@ async fn ask(
 }
 
 /// A role to give.
+#[derive(Clone, Copy)]
 struct Gift<'a> {
     role: &'a str,
     /// The request that waited, if one did.
@@ -188,7 +189,7 @@ pub async fn approve(services: &Services, caller: &Caller, id: GrantId) -> Resul
         if person.disabled_at.is_some() {
             return Err(Error::UserDisabled);
         }
-        settle(&mut tx, services, caller, grant, &person).await
+        settle(&mut tx, services, caller, &grant, &person).await
     })
     .await?;
     commit_and_show(tx, id).await
@@ -199,16 +200,16 @@ async fn settle(
     conn: &mut PgConnection,
     services: &Services,
     caller: &Caller,
-    grant: RoleGrant,
+    grant: &RoleGrant,
     person: &Person,
 ) -> Result<(), Error> {
     let requester_roles = users::roles(conn, grant.requested_by).await?.unwrap_or_default();
     let requester = Principal::User(grant.requested_by);
     if !permissions_of(&requester, &requester_roles).contains(&Permission::ManageUsers) {
-        if !standing::may_agree(conn, caller, &grant, &grant.asked).await? {
+        if !standing::may_agree(conn, caller, grant, &grant.asked).await? {
             return Err(Error::NotAnApprover);
         }
-        return refuse(conn, caller, &grant, json!({ "reason": "requester-lost-permission" })).await;
+        return refuse(conn, caller, grant, json!({ "reason": "requester-lost-permission" })).await;
     }
     let asking = Asking {
         requester: grant.requested_by,
@@ -222,15 +223,15 @@ async fn settle(
         Verdict::Now | Verdict::Never(_) => &[],
     };
     let asked = if groups.is_empty() { grant.asked.as_slice() } else { groups };
-    if !standing::may_agree(conn, caller, &grant, asked).await? {
+    if !standing::may_agree(conn, caller, grant, asked).await? {
         return Err(Error::NotAnApprover);
     }
     if let Verdict::Never(_) = ruling.verdict {
         let more = json!({ "reason": "policy-denied", "decisionId": ruling.decision_id });
-        return refuse(conn, caller, &grant, more).await;
+        return refuse(conn, caller, grant, more).await;
     }
     if !grant.has_approved(caller) {
-        let data = about(&grant, json!({ "decisionId": ruling.decision_id }));
+        let data = about(grant, json!({ "decisionId": ruling.decision_id }));
         let entry_id = audit::append(conn, record(caller, Kind::RoleGrantApproved, data)).await?.id;
         let (user, _) = caller.person()?;
         role_grants::insert_approval(conn, grant.id, user, entry_id).await?;
