@@ -98,7 +98,8 @@ Example, to change over without a pause:
         /// Name of the client
         name: String,
         /// Id of the key
-        key_id: String,
+        #[arg(value_name = "KEY_ID")]
+        key: String,
     },
     /// Refuse all requests of a client, from its next one on
     #[command(after_help = "\
@@ -170,8 +171,8 @@ pub(crate) async fn run(command: &Client, settings: &Settings<'_>) -> Result<Exi
             write_list(&client, output, &COLUMNS, page, || of(Method::GET, &[])).await?;
             return Ok(Exit::Done);
         }
-        Client::Revoke { name, key_id } => {
-            client.send(&of(Method::DELETE, &[name, "keys", key_id])).await?;
+        Client::Revoke { name, key } => {
+            client.send(&of(Method::DELETE, &[name, "keys", key])).await?;
             return Ok(Exit::Done);
         }
         Client::Create { name, owner, bounds, key } => {

@@ -2,8 +2,7 @@
 
 use std::process::Output;
 
-use aegis_contract::dsse::ReceiptKey;
-use aegis_tests::paths::{checkout, write_private};
+use aegis_tests::paths::checkout;
 use aegis_tests::process::Launch;
 use aegis_tests::stack::{Stack, StackOptions};
 use aegis_tests::workload::deployment;
@@ -43,11 +42,12 @@ async fn each_example_signs_a_request_that_is_accepted_and_one_with_a_wrong_key_
     let body = stack.action("restart", "Deployment", "web", &json!({})).to_string();
     let folder = tempfile::tempdir()?;
 
-    let pair = ReceiptKey::from_seed(&[5; 32]);
+    // Made as docs/clients.md says.
     let key_file = folder.path().join("client.pem");
-    write_private(&key_file, pair.to_pkcs8_pem())?;
-    let new =
-        json!({ "name": "pair-bot", "owner": stack.admin_user().email, "publicKey": pair.public_pem() });
+    let openssl = |args: [&str; 3]| Launch::new("openssl").args(args);
+    openssl(["genpkey", "-algorithm", "ed25519"]).arg("-out").arg(&key_file).output().await?;
+    let public_key = openssl(["pkey", "-pubout", "-in"]).arg(&key_file).output().await?;
+    let new = json!({ "name": "pair-bot", "owner": stack.admin_user().email, "publicKey": public_key });
     let made = stack.admin()?.post("/api/v1/clients", &new).await?.expect(201)?.body;
     let pair_id = made["keys"][0]["id"].as_str().context("an id")?;
 

@@ -71,7 +71,7 @@ pub(super) const GOOD: &[(&str, &str, Change)] = &[
     }),
     ("old, and not over", "secret", |draft| draft.set_times(now() - 150, now() + 140)),
     ("a nonce of 128 characters", "secret", |draft| {
-        draft.set_param(&format!("nonce=\"{}\"", random_name(128)));
+        draft.set_param(&format!("nonce=\"{}\"", random_name(32).repeat(4)));
     }),
     ("a nonce of odd characters", "pair", |draft| {
         draft.set_param(r#"nonce="\"\\!~#$%&'()*+,-./:;<=>?@[]^_`{|}""#);
@@ -79,8 +79,8 @@ pub(super) const GOOD: &[(&str, &str, Change)] = &[
     ("another header that is not covered", "secret", |draft| {
         draft.late_headers.push(("x-forwarded-for", "10.0.0.1".to_owned()));
     }),
-    ("the name that the machine calls itself", "secret", |draft| {
-        draft.authority = draft.authority.replace("127.0.0.1", "LOCALHOST");
+    ("another name of it, in capitals and without the default port", "secret", |draft| {
+        draft.authority = "AEGIS.Example".to_owned();
     }),
 ];
 

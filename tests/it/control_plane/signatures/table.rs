@@ -27,6 +27,9 @@ struct Scene {
 impl Scene {
     async fn start() -> Result<Self> {
         let stack = Stack::start(StackOptions::default()).await?;
+        let part = stack.control_plane(0);
+        let address = part.url().strip_prefix("http://").context("http")?;
+        part.restart_with([("PUBLIC_AUTHORITIES", format!("{address},aegis.example:443"))]).await?;
         let mut scene = Self { stack, keys: BTreeMap::new() };
         for what in ["secret", "second", "revoked", "expired", "of-disabled", "of-expired"] {
             let key_id = scene.add_client(what, None).await?;
