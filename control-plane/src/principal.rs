@@ -49,6 +49,8 @@ pub struct Caller {
     pub roles: Vec<String>,
     /// What a client may ask for at most. People are not bounded.
     pub scope: Scope,
+    /// How many requests a minute a client may send at most, where that was bounded.
+    pub requests_per_minute: Option<u32>,
     /// The session of a person; absent for clients.
     pub session: Option<SessionId>,
     /// The nonce to spend; absent for people and for requests that only read.

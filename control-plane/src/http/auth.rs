@@ -1,10 +1,8 @@
 //! `/api/v1/auth/…` and `/api/v1/whoami`
 
-use std::net::{IpAddr, SocketAddr};
-
 use aegis_contract::problem::Problem;
 use axum::Json;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, USER_AGENT};
 use http::{HeaderMap, StatusCode};
@@ -13,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use super::call::{Call, context, read_body, read_json};
 use super::error::Failure;
+use super::throttle::Gate;
 use crate::error::Error;
 use crate::permission::permissions_of;
 use crate::scope::Scope;
@@ -87,10 +86,10 @@ pub(super) struct WhoamiBody {
 )]
 pub(super) async fn login(State(services): State<Shared>, request: Request) -> Result<Response, Failure> {
     let context = context(&request)?;
-    let (agent, address) = (agent(request.headers()), address(&request)?);
+    let (agent, neighbourhood) = (agent(request.headers()), Gate::of(&request)?.neighbourhood());
     let LoginBody { email, password } = read_json(&read_body(request).await?)?;
     let request_id = &context.request_id;
-    let attempt = Attempt { email: &email, password, agent: &agent, address, request_id };
+    let attempt = Attempt { email: &email, password, agent: &agent, neighbourhood, request_id };
     Ok(answer(sign_in(&services, &attempt).await?))
 }
 
@@ -161,13 +160,6 @@ fn answer(signed_in: SignedIn) -> Response {
 /// What the caller uses, in its own words.
 fn agent(headers: &HeaderMap) -> String {
     headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned()
-}
-
-/// Where the caller is, as the connection has it.
-fn address(request: &Request) -> Result<IpAddr, Failure> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let peer = peer.ok_or_else(|| Error::internal(anyhow::anyhow!("a request came from nowhere")))?;
-    Ok(peer.0.ip())
 }
 
 /// Say who is calling.

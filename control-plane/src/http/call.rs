@@ -19,6 +19,7 @@ use super::throttle::Gate;
 use crate::error::Error;
 use crate::principal::Caller;
 use crate::service::authenticate;
+use crate::throttle::Rate;
 
 /// Most characters of an `Idempotency-Key`: it is stored for a day.
 const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
@@ -58,7 +59,7 @@ impl FromRequest<Shared> for Call {
             Ok(proven) => proven,
             Err(failure) => return Err(gate.refuse(failure).await),
         };
-        gate.admit(&caller.principal, None).await?;
+        gate.admit(&caller.principal, caller.requests_per_minute.and_then(Rate::per_minute)).await?;
         let body = match body {
             Body::Read(body) => body,
             Body::Open(request) => read_body(*request).await?,

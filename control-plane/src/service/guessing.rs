@@ -16,8 +16,6 @@ use crate::store::{ANSWER_WITHIN, commit, dispatch, within};
 pub(super) const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
 /// How long somebody stays known at an address.
 pub(super) const KNOWN_FOR: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// Bits of an IPv6 address that name a network: whoever has one has all addresses in it (RFC 6177).
-const NETWORK_BITS: u32 = 64;
 
 /// What failures are counted of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +70,8 @@ pub(super) struct Tried<'a> {
     pub(super) user: Option<UserId>,
     /// The e-mail address that was said.
     pub(super) email: &'a str,
-    /// Where the caller is.
-    pub(super) address: IpAddr,
+    /// Where the caller is: their address, or the /64 of an IPv6 one.
+    pub(super) neighbourhood: IpAddr,
 }
 
 /// A try that counts as a failure until it is said to be none.
@@ -95,7 +93,7 @@ impl Guess {
             Some(user) => user.to_string(),
             None => tried.email.to_lowercase(),
         };
-        let place = network(tried.address);
+        let place = tried.neighbourhood;
         let name = |parts: &str| services.keyring.text_hash(&format!("sign-in\0{parts}"));
         let address = name(&format!("from\0{place}"));
         let is_known = within(ANSWER_WITHIN, async {
@@ -195,17 +193,6 @@ fn counted(counter: Counter, before: Count, now: Timestamp) -> Count {
     Count { failures, free_at: now + counter.wait(failures) }
 }
 
-/// What stands for an address: itself, or the network of an IPv6 one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let mask = u128::MAX << (u128::BITS - NETWORK_BITS);
-            IpAddr::V6((address.to_bits() & mask).into())
-        }
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,12 +227,5 @@ mod tests {
         };
         assert_eq!(seconds_to_wait(&[count(0), count(-5)], at(10)), None);
         assert_eq!(seconds_to_wait(&[count(-5), count(1), count(1_001)], at(10)), Some(2));
-    }
-
-    #[test]
-    fn an_address_is_itself_or_its_network() {
-        let same = |one: &str, other: &str| network(one.parse().unwrap()) == network(other.parse().unwrap());
-        assert!(same("2001:db8::1", "2001:db8::ffff:1") && same("::ffff:192.0.2.1", "192.0.2.1"));
-        assert!(!same("2001:db8::1", "2001:db8:0:1::1") && !same("192.0.2.1", "192.0.2.2"));
     }
 }

@@ -33,8 +33,8 @@ pub struct Attempt<'a> {
     pub password: String,
     /// What they do it with, in its own words.
     pub agent: &'a str,
-    /// Where the caller is.
-    pub address: IpAddr,
+    /// Where the caller is: their address, or the /64 of an IPv6 one.
+    pub neighbourhood: IpAddr,
     /// Names the request.
     pub request_id: &'a str,
 }
@@ -58,8 +58,11 @@ pub async fn sign_in(services: &Services, attempt: &Attempt<'_>) -> Result<Signe
 
 async fn judge(services: &Services, attempt: &Attempt<'_>) -> Result<SignedIn, Error> {
     let mut user = find(services, attempt.email).await?;
-    let tried =
-        Tried { user: user.as_ref().map(|user| user.id), email: attempt.email, address: attempt.address };
+    let tried = Tried {
+        user: user.as_ref().map(|user| user.id),
+        email: attempt.email,
+        neighbourhood: attempt.neighbourhood,
+    };
     let guess = Guess::begin(services, tried).await?;
     for _ in 0..ATTEMPTS {
         match verify(services, attempt, user.as_ref(), &guess).await {

@@ -23,12 +23,14 @@ pub struct ClientKey {
     pub is_revoked: bool,
     /// Whether its time is over.
     pub is_expired: bool,
-    /// Whether its client was disabled.
+    /// Whether its client was disabled, or whose client it is.
     pub is_client_disabled: bool,
     /// Whether its client's time is over.
     pub is_client_expired: bool,
     /// What the client may ask for at most.
     pub scope: Scope,
+    /// How many requests a minute the client may send at most, if that is bounded.
+    pub requests_per_minute: Option<u32>,
     /// Whether it was used within the last minute, as far as that is noted.
     pub is_use_noted: bool,
 }
@@ -106,10 +108,11 @@ pub async fn find(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<Strin
         r#"select client_keys.id, clients.name as client, algorithm, sealed_key, scope_actions, scope_namespaces,
                revoked_at is not null as "is_revoked!",
                coalesce(client_keys.expires_at <= clock_timestamp(), false) as "is_expired!",
-               disabled_at is not null as "is_client_disabled!",
+               (clients.disabled_at is not null or users.disabled_at is not null) as "is_client_disabled!",
+               requests_per_minute,
                coalesce(clients.expires_at <= clock_timestamp(), false) as "is_client_expired!",
                coalesce(last_used_at > clock_timestamp() - interval '1 minute', false) as "is_use_noted!"
-           from client_keys join clients on clients.id = client_keys.client_id
+           from client_keys join clients on clients.id = client_keys.client_id join users on users.id = owner_id
            where client_keys.id = any($1)"#,
         ids as _
     )
@@ -124,6 +127,7 @@ pub async fn find(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<Strin
             is_expired: row.is_expired,
             is_client_disabled: row.is_client_disabled,
             is_client_expired: row.is_client_expired,
+            requests_per_minute: row.requests_per_minute.map(i32::cast_unsigned),
             scope: Scope { actions: row.scope_actions, namespaces: row.scope_namespaces },
             is_use_noted: row.is_use_noted,
         };

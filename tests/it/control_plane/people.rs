@@ -88,14 +88,22 @@ async fn who_is_invited_chooses_a_password_alone_and_is_nobody_at_once_when_disa
         }
     }
 
+    let bot = stack.caller_of(&stack.new_client("annas-bot", "anna@example.com").await?)?;
+    bot.get("/api/v1/whoami").await?.expect(200)?;
     ask(&admin, &id, "disable").await?.expect(200)?;
     for replica in stack.control_planes() {
         assert_eq!(anna.at(replica.url()).get("/api/v1/whoami").await?.code(), "unauthenticated");
     }
+    assert_eq!(
+        bot.get("/api/v1/whoami").await?.code(),
+        "signature-invalid",
+        "nobody answers for it any more"
+    );
     assert!(sign_in_as_anna(0).await.is_err());
     ask(&admin, &id, "disable").await?.expect(200)?;
     assert_eq!(role(&admin, Method::PUT, &id, "sre").await?.expect(409)?.code(), "user-disabled");
     let enabled = ask(&admin, &id, "enable").await?.expect(200)?.body;
+    bot.get("/api/v1/whoami").await?.expect(200)?;
     assert_eq!(enabled["state"], "active");
     assert_eq!(anna.get("/api/v1/whoami").await?.status, 401, "a session that was over stays so");
     sign_in_as_anna(0).await?;

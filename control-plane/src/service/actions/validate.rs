@@ -241,6 +241,7 @@ mod tests {
             name,
             roles: Vec::new(),
             scope: Scope::default(),
+            requests_per_minute: None,
             session: None,
             nonce: None,
             request_id: String::new(),
