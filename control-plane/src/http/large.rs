@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aegis_contract::http_signature::SIGNATURE;
+use aegis_contract::strict::Limits;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::Method;
+use http::header::CONTENT_LENGTH;
 
 use super::error::Failure;
 use super::throttle::Gate;
@@ -64,9 +66,15 @@ impl Drop for Turn {
     }
 }
 
+/// Whether a body may be larger than those of other routes: it says so, or does not say how large it is.
+fn is_large(request: &Request) -> bool {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    request.method() != Method::GET && length.is_none_or(|length: usize| length > Limits::WIRE.bytes_max)
+}
+
 /// Works on a request that may hold much, unless enough others do.
 pub(super) async fn one_of_few(State(turns): State<Turns>, request: Request, next: Next) -> Response {
-    if request.method() == Method::GET {
+    if !is_large(&request) {
         return next.run(request).await;
     }
     let address = match Gate::of(&request) {
