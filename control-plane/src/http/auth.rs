@@ -12,7 +12,6 @@ use super::Shared;
 use super::call::{Call, context, read_body, read_json};
 use super::error::Failure;
 use super::throttle::Gate;
-use crate::error::Error;
 use crate::permission::permissions_of;
 use crate::scope::Scope;
 use crate::service::sessions::{self, SignedIn, Which};

@@ -44,6 +44,22 @@ async fn whoami(caller: &Caller) -> Result<u16> {
 }
 
 #[tokio::test]
+async fn a_client_sends_no_more_requests_a_minute_than_it_was_given() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let bounded = make(&stack, "bounded", &json!({ "requestsPerMinute": 3 })).await?.expect(201)?.body;
+    let (bounded, free) = (caller(&stack, &bounded)?, stack.client()?);
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(whoami(&bounded).await?);
+    }
+    // A slow machine gives one back in the meantime.
+    assert_eq!(statuses[..3], [200; 3], "{statuses:?}");
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert_eq!(whoami(&free).await?, 200);
+    Ok(())
+}
+
+#[tokio::test]
 async fn admins_make_bound_and_end_clients_and_every_change_is_recorded_without_any_secret() -> Result<()> {
     let stack = Stack::start(StackOptions { control_planes: 2, ..StackOptions::default() }).await?;
     let admin = stack.admin()?;
