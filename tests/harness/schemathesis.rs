@@ -27,7 +27,7 @@ pub async fn run(stack: &Stack, lasts: Duration, seed: u64) -> Result<String> {
     let token = sign_in(url, &admin.email, &admin.password).await?;
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("schemathesis.toml");
-    write_private(&config, &format!("[headers]\nAuthorization = \"Bearer {token}\"\n"))?;
+    write_private(&config, format!("[headers]\nAuthorization = \"Bearer {token}\"\n"))?;
     let launch = Launch::new(python.with_file_name("st"))
         .folder(folder.path())
         .arg("--config-file")
