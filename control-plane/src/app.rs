@@ -25,7 +25,6 @@ use crate::seal::Keyring;
 use crate::service::actions::InFlight;
 use crate::service::analysis::HeavyWork;
 use crate::service::authenticate::keys::{self, keys};
-use crate::service::authenticate::noted::Noted;
 use crate::service::decisions::recorder::{self, recorder};
 use crate::service::dispatch::{Nudge, OrderTerms};
 use crate::service::export::Turns;
@@ -109,7 +108,6 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         keyring: keyring.clone(),
         log_origin: origin.clone(),
         keys,
-        noted: Noted::default(),
         policies,
         recorder,
         executors,

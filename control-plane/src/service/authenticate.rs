@@ -2,7 +2,6 @@
 //! request learns one public reason; the precise one is counted, and recorded once a minute.
 
 pub mod keys;
-pub mod noted;
 
 use aegis_contract::http_signature::{self, Presented, Refusal, Request, Verified, VerifyingKey};
 use aegis_runtime::clock;
@@ -198,13 +197,9 @@ async fn note(services: &Services, refused: Refused<'_>) {
         data["action"] = action.into();
         data["resource"] = resource.into();
     }
-    let minute = this_minute();
-    if services.noted.holds(minute, reason, key_id) {
-        return;
-    }
     let recorded = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
-        if refusals::note(&mut tx, reason, key_id.unwrap_or_default(), minute).await? {
+        if refusals::note(&mut tx, reason, key_id.unwrap_or_default(), this_minute()).await? {
             let kind = Kind::RequestRefused;
             let record = Record { kind, principal, action_id: None, request_id: Some(request_id), data };
             audit::append(&mut tx, record).await?;
@@ -212,11 +207,8 @@ async fn note(services: &Services, refused: Refused<'_>) {
         }
         Ok(())
     });
-    match recorded.await {
-        Ok(()) => services.noted.add(minute, reason, key_id),
-        Err(error) => {
-            warn!(error = &error as &dyn std::error::Error, reason, "a refusal was not recorded");
-        }
+    if let Err(error) = recorded.await {
+        warn!(error = &error as &dyn std::error::Error, reason, "a refusal was not recorded");
     }
 }
 

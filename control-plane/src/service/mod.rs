@@ -57,7 +57,6 @@ use crate::throttle::Throttles;
 use actions::InFlight;
 use analysis::HeavyWork;
 use authenticate::keys::Keys;
-use authenticate::noted::Noted;
 use decisions::recorder::Recorder;
 use dispatch::Nudge;
 use export::Turns;
@@ -77,8 +76,6 @@ pub struct Services {
     pub log_origin: String,
     /// The keys that requests are signed with.
     pub keys: Keys,
-    /// The refusals that are recorded already.
-    pub noted: Noted,
     /// The policies that decide.
     pub policies: ActivePolicies,
     /// Where bare questions wait to be answered together.
