@@ -338,7 +338,7 @@ async fn every_change_of_a_webhook_is_recorded_and_its_secrets_are_told_once_and
         hooks.admin().get("/api/v1/webhooks/hook").await?.expect(200)?.text,
         hooks.delivery("hook", &id).await?.to_string(),
     ];
-    hooks.admin().request(Method::DELETE, "/api/v1/webhooks/hook").send().await?.expect(204)?;
+    hooks.admin().delete("/api/v1/webhooks/hook").await?.expect(204)?;
     hooks.admin().get("/api/v1/webhooks/hook").await?.expect(404)?;
 
     let entries = hooks.admin().get("/api/v1/audit/entries?limit=200").await?.expect(200)?.body;

@@ -14,6 +14,7 @@ use super::Shared;
 use super::call::Call;
 use super::error::Failure;
 use super::page::{Page, PageQuery, limit, name_cursor, read_name_cursor};
+use crate::principal::Principal;
 use crate::scope::Scope;
 use crate::service::clients::{self, Bounds, Client, CreatedKey, Key, KeyRequest, NewClient};
 
@@ -170,9 +171,9 @@ impl From<Client> for ClientBody {
     fn from(client: Client) -> Self {
         let Bounds { scope, expires_at, requests_per_minute } = client.bounds;
         Self {
-            principal: format!("client:{}", client.name),
+            principal: Principal::Client(client.name.clone()).to_string(),
             name: client.name,
-            owner: format!("user:{}", client.owner),
+            owner: Principal::User(client.owner).to_string(),
             owner_email: client.owner_email,
             scope,
             expires_at,

@@ -153,8 +153,10 @@ async fn what_a_client_cannot_be_is_refused_with_its_place() -> Result<()> {
         let pointer = refused.body["errors"][0]["pointer"].as_str().unwrap_or_default();
         assert_eq!(pointer, place, "{members}: {}", refused.text);
     }
-    let nobody = make(&stack, "bot", &json!({ "owner": "nobody@example.com" })).await?;
-    assert_eq!(nobody.expect(404)?.body["detail"], "there is no such owner");
+    for owner in ["nobody@example.com", "no\0body@example.com"] {
+        let nobody = make(&stack, "bot", &json!({ "owner": owner })).await?;
+        assert_eq!(nobody.expect(404)?.body["detail"], "there is no such owner");
+    }
     let clients = stack.admin()?.get("/api/v1/clients").await?.expect(200)?.body;
     assert_eq!(clients["items"].as_array().map(Vec::len), Some(1), "only the stack's own: {clients}");
     Ok(())

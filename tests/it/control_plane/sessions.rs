@@ -59,10 +59,6 @@ async fn sessions(caller: &Caller) -> Result<Vec<Value>> {
     Ok(page["items"].as_array().context("items")?.clone())
 }
 
-async fn delete(caller: &Caller, path: &str) -> Result<Answer> {
-    caller.request(Method::DELETE, path).send().await
-}
-
 #[tokio::test]
 async fn a_session_goes_on_whatever_is_lost_and_ends_when_two_hold_its_token() -> Result<()> {
     let stack = stack().await?;
@@ -154,16 +150,16 @@ async fn whoever_ends_sessions_ends_their_own_at_once_on_every_replica() -> Resu
     let ursula = stack.new_person("ursula", &["user"]).await?;
     for session in [first, &json!({ "id": "019a9f0e-1c4b-7c11-9d0a-2f1b6f7a8c90" })] {
         let path = format!("/api/v1/sessions/{}", session["id"].as_str().context("id")?);
-        assert_eq!(delete(&ursula, &path).await?.status, 404);
-        assert_eq!(delete(&stack.client()?, &path).await?.status, 403);
+        assert_eq!(ursula.delete(&path).await?.status, 404);
+        assert_eq!(stack.client()?.delete(&path).await?.status, 403);
     }
     assert_eq!(sessions(&ursula).await?.len(), 1);
     caller(&stack, 0, &signed_in[0])?.get("/api/v1/whoami").await?.expect(200)?;
 
     let path = format!("/api/v1/sessions/{}", first["id"].as_str().context("id")?);
-    delete(&me, &path).await?.expect(204)?;
+    me.delete(&path).await?.expect(204)?;
     is_over(&stack, &signed_in[0]).await?;
-    assert_eq!(delete(&me, &path).await?.status, 404, "it is over");
+    assert_eq!(me.delete(&path).await?.status, 404, "it is over");
     caller(&stack, 0, &signed_in[1])?.post("/api/v1/auth/logout", &json!({})).await?.expect(204)?;
     is_over(&stack, &signed_in[1]).await?;
 
@@ -183,7 +179,7 @@ async fn whoever_ends_sessions_ends_their_own_at_once_on_every_replica() -> Resu
     is_over(&stack, &last).await?;
 
     assert_eq!(sessions(&me).await?.len(), 2, "the one of the stack, and this one");
-    delete(&me, "/api/v1/sessions").await?.expect(204)?;
+    me.delete("/api/v1/sessions").await?.expect(204)?;
     is_over(&stack, &signed_in[3]).await?;
     assert_eq!(stack.admin()?.get("/api/v1/whoami").await?.status, 401, "all are all");
     ursula.get("/api/v1/whoami").await?.expect(200)?;
