@@ -26,23 +26,22 @@ impl Programs {
     /// Finds the programs in the cache or builds them there: some minutes the first time, nothing after that.
     /// Concurrent callers, also in other processes, wait for the one that builds.
     pub async fn ready() -> Result<Self> {
-        let recipe = Recipe::read().await?;
-        let folder = cache()?.join("testbed").join(&recipe.hash);
-        if !folder.is_dir() {
-            fs::create_dir_all(cache()?.join("testbed"))?;
-            let step = progress::step("building the Kubernetes test bed (once; some minutes)");
-            let _lock = lock(folder.with_extension("lock"), &step).await?;
-            if !folder.is_dir() {
-                let step = Arc::new(step);
-                recipe.build(&folder, &step).await?;
-                if let Some(step) = Arc::into_inner(step) {
-                    step.done();
-                }
-            } else {
-                step.done();
+        let kubernetes = fs::read_to_string(module_folder("kubernetes").join("go.mod"))?;
+        let version = kubernetes
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .context("go.mod of the test bed names no k8s.io/kubernetes")?;
+        let recipe = Recipe::new(MODULES.map(module_folder).to_vec(), linker_flags(version)?).await?;
+        let folder = recipe.built("testbed", "the Kubernetes test bed", |built| {
+            // Go names a binary after its package path.
+            fs::rename(built.join("server"), built.join("etcd"))?;
+            for program in PROGRAMS {
+                ensure!(built.join(program).is_file(), "the build made no {program}");
             }
-        }
-        Ok(Self { folder })
+            Ok(())
+        });
+        Ok(Self { folder: folder.await? })
     }
 
     /// The path of one program.
@@ -50,6 +49,11 @@ impl Programs {
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+}
+
+/// The folder of the programs that a Go module names as its tools; in the cache, built once as the test bed is.
+pub async fn go_tools(module: PathBuf, what: &str) -> Result<PathBuf> {
+    Recipe::new(vec![module], "-s -w".to_owned()).await?.built("tools", what, |_| Ok(())).await
 }
 
 /// Waits for the lock without blocking the runtime's thread.
@@ -63,53 +67,62 @@ async fn lock(path: PathBuf, step: &Step) -> Result<File> {
     Ok(file)
 }
 
-/// Everything that decides what the programs will be.
+/// Everything that decides what programs will be.
 struct Recipe {
+    modules: Vec<PathBuf>,
     linker_flags: String,
     hash: String,
 }
 
 impl Recipe {
-    async fn read() -> Result<Self> {
-        let kubernetes = fs::read_to_string(module_folder("kubernetes").join("go.mod"))?;
-        let version = kubernetes
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"))
-            .and_then(|rest| rest.split_whitespace().next())
-            .context("go.mod of the test bed names no k8s.io/kubernetes")?;
-        let linker_flags = linker_flags(version)?;
-
+    async fn new(modules: Vec<PathBuf>, linker_flags: String) -> Result<Self> {
         let mut hash = Sha256::new();
-        for module in MODULES {
+        for module in &modules {
             for file in ["go.mod", "go.sum"] {
-                hash.update(fs::read(module_folder(module).join(file))?);
+                hash.update(fs::read(module.join(file))?);
             }
         }
-        hash.update(go_version().await?);
+        hash.update(go_version(&modules[0]).await?);
         hash.update(&linker_flags);
-        Ok(Self { linker_flags, hash: hex(&hash.finalize()[..8]) })
+        Ok(Self { modules, linker_flags, hash: hex(&hash.finalize()[..8]) })
     }
 
-    async fn build(&self, folder: &Path, step: &Arc<Step>) -> Result<()> {
-        let unfinished = folder.with_extension(format!("unfinished-{}", random_name(8)));
-        fs::create_dir_all(&unfinished)?;
-        for module in MODULES {
-            self.build_module(module, &unfinished, step).await?;
+    /// The folder of what it makes, below `group` in the cache; `finish` looks at what was built.
+    async fn built(
+        &self,
+        group: &str,
+        what: &str,
+        finish: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let group = cache()?.join(group);
+        let folder = group.join(&self.hash);
+        if folder.is_dir() {
+            return Ok(folder);
         }
-        // Go names a binary after its package path.
-        fs::rename(unfinished.join("server"), unfinished.join("etcd"))?;
-        for program in PROGRAMS {
-            ensure!(unfinished.join(program).is_file(), "the build made no {program}");
+        fs::create_dir_all(group)?;
+        let step = Arc::new(progress::step(format!("building {what} (once; some minutes)")));
+        let _lock = lock(folder.with_extension("lock"), &step).await?;
+        if !folder.is_dir() {
+            let unfinished = folder.with_extension(format!("unfinished-{}", random_name(8)));
+            fs::create_dir_all(&unfinished)?;
+            for module in &self.modules {
+                self.build_module(module, &unfinished, &step).await?;
+            }
+            finish(&unfinished)?;
+            fs::rename(&unfinished, &folder)?;
         }
-        fs::rename(&unfinished, folder)?;
-        Ok(())
+        if let Some(step) = Arc::into_inner(step) {
+            step.done();
+        }
+        Ok(folder)
     }
 
-    async fn build_module(&self, module: &str, into: &Path, step: &Arc<Step>) -> Result<()> {
-        let go = || Launch::new("go").inherit_environment().folder(module_folder(module));
-        step.detail(format!("{module}: finding its packages"));
+    async fn build_module(&self, module: &Path, into: &Path, step: &Arc<Step>) -> Result<()> {
+        let go = || Launch::new("go").inherit_environment().folder(module);
+        let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        step.detail(format!("{name}: finding its packages"));
         let total = go().args(["list", "-deps", "tool"]).output().await?.lines().count();
-        let (step, name) = (step.clone(), module.to_owned());
+        let step = step.clone();
         let mut compiled = 0_usize;
         // `tool` stands for every package named on a tool line of that go.mod; -v prints each package it compiles.
         go().args(["build", "-v", "-trimpath"])
@@ -126,7 +139,7 @@ impl Recipe {
                 }
             })
             .await
-            .with_context(|| format!("cannot build tests/testbed/{module}"))
+            .with_context(|| format!("cannot build {}", module.display()))
     }
 }
 
@@ -146,11 +159,11 @@ fn linker_flags(version: &str) -> Result<String> {
     Ok(flags)
 }
 
-async fn go_version() -> Result<String> {
-    let go = Launch::new("go").inherit_environment().folder(module_folder("kubernetes")).arg("version");
-    go.output()
-        .await
-        .context("the Kubernetes test bed is built with Go 1.26 or newer: install it from https://go.dev/dl")
+async fn go_version(module: &Path) -> Result<String> {
+    let go = Launch::new("go").inherit_environment().folder(module).arg("version");
+    go.output().await.with_context(|| {
+        format!("{} is built with Go 1.26 or newer: install it from https://go.dev/dl", module.display())
+    })
 }
 
 fn module_folder(module: &str) -> PathBuf {

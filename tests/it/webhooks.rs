@@ -16,7 +16,7 @@ use aegis_tests::python::python_with;
 use aegis_tests::receiver::{Manner, Receiver};
 use aegis_tests::stack::StackOptions;
 use anyhow::{Context, Result, ensure};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use self::scene::{Hooks, PRIVATE};

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: figures, measured side by side in one run with what a user would take
 //! instead. Release builds of everything, etcd and PostgreSQL writing through to the disk.
 
+mod api;
 mod audit;
 mod build;
 mod decide;
@@ -9,6 +10,7 @@ mod heal;
 mod memory;
 mod pgbench;
 mod policy;
+mod processors;
 mod replay;
 mod resident;
 mod rollout;
@@ -51,6 +53,8 @@ enum Subject {
     Decide,
     /// Rehearsed heals without and with a thousand idle and slow connections
     Edge,
+    /// Five hundred people who ask and think, by k6
+    Api,
     /// From an entry's commit to the checkpoint over it, and rows of a chain that pgbench inserts
     Audit,
     /// Searches in a large audit log
@@ -167,6 +171,7 @@ pub(crate) async fn run(arguments: BenchArguments) -> Result<()> {
         Subject::Memory => memory::run(arguments.quick).await?,
         Subject::Decide => decide::run(arguments.quick).await?,
         Subject::Edge => edge::run(arguments.quick).await?,
+        Subject::Api => api::run(arguments.quick).await?,
         Subject::Audit => audit::run(arguments.quick).await?,
         Subject::Search { entries } => search::run(entries, arguments.quick).await?,
         Subject::Verifier => verifier::run(arguments.quick).await?,

@@ -5,7 +5,6 @@
 //! The workloads have no pods, so that only the change is measured and not a rollout.
 
 mod commits;
-mod processors;
 mod stages;
 mod visible;
 
@@ -20,8 +19,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use self::commits::Commits;
-use self::processors::Taken;
 use self::visible::Visible;
+use super::processors::{self, Taken};
 use super::resident;
 use super::scene::{Scene, workload};
 use super::{Case, Goal};
@@ -67,7 +66,11 @@ pub(super) async fn run(quick: bool) -> Result<Vec<Case>> {
     let busy = resident::of(&bench.scene.stack)?;
 
     stages::print(&bench.scene, &heals).await?;
-    processors::print(heals_many.taken, bare_many.taken, heals_many.times_ms.len());
+    processors::print(
+        "processor time of one change, many in flight",
+        [("heal", &heals_many), ("bare patch", &bare_many)]
+            .map(|(arm, round)| (arm, round.taken, round.times_ms.len())),
+    );
     let on_path = percentile(heals.iter().map(|heal| heal.commits as f64).collect(), 50);
     println!(
         "\ncommits of one heal that write: {on_path} until the change is visible; writes of the log to the disk \

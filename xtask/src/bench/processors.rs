@@ -1,5 +1,5 @@
-//! How much of the processors each process takes: with many requests in flight that is what bounds
-//! them on a small machine.
+//! How much of the processors each process takes: with many requests at once that is what bounds them on a small
+//! machine.
 
 use aegis_tests::process::descendants;
 use aegis_tests::stack::Stack;
@@ -43,16 +43,17 @@ impl Taken {
     }
 }
 
-/// Prints what one change took of each process, for both arms.
-pub(super) fn print(heals: Taken, bare: Taken, changes: usize) {
-    println!("\n{:<54} {:>8} {:>12}", "processor time of one change, many in flight", "heal ms", "bare ms");
-    let line = |name: &str, heals: f64, bare: f64| {
-        println!("{name:<54} {:>8.2} {:>12.2}", heals / changes as f64, bare / changes as f64);
+/// Prints what one of so many took of each process, a column for each arm.
+pub(super) fn print<const N: usize>(title: &str, arms: [(&str, Taken, usize); N]) {
+    let line = |name: &str, cells: [String; N]| {
+        println!("{name:<54}{}", cells.map(|cell| format!(" {cell:>16}")).concat());
     };
-    for (name, (heals, bare)) in NAMES.into_iter().zip(heals.0.into_iter().zip(bare.0)) {
-        line(name, heals, bare);
+    println!();
+    line(title, arms.map(|(arm, ..)| format!("{arm}, ms")));
+    for (index, name) in NAMES.into_iter().enumerate() {
+        line(name, arms.map(|(_, taken, many)| format!("{:.2}", taken.0[index] / many as f64)));
     }
-    line("all", heals.0.iter().sum(), bare.0.iter().sum());
+    line("all", arms.map(|(_, taken, many)| format!("{:.2}", taken.0.iter().sum::<f64>() / many as f64)));
 }
 
 /// Of one process and of those of its children that have ended.
