@@ -15,6 +15,9 @@ for (const kind of Object.keys(plan.shares)) {
   thresholds[`http_req_duration{phase:measured,kind:${kind}}`] = ["max>=0"];
 }
 thresholds["http_req_duration{phase:measured}"] = ["max>=0"];
+for (const status of plan.refusals) {
+  thresholds[`http_reqs{phase:measured,status:${status}}`] = ["count>=0"];
+}
 
 export const options = {
   scenarios: {

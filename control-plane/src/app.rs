@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_runtime::metrics::Metrics;
+use aegis_runtime::settings::renewal::Renewal;
 use aegis_runtime::shutdown::Shutdown;
 use aegis_runtime::{http as edge, telemetry};
 use anyhow::Context;
@@ -17,6 +18,7 @@ use crate::engine::filing;
 use crate::engine::follow::{self, Follower};
 use crate::engine::mirrors::{self, Publisher};
 use crate::engine::safeguards as measuring;
+use crate::engine::secrets::Renewed;
 use crate::engine::sequencer::{self, Sequencer};
 use crate::engine::webhooks::{self as telling, Courier};
 use crate::http;
@@ -33,10 +35,10 @@ use crate::service::policy_set::ActivePolicies;
 use crate::service::safeguards::Safeguards;
 use crate::service::tokens::Tokens;
 use crate::service::{Services, clusters, master_key, retention};
-use crate::settings::ServeSettings;
+use crate::settings::{Secrets, ServeSettings};
 use crate::store::Store;
+use crate::throttle::Throttles;
 use crate::throttle::shared::Shared;
-use crate::throttle::{Rates, Throttles};
 
 /// How long to wait at start for a database that is starting too.
 const DATABASE_WITHIN: Duration = Duration::from_secs(15);
@@ -53,9 +55,10 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let counters = ControlPlaneMetrics::default();
     counters.register(&metrics);
-    let store = Store::serving(settings.database.clone());
+    let store = Store::serving(settings.secrets.database.clone());
     let safeguards = Safeguards::new(settings.database_capacity_bytes, counters.clone());
     let keyring = open_database(&store, &settings).await?;
+    let renewal = Renewal::new(settings.secrets.fingerprint, &metrics);
     let origin = settings.log_origin;
     measuring::measure(&store, &safeguards, &origin)
         .await
@@ -100,7 +103,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         safeguards: safeguards.clone(),
         origin: origin.clone(),
     };
-    let throttles = throttles(settings.throttles, settings.redis, &counters, &shutdown).await;
+    let redis = redis(settings.secrets.redis, &counters, &shutdown).await;
+    let tokens = Tokens::new(&settings.secrets.tokens);
     let filing = tokio::spawn(filing::run(store.clone(), shutdown.clone()));
     let following = tokio::spawn(follow::run(follower, shutdown.clone()));
     let services = Services {
@@ -116,16 +120,20 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         in_flight: InFlight::default(),
         metrics: counters.clone(),
         safeguards: safeguards.clone(),
-        tokens: Tokens::new(&settings.jwt_secret),
+        tokens: tokens.clone(),
         passwords: Passwords::new(counters.clone())?,
         authorities: settings.public_authorities.clone(),
         activation_rules: settings.activation_rules,
         heavy_work: HeavyWork::default(),
         exports: Turns::default(),
-        throttles,
+        throttles: Throttles::new(settings.throttles, redis.clone(), counters.clone()),
         proxies: settings.bounds.proxies.clone(),
         shutdown: shutdown.clone(),
     };
+    let renewed = Renewed { store: store.clone(), keyring: keyring.clone(), tokens, redis };
+    let renewing =
+        renewal.follow(Secrets::read, async move |secrets| renewed.take(secrets).await, shutdown.clone());
+    let renewing = tokio::spawn(renewing);
     let publisher = Publisher {
         store: store.clone(),
         client: MirrorClient::new()?,
@@ -140,6 +148,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
     let router = edge::with_edge(http::router(Arc::new(services)), metrics.clone(), settings.bounds.clone());
     edge::serve(settings.listen_address, router, metrics, settings.bounds, shutdown).await?;
+    renewing.abort();
     // Whoever waited for it was answered.
     recording.abort();
     finding_keys.abort();
@@ -157,24 +166,21 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The throttles, shared where Redis is configured. A Redis that is away at start is as one that is lost later.
-async fn throttles(
-    rates: Rates,
-    redis: Option<redis::Client>,
+/// What replicas share throttles by. A Redis that is away at start is as one that is lost later.
+async fn redis(
+    client: Option<redis::Client>,
     counters: &ControlPlaneMetrics,
     shutdown: &Shutdown,
-) -> Throttles {
-    let shared = redis.map(|client| Shared::new(client, counters.clone()));
-    if let Some(shared) = &shared {
-        if let Err(error) = shared.connect().await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "Redis (REDIS_URL) cannot be used: this replica throttles strictly by itself until it can"
-            );
-        }
-        tokio::spawn(shared.clone().run(shutdown.clone()));
+) -> Option<Shared> {
+    let shared = Shared::new(client?, counters.clone());
+    if let Err(error) = shared.connect().await {
+        warn!(
+            error = &error as &dyn std::error::Error,
+            "Redis (REDIS_URL) cannot be used: this replica throttles strictly by itself until it can"
+        );
     }
-    Throttles::new(rates, shared, counters.clone())
+    tokio::spawn(shared.clone().run(shutdown.clone()));
+    Some(shared)
 }
 
 /// The keys of what is stored. Refuses to start on a database that is not ours to use as it is.
@@ -191,7 +197,9 @@ async fn open_database(store: &Store, settings: &ServeSettings) -> anyhow::Resul
         anyhow::bail!("DATABASE_URL: this role could change the audit log; use the application's role");
     }
     let keyring = master_key::open(store, &settings.master_keys).await?;
-    let purposes = [("JWT_SECRET", &settings.jwt_secret), ("MASTER_KEY", &settings.master_key)];
-    clusters::check_purposes(store, &keyring, &purposes).await?;
+    if settings.production {
+        clusters::require_tls(store).await?;
+    }
+    clusters::check_purposes(store, &keyring, &settings.secrets.mac_keys()).await?;
     Ok(keyring)
 }

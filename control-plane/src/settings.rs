@@ -16,6 +16,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::client::mirrors::Mirror;
 use crate::seal::{MasterKey, MasterKeys};
 use crate::service::policies::activation::ActivationRules;
+use crate::service::tokens::TokenSecrets;
 use crate::throttle::{Rates, shared};
 
 /// Fewest bytes of `JWT_SECRET`: the output of its MAC.
@@ -31,13 +32,11 @@ const AUDIT_LOG_ORIGIN: &str = "aegis.local/audit";
 pub struct ServeSettings {
     /// `LISTEN_ADDRESS`: where to serve. Default `127.0.0.1:3000`.
     pub listen_address: SocketAddr,
-    /// `DATABASE_URL`: Postgres, as the role `aegis_control_plane`.
-    pub database: PgConnectOptions,
+    /// What may change while it serves.
+    pub secrets: Secrets,
     /// `DATABASE_CAPACITY_BYTES`: how large the database may become. At 90 % of it new work is turned away, so that
     /// running work can end. Default: no such limit.
     pub database_capacity_bytes: Option<NonZeroU64>,
-    /// `MASTER_KEY`: standard base64 of 32 bytes; stored secrets are encrypted under it.
-    pub master_key: SecretString,
     /// `MASTER_KEY_PREVIOUS`: the one before, while it is changed ([operations.md](operations.md#the-master-key)).
     /// Default: none.
     pub master_keys: MasterKeys,
@@ -45,8 +44,6 @@ pub struct ServeSettings {
     /// as `example.com/aegis`. The same for all replicas, and for as long as nobody puts a backup back. Default
     /// `aegis.local/audit`.
     pub log_origin: String,
-    /// `JWT_SECRET`: at least 32 bytes; signs access tokens.
-    pub jwt_secret: SecretString,
     /// `PUBLIC_AUTHORITIES`: host and port as callers name them, separated by commas; signatures cover them. Default:
     /// the listening address, and `localhost` when that is a loopback address.
     pub public_authorities: Vec<String>,
@@ -72,8 +69,6 @@ pub struct ServeSettings {
     /// `read=600,sign-in=20` ([operations.md](operations.md#throttles)). Default: `sign-in=60`, `refused=300`,
     /// `public=600`, `read=6000`, `write=600`, `heal=6000`, `search=300`, `export=30`.
     pub throttles: Rates,
-    /// `REDIS_URL`: where replicas share throttles, as `redis://:PASSWORD@HOST:PORT`. Default: each has its own.
-    pub redis: Option<redis::Client>,
     /// `TRUSTED_PROXIES`: addresses and networks, separated by commas, whose `X-Forwarded-For` is believed. Default:
     /// none; who connects is the caller.
     /// `CONNECTIONS_MAX`: connections at once. Each takes a file descriptor. Default 4096.
@@ -85,6 +80,52 @@ pub struct ServeSettings {
     pub bounds: Bounds,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
+    /// `PRODUCTION`: whether to refuse to start with what is for trying things out: secrets of examples, secrets that
+    /// are equal, executors without TLS, `DANGEROUS_…` switches, and logs that show too much. Default `false`.
+    pub production: bool,
+}
+
+/// Secrets that are read again while `serve` runs, from the files that hold them.
+pub struct Secrets {
+    /// Of the values they were read from ([`Source::fingerprint`]).
+    pub fingerprint: u64,
+    /// `DATABASE_URL`: Postgres, as the role `aegis_control_plane` or a member of it.
+    pub database: PgConnectOptions,
+    /// `MASTER_KEY`: standard base64 of 32 bytes; stored secrets are encrypted under it.
+    pub master_key: SecretString,
+    /// `JWT_SECRET`: at least 32 bytes; signs access tokens.
+    /// `JWT_SECRET_PREVIOUS`: believed too, while it is changed ([operations.md](operations.md#change-keys)). Default:
+    /// none.
+    pub tokens: TokenSecrets,
+    /// `REDIS_URL`: where replicas share throttles, as `redis://:PASSWORD@HOST:PORT`. Default: each has its own.
+    pub redis: Option<redis::Client>,
+}
+
+impl Secrets {
+    /// Reads and checks all of them; `None` has left a problem behind. Nothing else has been read from `source`.
+    pub fn read(source: &mut Source) -> Option<Self> {
+        let database = database(source, "DATABASE_URL");
+        let master_key = source.secret("MASTER_KEY");
+        let tokens = token_secrets(source, master_key.as_ref());
+        let redis = redis(source);
+        let fingerprint = source.fingerprint();
+        Some(Self {
+            fingerprint,
+            database: database?,
+            master_key: master_key?,
+            tokens: tokens?,
+            redis: redis?,
+        })
+    }
+
+    /// Those that are MAC keys of one purpose each, by their settings.
+    pub fn mac_keys(&self) -> Vec<(&'static str, &SecretString)> {
+        let previous = self.tokens.previous.iter().map(|secret| ("JWT_SECRET_PREVIOUS", secret));
+        [("JWT_SECRET", &self.tokens.current), ("MASTER_KEY", &self.master_key)]
+            .into_iter()
+            .chain(previous)
+            .collect()
+    }
 }
 
 /// Settings of the commands that write into the database and leave.
@@ -101,13 +142,11 @@ impl ServeSettings {
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn read(mut source: Source) -> Result<Self, SettingsError> {
+        let secrets = Secrets::read(&mut source);
         let listen_address = source.or("LISTEN_ADDRESS", SocketAddr::from(([127, 0, 0, 1], 3000)));
-        let database = database(&mut source, "DATABASE_URL");
         let database_capacity_bytes = source.optional("DATABASE_CAPACITY_BYTES");
-        let master_key = source.secret("MASTER_KEY");
-        let master_keys = master_keys(&mut source, master_key.as_ref());
+        let master_keys = master_keys(&mut source, secrets.as_ref().map(|secrets| &secrets.master_key));
         let log_origin = log_origin(&mut source, master_keys.as_ref());
-        let jwt_secret = jwt_secret(&mut source, master_key.as_ref());
         let public_authorities = match source.list("PUBLIC_AUTHORITIES") {
             listed if listed.is_empty() => default_authorities(listen_address),
             listed => listed,
@@ -122,18 +161,16 @@ impl ServeSettings {
         let mirrors = mirrors(&mut source);
         let mirror_period = mirror_period(&mut source);
         let throttles = reading(&mut source, "THROTTLES", Rates::read);
-        let redis = redis(&mut source);
         let bounds = bounds(&mut source);
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
+        let production = source.production("PRODUCTION");
         let settings = (|| {
             Some(Self {
+                secrets: secrets?,
                 listen_address,
-                database: database?,
                 database_capacity_bytes,
-                master_key: master_key?,
                 master_keys: master_keys?,
                 log_origin: log_origin?,
-                jwt_secret: jwt_secret?,
                 public_authorities,
                 order_lifetime: order_lifetime?,
                 soak_seconds: soak_seconds?,
@@ -142,9 +179,9 @@ impl ServeSettings {
                 mirrors: mirrors?,
                 mirror_period: mirror_period?,
                 throttles: throttles?,
-                redis: redis?,
                 bounds: bounds?,
                 log_level,
+                production,
             })
         })();
         source.finish(settings)
@@ -260,17 +297,24 @@ fn log_origin(source: &mut Source, master_keys: Option<&MasterKeys>) -> Option<S
     }
 }
 
-fn jwt_secret(source: &mut Source, master_key: Option<&SecretString>) -> Option<SecretString> {
-    let secret = source.secret("JWT_SECRET")?;
-    if secret.expose_secret().len() < JWT_SECRET_BYTES_MIN {
-        source.problem("JWT_SECRET", format!("must have at least {JWT_SECRET_BYTES_MIN} bytes"));
-        return None;
-    }
-    if master_key.is_some_and(|key| key.expose_secret().trim() == secret.expose_secret().trim()) {
-        source.problem("JWT_SECRET", "must not be the same as MASTER_KEY: one key has one purpose");
-        return None;
-    }
-    Some(secret)
+fn token_secrets(source: &mut Source, master_key: Option<&SecretString>) -> Option<TokenSecrets> {
+    let current = source.secret("JWT_SECRET");
+    let previous = source.optional_secret("JWT_SECRET_PREVIOUS");
+    let mut check = |name: &str, secret: &SecretString| {
+        if secret.expose_secret().len() < JWT_SECRET_BYTES_MIN {
+            source.problem(name, format!("must have at least {JWT_SECRET_BYTES_MIN} bytes"));
+            return None;
+        }
+        if master_key.is_some_and(|key| key.expose_secret().trim() == secret.expose_secret().trim()) {
+            source.problem(name, "must not be the same as MASTER_KEY: one key has one purpose");
+            return None;
+        }
+        Some(())
+    };
+    let previous_fits = previous.as_ref().is_none_or(|secret| check("JWT_SECRET_PREVIOUS", secret).is_some());
+    let current = current?;
+    check("JWT_SECRET", &current)?;
+    previous_fits.then_some(TokenSecrets { current, previous })
 }
 
 fn soak_seconds(source: &mut Source) -> Option<u32> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aegis_runtime::metrics::Metrics;
 use aegis_runtime::settings::Source;
+use aegis_runtime::settings::renewal::{InForce, Renewal};
 use aegis_runtime::shutdown::Shutdown;
 use aegis_runtime::{http as edge, telemetry};
 use anyhow::Context;
@@ -23,7 +24,7 @@ use crate::rights;
 use crate::rights::Account;
 use crate::rights::review::{Review, Reviewed};
 use crate::rights::reviewer::Reviewer;
-use crate::settings::{MigrateSettings, Settings};
+use crate::settings::{MigrateSettings, Secrets, Settings};
 use crate::verify::allowlist::Allowlist;
 
 const SERVICE: &str = "aegis-executor";
@@ -71,11 +72,9 @@ async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let Settings {
+        secrets,
         listen_address,
-        database_url,
         cluster,
-        order_keys,
-        receipt_key,
         log_keys,
         log_first_head,
         rules,
@@ -86,27 +85,34 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         soak,
         rollback_token,
         log_level,
+        production,
     } = settings;
     telemetry::init(SERVICE, &log_level)?;
     let metrics = Metrics::new();
     let shutdown = Shutdown::on_signals()?;
     let allowlist = Allowlist::new(rules, rollback_token.is_some(), dangerous_allow_system_namespaces);
     let namespaces = allowlist.allowed();
-    tracing::info!(cluster, namespaces = namespaces.join(","), receiptKey = receipt_key.id(), "starting");
+    tracing::info!(
+        cluster,
+        namespaces = namespaces.join(","),
+        receiptKey = secrets.receipt_key.id(),
+        production,
+        "starting"
+    );
     let (kubernetes, rollbacks) = connect(kubeconfig.as_deref(), rollback_token.as_deref()).await?;
     let mut accounts = vec![(Account::Executor, kubernetes.clone())];
     accounts.extend(rollbacks.clone().map(|cluster| (Account::Rollback, cluster)));
     let reviewer = Reviewer::new(accounts, dangerous_allow_excess_rights, &metrics);
     let (review, reviewed) = Review::new(reviewer.clone(), namespaces);
-    let ledger = Ledger::open(&database_url).await.context("cannot use the ledger (DATABASE_URL)")?;
+    let ledger = Ledger::open(secrets.database).await.context("cannot use the ledger (DATABASE_URL)")?;
     let counters = ExecutorMetrics::registered(&metrics);
     let held = Held::nothing();
     let history =
         History::begin(ledger.clone(), log_keys, log_first_head, held.clone(), counters.clone()).await?;
     let executor = Arc::new(Executor {
-        receipts: ReceiptSigner::new(cluster.clone(), receipt_key, held),
+        receipts: ReceiptSigner::new(cluster.clone(), secrets.receipt_key, held),
         cluster_name: cluster,
-        order_keys,
+        order_keys: InForce::new(secrets.order_keys),
         soak,
         allowlist,
         history,
@@ -117,6 +123,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         metrics: counters,
         shutdown: shutdown.clone(),
     });
+    let renewal = Renewal::new(secrets.fingerprint, &metrics);
+    let renewed = Arc::clone(&executor);
+    let renew = async move |secrets| renewed.renew(secrets).await;
+    tokio::spawn(renewal.follow(Secrets::read, renew, shutdown.clone()));
     executor.name_ledger().await.context("cannot name the ledger")?;
     let resume = resume_actions(Arc::clone(&executor));
     let resume = tokio::spawn(when_reviewed(reviewed.clone(), shutdown.clone(), resume));

@@ -30,6 +30,8 @@ use std::time::Duration;
 
 use aegis_contract::action::Change;
 use aegis_contract::dsse::OrderKeys;
+use aegis_runtime::settings::SettingsError;
+use aegis_runtime::settings::renewal::InForce;
 use aegis_runtime::shutdown::Shutdown;
 
 pub(crate) use self::history::{Held, History};
@@ -40,6 +42,7 @@ pub(crate) use self::soaking::watch_soaking;
 pub(crate) use self::workers::{Workers, resume_actions};
 use crate::cluster::Cluster;
 use crate::ledger::Ledger;
+use crate::settings::Secrets;
 use crate::verify::allowlist::Allowlist;
 
 /// Everything that answering orders and carrying out actions needs.
@@ -47,7 +50,7 @@ pub(crate) struct Executor {
     /// The audience this executor answers to.
     pub(crate) cluster_name: String,
     /// Opens orders.
-    pub(crate) order_keys: OrderKeys,
+    pub(crate) order_keys: InForce<OrderKeys>,
     /// Signs receipts.
     pub(crate) receipts: ReceiptSigner,
     /// How long all pods must have been available with a template before it can be returned to; zero: not at all.
@@ -71,6 +74,18 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
+    /// Goes on with other secrets.
+    ///
+    /// # Errors
+    /// What cannot be used; nothing has changed.
+    pub(crate) async fn renew(&self, secrets: Secrets) -> Result<(), SettingsError> {
+        let renewed = self.ledger.renew(secrets.database).await;
+        renewed.map_err(|error| SettingsError(vec![format!("DATABASE_URL {error}")]))?;
+        self.receipts.renew(secrets.receipt_key);
+        self.order_keys.put(secrets.order_keys);
+        Ok(())
+    }
+
     /// The cluster as the account that writes this change. Without an account for rollbacks the allowlist lets none
     /// through, and the API server would refuse it under the executor's own.
     pub(crate) fn writer(&self, change: &Change) -> &Cluster {

@@ -14,12 +14,14 @@ pub(crate) mod stories;
 pub(crate) mod templates;
 pub(crate) mod turns;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use secrecy::{ExposeSecret, SecretString};
+use aegis_runtime::settings::renewal::InForce;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
+const APPLICATION: &str = "aegis-executor";
 /// Longest one use of the ledger may take; beyond it the database counts as down. Callers are told so
 /// within three seconds.
 const CALL_TIME_MAX: Duration = Duration::from_millis(2_500);
@@ -32,6 +34,8 @@ const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     pool: PgPool,
+    /// Since when connections are opened as now.
+    renewed_at: Arc<InForce<Instant>>,
 }
 
 /// Why the ledger gave no answer.
@@ -53,23 +57,48 @@ pub(crate) enum LedgerError {
 
 impl Ledger {
     /// Connects.
-    pub(crate) async fn open(url: &SecretString) -> anyhow::Result<Self> {
-        let options: PgConnectOptions = url.expose_secret().parse()?;
+    pub(crate) async fn open(options: PgConnectOptions) -> Result<Self, LedgerError> {
+        let renewed_at = Arc::new(InForce::new(Instant::now()));
+        let since = renewed_at.clone();
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(CALL_TIME_MAX)
             .test_before_acquire(false)
-            .before_acquire(|conn, idle| {
+            .before_acquire(move |conn, idle| {
+                let renewed = since.get().elapsed();
                 Box::pin(async move {
+                    if idle.age > renewed {
+                        return Ok(false);
+                    }
                     if idle.idle_for >= TEST_AFTER_IDLE {
                         conn.ping().await?;
                     }
                     Ok(true)
                 })
             })
-            .connect_with(options.application_name("aegis-executor"))
+            .connect_with(options.application_name(APPLICATION))
             .await?;
-        Ok(Self { pool })
+        Ok(Self { pool, renewed_at })
+    }
+
+    /// Signs in to the same database in another way from now on, once that has worked. Connections are exchanged one by
+    /// one as they are used next.
+    ///
+    /// # Errors
+    /// A sentence when it is another database, or does not let us in; nothing has changed.
+    pub(crate) async fn renew(&self, options: PgConnectOptions) -> Result<(), String> {
+        let place = |options: &PgConnectOptions| {
+            (options.get_host().to_owned(), options.get_port(), options.get_database().map(str::to_owned))
+        };
+        if place(&options) != place(&self.pool.connect_options()) {
+            return Err("names another database; for that, start again".to_owned());
+        }
+        let options = options.application_name(APPLICATION);
+        let admitted = async { PgConnection::connect_with(&options).await?.close().await };
+        admitted.await.map_err(|error| format!("does not let us in: {error}"))?;
+        self.pool.set_connect_options(options);
+        self.renewed_at.put(Instant::now());
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use aegis_contract::target::is_dns_label;
 use aegis_evidence::{Head, LogKeys, VerifierKey};
 use aegis_runtime::settings::{SettingsError, Source};
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::allowlist_file;
 use crate::verify::allowlist::Rules;
@@ -21,17 +22,10 @@ const ROLLBACK_SOAK_SECONDS_DEFAULT: u32 = 300;
 pub(crate) struct Settings {
     /// `LISTEN_ADDRESS`: where orders are taken. Default `127.0.0.1:4000`.
     pub(crate) listen_address: SocketAddr,
-    /// `DATABASE_URL`: the ledger, as the role `aegis_executor`; a database of its own, best on a server of its own.
-    pub(crate) database_url: SecretString,
+    /// What may change while it serves.
+    pub(crate) secrets: Secrets,
     /// `CLUSTER`: the name under which the control plane knows this cluster.
     pub(crate) cluster: String,
-    /// `ORDER_KEY_ID`: the name of the key that orders are signed with.
-    /// `ORDER_KEY`: that key, in base64.
-    /// `ORDER_KEY_PREVIOUS_ID`: the name of the one before, during a change.
-    /// `ORDER_KEY_PREVIOUS`: that key, in base64.
-    pub(crate) order_keys: OrderKeys,
-    /// `RECEIPT_KEY`: Ed25519 in PKCS#8 PEM.
-    pub(crate) receipt_key: ReceiptKey,
     /// `LOG_KEYS`: the keys of the audit log, separated by commas, as `aegis-control-plane log-key` prints them.
     /// Nothing is begun that is not shown to be in that log.
     pub(crate) log_keys: LogKeys,
@@ -60,6 +54,36 @@ pub(crate) struct Settings {
     pub(crate) rollback_token: Option<PathBuf>,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_executor=debug,info`. Default `info`.
     pub(crate) log_level: String,
+    /// `PRODUCTION`: whether to refuse to start with what is for trying things out: secrets of examples, secrets that
+    /// are equal, `DANGEROUS_…` switches, and logs that show too much. Default `false`.
+    pub(crate) production: bool,
+}
+
+/// Secrets that are read again while `serve` runs, from the files that hold them.
+pub(crate) struct Secrets {
+    /// Of the values they were read from ([`Source::fingerprint`]).
+    pub(crate) fingerprint: u64,
+    /// `DATABASE_URL`: the ledger, as the role `aegis_executor` or a member of it; a database of its own, best on a
+    /// server of its own.
+    pub(crate) database: PgConnectOptions,
+    /// `ORDER_KEY_ID`: the name of the key that orders are signed with.
+    /// `ORDER_KEY`: that key, in base64.
+    /// `ORDER_KEY_PREVIOUS_ID`: the name of another one that is accepted, during a change.
+    /// `ORDER_KEY_PREVIOUS`: that key, in base64.
+    pub(crate) order_keys: OrderKeys,
+    /// `RECEIPT_KEY`: Ed25519 in PKCS#8 PEM.
+    pub(crate) receipt_key: ReceiptKey,
+}
+
+impl Secrets {
+    /// Reads and checks all of them; `None` has left a problem behind. Nothing else has been read from `source`.
+    pub(crate) fn read(source: &mut Source) -> Option<Self> {
+        let database = read_database(source);
+        let order_keys = read_order_keys(source);
+        let receipt_key = read_receipt_key(source);
+        let fingerprint = source.fingerprint();
+        Some(Self { fingerprint, database: database?, order_keys: order_keys?, receipt_key: receipt_key? })
+    }
 }
 
 /// What `migrate` needs.
@@ -73,11 +97,9 @@ pub(crate) struct MigrateSettings {
 impl Settings {
     /// Reads all settings and reports all problems together.
     pub(crate) fn read(mut source: Source) -> Result<Self, SettingsError> {
+        let secrets = Secrets::read(&mut source);
         let listen_address = source.or("LISTEN_ADDRESS", SocketAddr::from(([127, 0, 0, 1], 4000)));
-        let database_url = source.secret("DATABASE_URL");
         let cluster = read_cluster(&mut source);
-        let order_keys = read_order_keys(&mut source);
-        let receipt_key = read_receipt_key(&mut source);
         let log_keys = read_log_keys(&mut source);
         let log_first_head = log_keys.as_ref().map(|keys| read_first_head(&mut source, keys));
         let allowlist_file = read_path(&source, "ALLOWLIST_FILE");
@@ -89,13 +111,12 @@ impl Settings {
         let soak =
             Duration::from_secs(source.or("ROLLBACK_SOAK_SECONDS", ROLLBACK_SOAK_SECONDS_DEFAULT).into());
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
+        let production = source.production("PRODUCTION");
         let settings = (|| {
             Some(Self {
+                secrets: secrets?,
                 listen_address,
-                database_url: database_url?,
                 cluster: cluster?,
-                order_keys: order_keys?,
-                receipt_key: receipt_key?,
                 log_keys: log_keys?,
                 log_first_head: log_first_head?,
                 rules: rules?,
@@ -106,6 +127,7 @@ impl Settings {
                 soak,
                 rollback_token,
                 log_level,
+                production,
             })
         })();
         source.finish(settings)
@@ -119,6 +141,14 @@ impl MigrateSettings {
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         source.finish(database_owner_url.map(|database_owner_url| Self { database_owner_url, log_level }))
     }
+}
+
+fn read_database(source: &mut Source) -> Option<PgConnectOptions> {
+    let url = source.secret("DATABASE_URL")?;
+    // The parser's message may repeat the address with its password.
+    let form =
+        |_| source.problem("DATABASE_URL", "is not of the form postgres://ROLE:PASSWORD@HOST:PORT/DATABASE");
+    url.expose_secret().parse().map_err(form).ok()
 }
 
 fn read_cluster(source: &mut Source) -> Option<String> {

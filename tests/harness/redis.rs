@@ -60,6 +60,24 @@ impl Redis {
         self.folder.path().join("url")
     }
 
+    /// Lets somebody in besides the one of [`Redis::url`]; where they reach it, with their password.
+    pub fn admit(&self, user: &str) -> Result<String> {
+        let password = random_name(32);
+        self.command(&format!("ACL SETUSER {user} on >{password} ~* +@all"))?;
+        Ok(format!("redis://{user}:{password}@127.0.0.1:{}", self.port))
+    }
+
+    /// Lets nobody in any more by the password of [`Redis::url`], and ends the connections that came by it.
+    pub fn shut_out_first(&self) -> Result<()> {
+        self.command("ACL SETUSER default resetpass")
+    }
+
+    fn command(&self, command: &str) -> Result<()> {
+        let said = self.say(&format!("AUTH {}\r\n{command}\r\n", self.password))?;
+        ensure!(said.starts_with("+OK\r\n+OK\r\n"), "it answers {said}");
+        Ok(())
+    }
+
     /// The server's process: to kill it, stop it, or start it again on its old port.
     #[must_use]
     pub fn process(&self) -> &Process {

@@ -271,6 +271,12 @@ impl Stack {
         self.folder.path().join("log")
     }
 
+    /// The file of one of its secrets, such as `jwt-secret`: what the processes read, again and again.
+    #[must_use]
+    pub fn secret_file(&self, name: &str) -> PathBuf {
+        self.secrets.path(name)
+    }
+
     /// The key that the control plane signs this cluster's orders with: its id and its bytes.
     pub fn order_key(&self) -> Result<(&'static str, Vec<u8>)> {
         Ok((secrets::ORDER_KEY_ID, self.secrets.bytes("order-key")?))

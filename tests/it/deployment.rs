@@ -9,5 +9,6 @@ mod installation;
 mod manifests;
 mod operations;
 mod outages;
+mod production;
 mod start;
 mod threats;

@@ -16,6 +16,7 @@ mod resident;
 mod rollout;
 mod scene;
 mod search;
+mod sign_in;
 mod verifier;
 
 use std::borrow::Cow;
@@ -57,6 +58,8 @@ enum Subject {
     Api,
     /// From an entry's commit to the checkpoint over it, and rows of a chain that pgbench inserts
     Audit,
+    /// Failed sign-ins of people who are known, unknown, disabled and invited
+    SignIn,
     /// Searches in a large audit log
     Search {
         /// How many entries it has; with ten million, some 10 GB on the disk
@@ -173,6 +176,7 @@ pub(crate) async fn run(arguments: BenchArguments) -> Result<()> {
         Subject::Edge => edge::run(arguments.quick).await?,
         Subject::Api => api::run(arguments.quick).await?,
         Subject::Audit => audit::run(arguments.quick).await?,
+        Subject::SignIn => sign_in::run(arguments.quick).await?,
         Subject::Search { entries } => search::run(entries, arguments.quick).await?,
         Subject::Verifier => verifier::run(arguments.quick).await?,
         Subject::Policy => policy::run(arguments.quick)?,

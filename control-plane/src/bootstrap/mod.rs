@@ -189,6 +189,33 @@ enum Cluster {
         #[arg(long)]
         order_key_file: PathBuf,
     },
+    /// Sign orders with a key no more, once the executor accepts another one.
+    RetireOrderKey {
+        /// Name of the cluster.
+        #[arg(long)]
+        name: String,
+        /// Id of the key.
+        #[arg(long)]
+        order_key_id: String,
+    },
+    /// Believe receipts under another key too; prints its id. Then give the executor that key.
+    AddReceiptKey {
+        /// Name of the cluster.
+        #[arg(long)]
+        name: String,
+        /// File with the public key (PEM).
+        #[arg(long)]
+        receipt_public_key_file: PathBuf,
+    },
+    /// Believe receipts under a key no more, once the executor signs with another one and no receipt is awaited.
+    RetireReceiptKey {
+        /// Name of the cluster.
+        #[arg(long)]
+        name: String,
+        /// Id of the key.
+        #[arg(long)]
+        receipt_key_id: String,
+    },
     /// Reach a cluster's executor at another address.
     SetExecutorUrl {
         /// Name of the cluster.
@@ -371,6 +398,19 @@ async fn run_cluster(source: Source, command: Cluster) -> anyhow::Result<Value> 
             let key = SecretString::from(read(&order_key_file)?);
             clusters::add_order_key(&store, &keyring, &name, &order_key_id, &key).await?;
             Ok(json!({ "name": name, "orderKeyId": order_key_id }))
+        }
+        Cluster::RetireOrderKey { name, order_key_id } => {
+            clusters::retire_order_key(&store, &name, &order_key_id).await?;
+            Ok(json!({ "name": name, "orderKeyId": order_key_id, "retired": true }))
+        }
+        Cluster::AddReceiptKey { name, receipt_public_key_file } => {
+            let key = read(&receipt_public_key_file)?;
+            let receipt_key_id = clusters::add_receipt_key(&store, &name, &key).await?;
+            Ok(json!({ "name": name, "receiptKeyId": receipt_key_id }))
+        }
+        Cluster::RetireReceiptKey { name, receipt_key_id } => {
+            clusters::retire_receipt_key(&store, &name, &receipt_key_id).await?;
+            Ok(json!({ "name": name, "receiptKeyId": receipt_key_id, "retired": true }))
         }
         Cluster::SetExecutorUrl { name, executor_url } => {
             clusters::set_executor_url(&store, &name, &executor_url).await?;

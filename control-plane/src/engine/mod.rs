@@ -6,5 +6,6 @@ pub mod filing;
 pub mod follow;
 pub mod mirrors;
 pub mod safeguards;
+pub mod secrets;
 pub mod sequencer;
 pub mod webhooks;

@@ -1,7 +1,6 @@
 //! Gives entries their places in the audit log. One replica does; another takes over when it is gone, or has
 //! done nothing for too long.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use aegis_contract::ids::EntryId;
@@ -48,18 +47,27 @@ pub struct Sequencer {
 /// Runs for ever. It may be cut off anywhere: a batch is stored as a whole or not at all.
 pub async fn run(sequencer: Sequencer) {
     loop {
-        let Err(error) = take_part(&sequencer).await;
+        let ended = take_part(&sequencer).await;
         sequencer.metrics.set_sequencing(false);
-        warn!(error = &error as &dyn std::error::Error, "the audit log cannot be sequenced; trying again");
-        sleep(RETRY_PAUSE).await;
+        if let Err(error) = ended {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the audit log cannot be sequenced; trying again"
+            );
+            sleep(RETRY_PAUSE).await;
+        }
     }
 }
 
-/// Waits for the turn, and keeps it.
-async fn take_part(sequencer: &Sequencer) -> Result<Infallible, Error> {
+/// Waits for the turn, and keeps it until it has to sign in to the database anew.
+async fn take_part(sequencer: &Sequencer) -> Result<(), Error> {
     let Sequencer { store, keyring, origin, metrics } = sequencer;
+    let began_at = Instant::now();
+    let is_outdated = || store.renewed_at() > began_at;
     let mut conn = within(ANSWER_WITHIN, store.connect()).await?;
-    await_turn(&mut conn).await?;
+    if !await_turn(&mut conn, is_outdated).await? {
+        return Ok(());
+    }
     let mut log = within(ANSWER_WITHIN, async {
         let signers = LogSigners::load(&mut conn, keyring, origin).await?;
         Log::begin(&mut conn, signers).await
@@ -68,7 +76,7 @@ async fn take_part(sequencer: &Sequencer) -> Result<Infallible, Error> {
     info!(size = log.size(), "this process sequences the audit log");
     metrics.set_sequencing(true);
     let mut added_at = Instant::now();
-    loop {
+    while !is_outdated() {
         let integrated = within(ANSWER_WITHIN, log.integrate(&mut conn)).await?;
         metrics.set_log_size(integrated.size);
         if integrated.is_full {
@@ -83,20 +91,24 @@ async fn take_part(sequencer: &Sequencer) -> Result<Infallible, Error> {
         // Whether it was rung or the time is over: there is a look at the database.
         let _ = timeout(pause, committed()).await;
     }
+    Ok(())
 }
 
-/// Returns when the session of `conn` has the turn.
-async fn await_turn(conn: &mut PgConnection) -> Result<(), Error> {
+/// Returns when the session of `conn` has the turn, or is outdated: whether it has.
+async fn await_turn(conn: &mut PgConnection, is_outdated: impl Fn() -> bool) -> Result<bool, Error> {
     let mut watched_at = Instant::now();
     let mut seen: Option<(EntryId, Instant)> = None;
     while !within(ANSWER_WITHIN, log::take_turn(conn)).await? {
+        if is_outdated() {
+            return Ok(false);
+        }
         if watched_at.elapsed() >= WATCH_EVERY {
             watched_at = Instant::now();
             seen = watch(conn, seen).await?;
         }
         sleep(TRY_AGAIN).await;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Ends the turn of a sequencer that leaves the same entry waiting. Returns which one waits, and since when.

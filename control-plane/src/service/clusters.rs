@@ -16,8 +16,8 @@ use crate::seal::{Keyring, Purpose};
 use crate::store::clusters::Cluster;
 use crate::store::{Store, client_keys, clusters, commit};
 
-/// Live order keys of one cluster: the old and the new one while they are rotated.
-const ORDER_KEYS_MAX: usize = 2;
+/// Live keys of one kind of one cluster: the old and the new one while they are rotated.
+const KEYS_MAX: usize = 2;
 
 /// A cluster to register.
 pub struct NewCluster<'a> {
@@ -80,13 +80,69 @@ pub async fn add_order_key(
 ) -> Result<(), Error> {
     check_order_key(key_id, key)?;
     let mut tx = store.begin().await?;
-    clusters::find(&mut tx, cluster).await?.ok_or(Error::NotFound { what: "cluster" })?;
+    lock(&mut tx, cluster).await?;
     refuse_known_secret(&mut tx, keyring, key).await?;
-    if clusters::order_keys(&mut tx, cluster).await?.len() >= ORDER_KEYS_MAX {
+    if clusters::order_keys(&mut tx, cluster).await?.len() >= KEYS_MAX {
         return Err(Error::AlreadyExists(format!("a second order key of {cluster} (retire one first); it")));
     }
     insert_order_key(&mut tx, keyring, cluster, key_id, key).await?;
     append(&mut tx, Kind::ClusterChanged, json!({ "cluster": cluster, "orderKeyId": key_id })).await?;
+    commit(tx, None).await
+}
+
+/// Signs a cluster's orders with this key no more.
+///
+/// # Errors
+/// `NotFound`; `Parameter` for its last one.
+pub async fn retire_order_key(store: &Store, cluster: &str, key_id: &str) -> Result<(), Error> {
+    let mut tx = store.begin().await?;
+    lock(&mut tx, cluster).await?;
+    if !clusters::retire_order_key(&mut tx, cluster, key_id, clock::now()).await? {
+        return Err(Error::NotFound { what: "live order key" });
+    }
+    if clusters::order_keys(&mut tx, cluster).await?.is_empty() {
+        return Err(last_one("order-key-id"));
+    }
+    append(&mut tx, Kind::ClusterChanged, json!({ "cluster": cluster, "retiredOrderKeyId": key_id })).await?;
+    commit(tx, None).await
+}
+
+/// Believes receipts of a cluster's executor under this key too; the key's id.
+///
+/// # Errors
+/// `Parameter`; `NotFound`; `AlreadyExists` when it is known, or there are two.
+pub async fn add_receipt_key(store: &Store, cluster: &str, public_key: &str) -> Result<String, Error> {
+    let key_id = read_receipt_key(public_key)?;
+    let mut tx = store.begin().await?;
+    lock(&mut tx, cluster).await?;
+    if clusters::receipt_keys(&mut tx, cluster).await?.len() >= KEYS_MAX {
+        return Err(Error::AlreadyExists(format!(
+            "a second receipt key of {cluster} (retire one first); it"
+        )));
+    }
+    if !clusters::insert_receipt_key(&mut tx, cluster, &key_id, public_key, clock::now()).await? {
+        return Err(Error::AlreadyExists(format!("a receipt key {key_id} of {cluster}")));
+    }
+    append(&mut tx, Kind::ClusterChanged, json!({ "cluster": cluster, "receiptKeyId": key_id })).await?;
+    commit(tx, None).await?;
+    Ok(key_id)
+}
+
+/// Believes no receipt under this key any more.
+///
+/// # Errors
+/// `NotFound`; `Parameter` for the last one.
+pub async fn retire_receipt_key(store: &Store, cluster: &str, key_id: &str) -> Result<(), Error> {
+    let mut tx = store.begin().await?;
+    lock(&mut tx, cluster).await?;
+    if !clusters::retire_receipt_key(&mut tx, cluster, key_id, clock::now()).await? {
+        return Err(Error::NotFound { what: "live receipt key" });
+    }
+    if clusters::receipt_keys(&mut tx, cluster).await?.is_empty() {
+        return Err(last_one("receipt-key-id"));
+    }
+    append(&mut tx, Kind::ClusterChanged, json!({ "cluster": cluster, "retiredReceiptKeyId": key_id }))
+        .await?;
     commit(tx, None).await
 }
 
@@ -110,6 +166,20 @@ pub async fn set_executor_url(store: &Store, cluster: &str, executor_url: &str) 
 /// Those of the database.
 pub async fn list(store: &Store) -> Result<Vec<Cluster>, Error> {
     clusters::list(&mut *store.acquire().await?).await
+}
+
+/// Refuses to start while an executor is to be reached without TLS.
+///
+/// # Errors
+/// A sentence for the operator.
+pub async fn require_tls(store: &Store) -> Result<(), Error> {
+    let plain = list(store).await?.into_iter().find(|cluster| !cluster.executor_url.starts_with("https://"));
+    let Some(Cluster { name, executor_url, .. }) = plain else { return Ok(()) };
+    let message = format!(
+        "refuses {executor_url}, where cluster {name} is reached without TLS; give its executor a certificate and name \
+         it by `cluster set-executor-url --name {name} --executor-url https://…`"
+    );
+    Err(Error::Parameter { name: "PRODUCTION", message })
 }
 
 /// Refuses to start when the secret of access tokens, or a master key, is also an order key or a client's secret.
@@ -155,6 +225,15 @@ pub(super) async fn shared_secrets(
             .push(("a client's secret".to_owned(), keyring.open_shared_secret(Purpose::ClientKey, &sealed)?));
     }
     Ok(secrets)
+}
+
+async fn lock(conn: &mut PgConnection, cluster: &str) -> Result<(), Error> {
+    clusters::lock(conn, cluster).await?.map(drop).ok_or(Error::NotFound { what: "cluster" })
+}
+
+fn last_one(name: &'static str) -> Error {
+    let message = "names the last one that is live; add another first, which the executor uses".to_owned();
+    Error::Parameter { name, message }
 }
 
 async fn refuse_known_secret(

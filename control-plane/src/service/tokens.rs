@@ -1,7 +1,10 @@
 //! Access tokens of people: JWT (RFC 7519), HS256, a quarter of an hour, each of one session.
 
+use std::sync::Arc;
+
 use aegis_contract::ids::{SessionId, UserId};
 use aegis_runtime::clock;
+use aegis_runtime::settings::renewal::InForce;
 use jiff::Timestamp;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
@@ -30,28 +33,54 @@ struct Claims {
     roles: Vec<String>,
 }
 
-/// Makes and checks tokens.
+/// What tokens are signed with.
+pub struct TokenSecrets {
+    /// Signs them.
+    pub current: SecretString,
+    /// Is believed too: the one before, or the next one until every replica knows it.
+    pub previous: Option<SecretString>,
+}
+
+/// Makes and checks tokens. Clones share the secrets.
+#[derive(Clone)]
 pub struct Tokens {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    keys: Arc<InForce<Keys>>,
     validation: Validation,
 }
 
+struct Keys {
+    encoding: EncodingKey,
+    /// The one that signs comes first.
+    decoding: Vec<DecodingKey>,
+}
+
+impl Keys {
+    fn of(secrets: &TokenSecrets) -> Self {
+        let decoding = std::iter::once(&secrets.current).chain(&secrets.previous);
+        Self {
+            encoding: EncodingKey::from_secret(secrets.current.expose_secret().as_bytes()),
+            decoding: decoding
+                .map(|secret| DecodingKey::from_secret(secret.expose_secret().as_bytes()))
+                .collect(),
+        }
+    }
+}
+
 impl Tokens {
-    /// With the secret they are signed with.
-    pub fn new(secret: &SecretString) -> Self {
-        let bytes = secret.expose_secret().as_bytes();
+    /// With the secrets they are signed with.
+    pub fn new(secrets: &TokenSecrets) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
         // One clock makes and checks them.
         validation.leeway = 0;
-        Self {
-            encoding: EncodingKey::from_secret(bytes),
-            decoding: DecodingKey::from_secret(bytes),
-            validation,
-        }
+        Self { keys: Arc::new(InForce::new(Keys::of(secrets))), validation }
+    }
+
+    /// Signs with other secrets from now on, and believes no others.
+    pub fn renew(&self, secrets: &TokenSecrets) {
+        self.keys.put(Keys::of(secrets));
     }
 
     /// A token for a person in a session.
@@ -76,7 +105,7 @@ impl Tokens {
             sid: session,
             roles: roles.to_vec(),
         };
-        encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(Error::internal)
+        encode(&Header::new(Algorithm::HS256), &claims, &self.keys.get().encoding).map_err(Error::internal)
     }
 
     /// Whom a token is for, in which session; or the reason, for metrics and the audit log, why it is for nobody.
@@ -84,16 +113,27 @@ impl Tokens {
     /// # Errors
     /// The reason.
     pub fn verify(&self, token: &str) -> Result<(UserId, SessionId), &'static str> {
-        match decode::<Claims>(token, &self.decoding, &self.validation) {
-            Ok(token) => Ok((token.claims.sub, token.claims.sid)),
-            Err(error) => Err(match error.kind() {
-                ErrorKind::ExpiredSignature => "token-expired",
-                ErrorKind::InvalidSignature => "token-signature-wrong",
-                ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => "token-not-for-us",
-                ErrorKind::InvalidAlgorithm => "token-algorithm-wrong",
-                _ => "token-malformed",
-            }),
+        let mut refused = "token-signature-wrong";
+        for key in &self.keys.get().decoding {
+            match decode::<Claims>(token, key, &self.validation) {
+                Ok(token) => return Ok((token.claims.sub, token.claims.sid)),
+                Err(error) => match reason(&error) {
+                    "token-signature-wrong" => {}
+                    reason => refused = reason,
+                },
+            }
         }
+        Err(refused)
+    }
+}
+
+fn reason(error: &jsonwebtoken::errors::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::ExpiredSignature => "token-expired",
+        ErrorKind::InvalidSignature => "token-signature-wrong",
+        ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => "token-not-for-us",
+        ErrorKind::InvalidAlgorithm => "token-algorithm-wrong",
+        _ => "token-malformed",
     }
 }
 
@@ -114,7 +154,7 @@ mod tests {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
     fn tokens(secret: &str) -> Tokens {
-        Tokens::new(&SecretString::from(secret))
+        Tokens::new(&TokenSecrets { current: SecretString::from(secret), previous: None })
     }
 
     fn user() -> UserId {
@@ -134,6 +174,29 @@ mod tests {
         let token = tokens(SECRET).issue(user(), session(), &["admin".to_owned()], clock::now()).unwrap();
         assert_eq!(tokens(SECRET).verify(&token), Ok((user(), session())));
         assert_eq!(tokens(&SECRET.replace('0', "1")).verify(&token), Err("token-signature-wrong"));
+    }
+
+    #[test]
+    fn a_secret_is_believed_before_it_signs_and_afterwards_for_as_long_as_it_is_named() {
+        let [old, new] = ["0", "1"].map(|digit| SecretString::from(digit.repeat(32)));
+        let both = |current: &SecretString, previous: Option<&SecretString>| TokenSecrets {
+            current: current.clone(),
+            previous: previous.cloned(),
+        };
+        let issue = |tokens: &Tokens| tokens.issue(user(), session(), &[], clock::now()).unwrap();
+        let [here, there] = [(); 2].map(|()| Tokens::new(&both(&old, None)));
+        let first = issue(&here);
+        for tokens in [&here, &there] {
+            tokens.renew(&both(&old, Some(&new)));
+        }
+        here.renew(&both(&new, Some(&old)));
+        let second = issue(&here);
+        for tokens in [&here, &there] {
+            assert!(tokens.verify(&first).is_ok() && tokens.verify(&second).is_ok());
+        }
+        here.renew(&both(&new, None));
+        assert_eq!(here.verify(&first), Err("token-signature-wrong"));
+        assert!(here.verify(&second).is_ok());
     }
 
     #[test]

@@ -114,19 +114,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<Cluster>, Error> {
     Ok(rows.into_iter().map(Cluster::from).collect())
 }
 
-/// One cluster.
-pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Option<Cluster>, Error> {
-    let row = sqlx::query_as!(
-        Row,
-        "select name, executor_url, ledger_id, allowed_namespaces from clusters where name = $1",
-        name
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(Cluster::from))
-}
-
-/// The same, locked until the end of the transaction.
+/// One cluster, locked until the end of the transaction.
 pub async fn lock(conn: &mut PgConnection, name: &str) -> Result<Option<Cluster>, Error> {
     let row = sqlx::query_as!(
         Row,
@@ -187,6 +175,52 @@ pub async fn order_keys(conn: &mut PgConnection, cluster: &str) -> Result<Vec<Cl
     )
     .fetch_all(conn)
     .await?)
+}
+
+/// Retires an order key; false when there is no live one of this id.
+pub async fn retire_order_key(
+    conn: &mut PgConnection,
+    cluster: &str,
+    id: &str,
+    at: Timestamp,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update cluster_order_keys set retired_at = $3 where cluster = $1 and id = $2 and retired_at is null",
+        cluster,
+        id,
+        Stored::from(at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ids of the receipt keys that are believed.
+pub async fn receipt_keys(conn: &mut PgConnection, cluster: &str) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar!(
+        "select id from cluster_receipt_keys where cluster = $1 and retired_at is null order by created_at desc, id",
+        cluster
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Retires a receipt key; false when there is no live one of this id.
+pub async fn retire_receipt_key(
+    conn: &mut PgConnection,
+    cluster: &str,
+    id: &str,
+    at: Timestamp,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update cluster_receipt_keys set retired_at = $3 where cluster = $1 and id = $2 and retired_at is null",
+        cluster,
+        id,
+        Stored::from(at) as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Adds a receipt key; false when the id is taken.

@@ -35,13 +35,16 @@ pub mod users;
 pub mod webhooks;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_contract::ids::ActionId;
+use aegis_runtime::settings::renewal::InForce;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::error::Error;
 
@@ -72,10 +75,25 @@ pub const ANSWER_WITHIN: Duration = Duration::from_millis(2_200);
 /// Longest wait for the answer to a commit; after that its outcome is in doubt.
 const COMMIT_WITHIN: Duration = Duration::from_secs(2);
 
+fn with_session_settings(options: PgConnectOptions) -> PgConnectOptions {
+    options.application_name("aegis-control-plane").options([
+        ("statement_timeout", STATEMENT_TIMEOUT),
+        ("lock_timeout", LOCK_TIMEOUT),
+        ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
+        // Rows are found by indexes. The plan of a prepared statement is kept, and one that was made while the log
+        // was small would read all of it for ever after. What has no index counts as too dear then, and is not
+        // worth compiling all the same.
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
+    ])
+}
+
 /// The control plane's database. Clones share one pool.
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
+    /// Since when connections are opened as now.
+    renewed_at: Arc<InForce<Instant>>,
 }
 
 impl Store {
@@ -90,31 +108,64 @@ impl Store {
     }
 
     fn with_connections(options: PgConnectOptions, min_connections: u32) -> Self {
-        let options = options.application_name("aegis-control-plane").options([
-            ("statement_timeout", STATEMENT_TIMEOUT),
-            ("lock_timeout", LOCK_TIMEOUT),
-            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
-            // Rows are found by indexes. The plan of a prepared statement is kept, and one that was made while the log
-            // was small would read all of it for ever after. What has no index counts as too dear then, and is not
-            // worth compiling all the same.
-            ("enable_seqscan", "off"),
-            ("jit", "off"),
-        ]);
+        let renewed_at = Arc::new(InForce::new(Instant::now()));
+        let since = renewed_at.clone();
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .min_connections(min_connections)
             .acquire_timeout(ACQUIRE_WITHIN)
             .test_before_acquire(false)
-            .before_acquire(|conn, idle| {
+            .before_acquire(move |conn, idle| {
+                let renewed = since.get().elapsed();
                 Box::pin(async move {
+                    if idle.age > renewed {
+                        return Ok(false);
+                    }
                     if idle.idle_for >= TEST_AFTER_IDLE {
                         conn.ping().await?;
                     }
                     Ok(true)
                 })
             })
-            .connect_lazy_with(options);
-        Self { pool }
+            .connect_lazy_with(with_session_settings(options));
+        Self { pool, renewed_at }
+    }
+
+    /// Whether the same database lets us in with other options; they are for [`Store::renew`] then.
+    ///
+    /// # Errors
+    /// A sentence when it does not, or lets us do too much, or it is another database.
+    pub async fn admitted(&self, options: PgConnectOptions) -> Result<PgConnectOptions, String> {
+        let place = |options: &PgConnectOptions| {
+            (options.get_host().to_owned(), options.get_port(), options.get_database().map(str::to_owned))
+        };
+        if place(&options) != place(&self.pool.connect_options()) {
+            return Err("names another database; for that, start again".to_owned());
+        }
+        let options = with_session_settings(options);
+        let looked = async {
+            let mut conn = PgConnection::connect_with(&options).await?;
+            let may_change_entries = may_change_entries(&mut conn).await?;
+            conn.close().await?;
+            Ok::<_, sqlx::Error>(may_change_entries)
+        };
+        match looked.await {
+            Ok(false) => Ok(options),
+            Ok(true) => Err("names a role that could change the audit log".to_owned()),
+            Err(error) => Err(format!("does not let us in: {error}")),
+        }
+    }
+
+    /// Signs in with [admitted](Store::admitted) options from now on. Connections are exchanged one by one as they are
+    /// used next, so nothing under way is cut off.
+    pub fn renew(&self, admitted: PgConnectOptions) {
+        self.pool.set_connect_options(admitted);
+        self.renewed_at.put(Instant::now());
+    }
+
+    /// Since when connections are opened as now; what is older signs in as before.
+    pub fn renewed_at(&self) -> Instant {
+        *self.renewed_at.get()
     }
 
     /// A connection for reading, or for a single statement.
@@ -161,15 +212,18 @@ impl Store {
     /// # Errors
     /// Those of the connection.
     pub async fn may_change_entries(&self) -> Result<bool, Error> {
-        let mut conn = self.acquire().await?;
-        Ok(sqlx::query_scalar!(
-            "select bool_or(has_table_privilege(format('audit.%I', name), privilege)) as \"may!\" \
-             from unnest(array['pending', 'entries', 'tiles', 'checkpoints']) name, \
-                 unnest(array['update', 'delete', 'truncate']) privilege"
-        )
-        .fetch_one(&mut *conn)
-        .await?)
+        Ok(may_change_entries(&mut *self.acquire().await?).await?)
     }
+}
+
+async fn may_change_entries(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select bool_or(has_table_privilege(format('audit.%I', name), privilege)) as \"may!\" \
+         from unnest(array['pending', 'entries', 'tiles', 'checkpoints']) name, \
+             unnest(array['update', 'delete', 'truncate']) privilege"
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// Why Postgres let nobody in does not matter to callers: nothing was asked of it yet.

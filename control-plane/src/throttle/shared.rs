@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use aegis_runtime::settings::renewal::InForce;
 use aegis_runtime::shutdown::Shutdown;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, RedisError, Script};
@@ -36,7 +37,7 @@ const TRIAL: &str = "trial";
 pub struct Shared(Arc<Inner>);
 
 struct Inner {
-    client: Client,
+    client: InForce<Client>,
     script: Script,
     /// None while it is lost.
     connection: RwLock<Option<MultiplexedConnection>>,
@@ -69,7 +70,7 @@ impl Shared {
     pub fn new(client: Client, metrics: ControlPlaneMetrics) -> Self {
         metrics.set_throttle_degraded(true);
         Self(Arc::new(Inner {
-            client,
+            client: InForce::new(client),
             script: Script::new(include_str!("take.lua")),
             connection: RwLock::default(),
             missed: AtomicU32::new(0),
@@ -136,7 +137,8 @@ impl Shared {
     /// # Errors
     /// [`Fault`]; it stays lost.
     pub async fn connect(&self) -> Result<(), Fault> {
-        let connected = timeout(CONNECT_WITHIN, self.0.client.get_multiplexed_async_connection());
+        let client = self.0.client.get();
+        let connected = timeout(CONNECT_WITHIN, client.get_multiplexed_async_connection());
         let connection = connected.await.map_err(|_| Fault::Slow)??;
         let trial = Rate::per_minute(1).expect("one is in range");
         self.ask(connection.clone(), CONNECT_WITHIN, TRIAL, TRIAL, trial).await?;
@@ -145,6 +147,15 @@ impl Shared {
         self.0.metrics.set_throttle_degraded(false);
         info!("throttles are shared by Redis");
         Ok(())
+    }
+
+    /// Signs in to Redis in another way from now on. What is connected stays so until the new way has worked.
+    ///
+    /// # Errors
+    /// [`Fault`]; nothing has changed.
+    pub async fn renew(&self, client: Client) -> Result<(), Fault> {
+        let before = self.0.client.put(client);
+        self.connect().await.inspect_err(|_| drop(self.0.client.put(Client::clone(&before))))
     }
 
     fn is_lost(&self) -> bool {

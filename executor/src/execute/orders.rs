@@ -80,7 +80,7 @@ impl Executor {
         body: &[u8],
         patience: Patience,
     ) -> Result<Vec<u8>, AnswerError> {
-        let opened = open(body, &self.order_keys, &self.cluster_name)?;
+        let opened = open(body, &self.order_keys.get(), &self.cluster_name)?;
         match &opened.order.instruction {
             Instruction::Act(act) => self.act(&opened, act, patience).await,
             Instruction::Observe(observe) => self.observe(&opened, observe).await,

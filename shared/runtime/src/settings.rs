@@ -1,16 +1,23 @@
 //! Settings from the environment. Each may instead name a file that holds its value: `NAME_FILE`.
 //! All problems are collected and reported together; values of secrets are never shown.
 
+mod production;
+#[cfg(feature = "service")]
+pub mod renewal;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::str::FromStr;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// A source of settings, and the problems found while reading from it.
 pub struct Source {
     values: BTreeMap<String, String>,
     problems: Vec<String>,
+    read: DefaultHasher,
+    secrets: Vec<(String, SecretString)>,
 }
 
 /// Everything that is wrong with the settings.
@@ -29,10 +36,26 @@ impl Source {
 
     /// Named values, as tests give them.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { values: pairs.into_iter().collect(), problems: Vec::new() }
+        Self {
+            values: pairs.into_iter().collect(),
+            problems: Vec::new(),
+            read: DefaultHasher::new(),
+            secrets: Vec::new(),
+        }
+    }
+
+    /// Tells whether the values that were read so far are the same as those of another time.
+    pub fn fingerprint(&self) -> u64 {
+        self.read.finish()
     }
 
     fn text(&mut self, name: &str) -> Option<String> {
+        let text = self.find(name);
+        (name, &text).hash(&mut self.read);
+        text
+    }
+
+    fn find(&mut self, name: &str) -> Option<String> {
         let direct = self.values.get(name).filter(|value| !value.is_empty()).cloned();
         let file_name = format!("{name}_FILE");
         let file = self.values.get(&file_name).filter(|value| !value.is_empty()).cloned();
@@ -43,7 +66,10 @@ impl Source {
             }
             (Some(value), None) => Some(value),
             (None, Some(path)) => match std::fs::read_to_string(&path) {
-                Ok(value) => Some(value.trim_end_matches(['\r', '\n']).to_owned()),
+                // As with a variable, an empty one says nothing.
+                Ok(value) => {
+                    Some(value.trim_end_matches(['\r', '\n']).to_owned()).filter(|it| !it.is_empty())
+                }
                 Err(error) => {
                     self.problem(&file_name, format!("cannot read {path}: {error}"));
                     None
@@ -94,12 +120,34 @@ impl Source {
 
     /// A secret that must be there.
     pub fn secret(&mut self, name: &str) -> Option<SecretString> {
-        self.required::<String>(name).map(SecretString::from)
+        let secret = self.required::<String>(name).map(SecretString::from);
+        self.noted(name, secret)
     }
 
     /// A secret that may be absent.
     pub fn optional_secret(&mut self, name: &str) -> Option<SecretString> {
-        self.text(name).map(SecretString::from)
+        let secret = self.text(name).map(SecretString::from);
+        self.noted(name, secret)
+    }
+
+    fn noted(&mut self, name: &str, secret: Option<SecretString>) -> Option<SecretString> {
+        self.secrets.extend(secret.iter().map(|secret| (name.to_owned(), secret.clone())));
+        secret
+    }
+
+    /// Whether this is for production, where what is fit for trying things out only is a problem: secrets of examples,
+    /// secrets that are equal, and switches that show or allow too much. To be read after everything else.
+    pub fn production(&mut self, name: &str) -> bool {
+        let is_on = self.or(name, false);
+        if is_on {
+            let secrets: Vec<_> =
+                self.secrets.iter().map(|(name, secret)| (name.as_str(), secret.expose_secret())).collect();
+            let secrets = production::problems_of_secrets(&secrets);
+            let switches = self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let switches = production::problems_of_switches(switches);
+            self.problems.extend(secrets.into_iter().chain(switches));
+        }
+        is_on
     }
 
     /// A variable of the system, such as `HOME`: never read from a file; absent if empty.
@@ -123,8 +171,6 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     fn source(pairs: &[(&str, &str)]) -> Source {
@@ -150,6 +196,16 @@ mod tests {
         std::fs::write(&file, "s3cret\n").unwrap();
         let mut source = source(&[("KEY_FILE", file.to_str().unwrap())]);
         assert_eq!(source.secret("KEY").unwrap().expose_secret(), "s3cret");
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn an_empty_file_is_as_no_setting() {
+        let file = std::env::temp_dir().join(format!("aegis-settings-empty-{}", std::process::id()));
+        std::fs::write(&file, "\n").unwrap();
+        let mut source = source(&[("KEY_FILE", file.to_str().unwrap())]);
+        assert!(source.optional_secret("KEY").is_none() && source.problems.is_empty());
+        assert!(source.secret("KEY").is_none() && source.problems.len() == 1, "{:?}", source.problems);
         std::fs::remove_file(file).unwrap();
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::secrets::{ORDER_KEY_ID, Secrets};
+use super::secrets::Secrets;
 use super::{Part, StackOptions};
 use crate::database::Service;
 use crate::executor_accounts::{EXECUTOR_ACCOUNT, EXECUTOR_NAMESPACE};
@@ -61,7 +61,8 @@ impl Launcher<'_> {
                 .env("THROTTLES", THROTTLES)
                 .env("DATABASE_URL_FILE", self.secrets.path("control-plane-url"))
                 .env("MASTER_KEY_FILE", self.secrets.path("master-key"))
-                .env("JWT_SECRET_FILE", self.secrets.path("jwt-secret"));
+                .env("JWT_SECRET_FILE", self.secrets.path("jwt-secret"))
+                .env("JWT_SECRET_PREVIOUS_FILE", self.secrets.path("jwt-secret-previous"));
             for (setting, value) in &self.options.control_plane_settings {
                 settings = settings.env(setting, value);
             }
@@ -116,8 +117,10 @@ impl Launcher<'_> {
             .env("KUBECONFIG_FILE", kubeconfig)
             .env("ROLLBACK_TOKEN_FILE", rollback_token)
             .env("DATABASE_URL_FILE", self.secrets.path("executor-url"))
-            .env("ORDER_KEY_ID", ORDER_KEY_ID)
+            .env("ORDER_KEY_ID_FILE", self.secrets.path("order-key-id"))
             .env("ORDER_KEY_FILE", self.secrets.path("order-key"))
+            .env("ORDER_KEY_PREVIOUS_ID_FILE", self.secrets.path("order-key-previous-id"))
+            .env("ORDER_KEY_PREVIOUS_FILE", self.secrets.path("order-key-previous"))
             .env("RECEIPT_KEY_FILE", self.secrets.path("receipt-key.pem"))
             .env("LOG_KEYS", log_key)
             .env("LOG_FIRST_HEAD", "empty")

@@ -25,6 +25,11 @@ impl Secrets {
         for name in ["master-key", "jwt-secret", "order-key"] {
             secrets.write(name, &BASE64_STANDARD.encode(random::<32>()))?;
         }
+        secrets.write("order-key-id", ORDER_KEY_ID)?;
+        // Empty until a test changes the one that it belongs to.
+        for name in ["jwt-secret-previous", "order-key-previous", "order-key-previous-id"] {
+            secrets.write(name, "")?;
+        }
         let receipt_key = KeyPair::generate_for(&PKCS_ED25519)?;
         secrets.write("receipt-key.pem", &receipt_key.serialize_pem())?;
         secrets.write("receipt-key.pub", &receipt_key.public_key_pem())?;

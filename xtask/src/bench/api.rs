@@ -31,6 +31,8 @@ const WORKLOADS: usize = 16;
 const ACTIONS: usize = 32;
 /// People who are made at once.
 const MAKERS: usize = 4;
+/// Statuses of failures; 0 where there was no answer.
+const REFUSALS: [u16; 9] = [0, 400, 401, 403, 404, 409, 429, 500, 503];
 /// Goals.
 const AVERAGE_MS_MAX: f64 = 85.0;
 const ERRORS_PERCENT_MAX: f64 = 0.1;
@@ -65,6 +67,7 @@ struct Plan {
     warm_up_seconds: u32,
     seconds: u32,
     shares: BTreeMap<&'static str, f64>,
+    refusals: [u16; REFUSALS.len()],
 }
 
 /// Runs the benchmark.
@@ -125,6 +128,7 @@ async fn plan(scene: &Arc<Scene>, quick: bool) -> Result<Plan> {
         warm_up_seconds: WARM_UP_SECONDS,
         seconds: if quick { SECONDS_QUICK } else { SECONDS },
         shares: BTreeMap::new(),
+        refusals: REFUSALS,
     })
 }
 
@@ -204,5 +208,12 @@ impl Figures {
             line(kind, &format!("http_req_duration{{phase:measured,kind:{kind}}}"));
         }
         line("all", "http_req_duration{phase:measured}");
+        for status in REFUSALS {
+            let metric = format!("http_reqs{{phase:measured,status:{status}}}");
+            let refused = self.value(&metric, "count").unwrap_or_default();
+            if refused > 0.0 {
+                println!("{refused} were answered {status}");
+            }
+        }
     }
 }

@@ -178,7 +178,8 @@ const LENIENT: &[(u16, &str, &str)] = &[
 /// Whether a token's header and signature are accepted. The tests' payloads are no claims, which is noticed last.
 fn passes(key: &str, token: &str) -> bool {
     let key = DecodingKey::from_secret(&URL_SAFE_NO_PAD.decode(key).unwrap());
-    let validation = Tokens::new(&SecretString::from("")).validation;
+    let validation =
+        Tokens::new(&TokenSecrets { current: SecretString::from(""), previous: None }).validation;
     match decode::<Claims>(token, &key, &validation) {
         Ok(_) => true,
         Err(error) => matches!(error.kind(), ErrorKind::Json(_)) && decode_header(token).is_ok(),

@@ -1,0 +1,64 @@
+//! What is fit for trying things out does not start in production.
+
+use aegis_tests::paths::write_private;
+use aegis_tests::stack::{Part, Stack, StackOptions};
+use anyhow::{Context, Result, ensure};
+
+const EXAMPLE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// Why a process does not start in production with these settings besides its own, and what it said besides.
+async fn refusal(part: &Part, settings: &[(&'static str, String)]) -> Result<String> {
+    let settings = settings.iter().cloned().chain([("PRODUCTION", "true".to_owned())]);
+    let started = part.command_with(settings, ["serve"]).await;
+    Ok(format!("{:#}", started.err().context("it started, and ended well")?))
+}
+
+#[tokio::test]
+async fn production_refuses_examples_equal_secrets_open_switches_and_executors_without_tls() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let file = |name: &str| stack.secret_file(name).display().to_string();
+    write_private(&stack.secret_file("example"), EXAMPLE)?;
+    write_private(&stack.secret_file("placeholder"), "please-change-me-before-you-go-to-production")?;
+    let (control_plane, executor) = (stack.control_plane(0), stack.executor(0));
+    let cases = [
+        (control_plane, "JWT_SECRET_FILE", file("placeholder"), "JWT_SECRET looks like an example"),
+        (control_plane, "MASTER_KEY_FILE", file("example"), "MASTER_KEY looks like an example"),
+        (
+            control_plane,
+            "JWT_SECRET_PREVIOUS_FILE",
+            file("jwt-secret"),
+            "JWT_SECRET_PREVIOUS is the same as JWT_SECRET",
+        ),
+        (
+            control_plane,
+            "DANGEROUS_ALLOW_PRIVATE_WEBHOOKS",
+            "true".to_owned(),
+            "DANGEROUS_ALLOW_PRIVATE_WEBHOOKS is `true`",
+        ),
+        (control_plane, "LOG_LEVEL", "info,sqlx=debug".to_owned(), "LOG_LEVEL is `info,sqlx=debug`"),
+        (executor, "ORDER_KEY_FILE", file("example"), "ORDER_KEY looks like an example"),
+        (
+            executor,
+            "DANGEROUS_ALLOW_EXCESS_RIGHTS",
+            "true".to_owned(),
+            "DANGEROUS_ALLOW_EXCESS_RIGHTS is `true`",
+        ),
+        (executor, "LOG_LEVEL", "trace".to_owned(), "LOG_LEVEL is `trace`"),
+    ];
+    for (part, name, value, told) in cases {
+        let refused = refusal(part, &[(name, value)]).await?;
+        ensure!(refused.contains(told), "{name}: {refused}");
+        ensure!(!refused.contains(EXAMPLE) && !refused.contains("please-change"), "{refused}");
+    }
+
+    // Everything at once, so that nobody has to start it as often as there are problems.
+    let several =
+        [("LOG_LEVEL", "debug".to_owned()), ("DANGEROUS_ALLOW_PRIVATE_WEBHOOKS", "true".to_owned())];
+    let refused = refusal(control_plane, &several).await?;
+    ensure!(refused.contains("LOG_LEVEL") && refused.contains("DANGEROUS_"), "{refused}");
+
+    // The settings are sound now; what is stored is not.
+    let refused = refusal(control_plane, &[]).await?;
+    ensure!(refused.contains("is reached without TLS") && refused.contains("set-executor-url"), "{refused}");
+    Ok(())
+}
