@@ -39,6 +39,10 @@ pub enum Kind {
     SessionEnded,
     /// A person changed their password.
     UserPasswordChanged,
+    /// Somebody forgot a person's password, and a mail says how to choose another.
+    UserPasswordResetRequested,
+    /// A person chose another password by what they were mailed.
+    UserPasswordReset,
     /// A person changed what others see of them.
     UserProfileChanged,
     /// Somebody can choose their first password.
@@ -149,7 +153,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 62] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -157,6 +161,8 @@ impl Kind {
         Self::UserSignInFailed,
         Self::SessionEnded,
         Self::UserPasswordChanged,
+        Self::UserPasswordResetRequested,
+        Self::UserPasswordReset,
         Self::UserProfileChanged,
         Self::UserInvited,
         Self::UserPasswordSet,
@@ -222,6 +228,8 @@ impl Kind {
             Self::UserSignInFailed => "user.sign-in-failed",
             Self::SessionEnded => "session.ended",
             Self::UserPasswordChanged => "user.password-changed",
+            Self::UserPasswordResetRequested => "user.password-reset-requested",
+            Self::UserPasswordReset => "user.password-reset",
             Self::UserProfileChanged => "user.profile-changed",
             Self::UserInvited => "user.invited",
             Self::UserPasswordSet => "user.password-set",

@@ -10,6 +10,7 @@ mod evaluations;
 mod examples;
 mod idempotency;
 pub(crate) mod log;
+mod mail;
 mod master_key;
 mod outages;
 mod people;

@@ -22,6 +22,7 @@ mod page;
 mod policies;
 mod policy_history;
 mod policy_tools;
+mod recovery;
 mod reviews;
 mod role_grants;
 mod sessions;
@@ -148,6 +149,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(sessions::list, sessions::end_all))
         .routes(routes!(sessions::end))
         .routes(routes!(auth::accept_invitation))
+        .routes(routes!(recovery::forgot_password))
+        .routes(routes!(recovery::reset_password))
+        .routes(routes!(recovery::ask_for_account))
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::find))
         .routes(routes!(users::invite))

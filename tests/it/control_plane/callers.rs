@@ -85,6 +85,9 @@ POST /api/v1/auth/refresh                    400 400 400 400 400 400
 GET  /api/v1/sessions                        401 403 200 200 200 200
 DELETE /api/v1/sessions/{id}                 401 403 404 404 404 404
 POST /api/v1/auth/accept-invitation          403 403 403 403 403 403
+POST /api/v1/auth/forgot-password            403 403 403 403 403 403
+POST /api/v1/auth/reset-password             403 403 403 403 403 403
+POST /api/v1/auth/sign-up                    403 403 403 403 403 403
 GET  /api/v1/users                           401 403 403 200 200 403
 POST /api/v1/users                           401 403 403 403 400 403
 GET  /api/v1/users/{id}                      401 404 404 404 404 404
@@ -137,6 +140,8 @@ fn body(method: &str, path: &str) -> Value {
         "/api/v1/auth/accept-invitation" => {
             json!({ "invitationToken": "x", "password": "long enough to be one" })
         }
+        "/api/v1/auth/forgot-password" | "/api/v1/auth/sign-up" => json!({ "email": "nobody@example.com" }),
+        "/api/v1/auth/reset-password" => json!({ "resetToken": "x", "password": "long enough to be one" }),
         "/api/v1/users/me" => json!({ "name": "Ursula" }),
         "/api/v1/users/me/password" => {
             json!({ "currentPassword": "x", "newPassword": "long enough to be one" })

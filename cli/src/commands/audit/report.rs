@@ -20,11 +20,12 @@ use crate::output;
 use crate::settings::Settings;
 
 /// Kinds that change what may be done, by whom and where: no action, and no reading.
-const CHANGES: [&str; 29] = [
+const CHANGES: [&str; 30] = [
     "user.created",
     "user.roles-changed",
     "user.invited",
     "user.password-set",
+    "user.password-reset",
     "user.disabled",
     "user.enabled",
     "role-grant.requested",
