@@ -1,5 +1,6 @@
 //! The control plane's API on a whole stack: what callers, policies and auditors rely on.
 
+mod alert_sources;
 mod audit;
 mod bounds;
 mod callers;

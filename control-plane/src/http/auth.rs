@@ -62,7 +62,7 @@ pub(super) struct AcceptBody {
 #[serde(rename_all = "camelCase")]
 #[schema(as = WhoAmI)]
 pub(super) struct WhoamiBody {
-    /// `user:…` or `client:…`.
+    /// `user:…`, `client:…` or `alert-source:…`.
     principal: String,
     roles: Vec<String>,
     permissions: Vec<&'static str>,

@@ -2,6 +2,7 @@
 
 mod account;
 mod actions;
+mod alert_sources;
 mod approvals;
 mod audit_entries;
 mod audit_export;
@@ -66,6 +67,7 @@ type Shared = Arc<Services>;
         (name = "decisions", description = "What policy said, and why"),
         (name = "audit", description = "Everything that happened"),
         (name = "clients", description = "Automation, what bounds it, and its keys"),
+        (name = "alert-sources", description = "What sends alerts, and what it proves itself with"),
         (name = "webhooks", description = "Who outside is told what happens, and what they were told"),
         (name = "people", description = "Who may sign in, and the roles they hold"),
         (name = "sign-in", description = "Who is calling, and their sessions"),
@@ -142,6 +144,12 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(clients::enable))
         .routes(routes!(clients::add_key))
         .routes(routes!(clients::revoke_key))
+        .routes(routes!(alert_sources::list, alert_sources::create))
+        .routes(routes!(alert_sources::find, alert_sources::delete))
+        .routes(routes!(alert_sources::disable))
+        .routes(routes!(alert_sources::enable))
+        .routes(routes!(alert_sources::add_credential))
+        .routes(routes!(alert_sources::revoke_credential))
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))

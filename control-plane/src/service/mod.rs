@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod actions;
+pub mod alert_sources;
 pub mod analysis;
 pub mod approvals;
 pub mod authenticate;

@@ -2,6 +2,7 @@
 //! "not found" is `None`, a move that was not possible is `false`.
 
 pub mod actions;
+pub mod alert_sources;
 pub mod approvals;
 pub mod attempts;
 pub mod capacity;

@@ -7,10 +7,12 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 /// Tables whose changes are state, and which of their changes.
-const GUARDED: [(&str, &str); 32] = [
+const GUARDED: [(&str, &str); 34] = [
     ("audit.log_keys", "insert or update or delete"),
     ("audit.retired_log_keys", "insert or update or delete"),
     ("actions", "insert or update of state or delete"),
+    ("alert_source_credentials", "insert or update of revoked_at or delete"),
+    ("alert_sources", "insert or update or delete"),
     ("approval_requests", "insert or delete"),
     ("approvals", "insert or delete"),
     ("attempts", "insert or delete"),
