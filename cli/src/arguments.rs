@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    account, action, approval, audit, client, completion, context, decision, doctor, heal, hold, login, man,
-    policy, review, role, session, sign, user, webhook, whoami,
+    account, action, alert_source, approval, audit, client, completion, context, decision, doctor, heal,
+    hold, login, man, policy, review, role, session, sign, user, webhook, whoami,
 };
 use crate::credentials::CredentialOptions;
 use crate::environment::Variable;
@@ -105,6 +105,12 @@ pub(crate) enum Command {
         after_help = "Example:\n  aegisctl client create alert-bot --owner you@example.com --action restart"
     )]
     Client(client::Client),
+    /// Say what may send alerts, and with which credentials
+    #[command(
+        subcommand,
+        after_help = "Example:\n  aegisctl alert-source create alertmanager --kind bearer --out alertmanager.token"
+    )]
+    AlertSource(alert_source::AlertSource),
     /// Say who outside is told what happens, and see what they were told
     #[command(subcommand, after_help = "Example:\n  aegisctl webhook deliveries on-call --state dead")]
     Webhook(webhook::Webhook),

@@ -3,6 +3,7 @@
 
 pub(crate) mod account;
 pub(crate) mod action;
+pub(crate) mod alert_source;
 pub(crate) mod approval;
 pub(crate) mod audit;
 pub(crate) mod client;
@@ -14,6 +15,7 @@ pub(crate) mod heal;
 pub(crate) mod hold;
 pub(crate) mod login;
 pub(crate) mod man;
+pub(crate) mod new_secret;
 pub(crate) mod page;
 pub(crate) mod policy;
 pub(crate) mod review;
@@ -64,6 +66,7 @@ async fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Decision(command) => decision::run(command, &settings()?).await,
         Command::Audit(command) => audit::run(command, &settings()?).await,
         Command::Client(command) => client::run(command, &settings()?).await,
+        Command::AlertSource(command) => alert_source::run(command, &settings()?).await,
         Command::Webhook(command) => webhook::run(command, &settings()?).await,
         Command::Sign(command) => sign::run(command, &settings()?),
         Command::Login(command) => login::run(command, &settings()?).await,

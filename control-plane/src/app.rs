@@ -16,6 +16,7 @@ use crate::client::webhooks::{AddressRules, WebhookClient};
 use crate::engine::dispatch::{self, Dispatcher};
 use crate::engine::filing;
 use crate::engine::follow::{self, Follower};
+use crate::engine::mails::{self as mailing, Postman};
 use crate::engine::mirrors::{self, Publisher};
 use crate::engine::safeguards as measuring;
 use crate::engine::secrets::Renewed;
@@ -122,6 +123,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         safeguards: safeguards.clone(),
         tokens: tokens.clone(),
         passwords: Passwords::new(counters.clone())?,
+        mailing: settings.mailing.clone(),
+        sign_up: settings.sign_up,
         authorities: settings.public_authorities.clone(),
         activation_rules: settings.activation_rules,
         heavy_work: HeavyWork::default(),
@@ -142,6 +145,13 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         metrics: counters.clone(),
     };
     let publishing = tokio::spawn(mirrors::run(publisher, shutdown.clone()));
+    let postman = settings.mailing.map(|mailing| Postman {
+        store: store.clone(),
+        keyring: keyring.clone(),
+        mailing,
+        metrics: counters.clone(),
+    });
+    let mailing = postman.map(|postman| tokio::spawn(mailing::run(postman, shutdown.clone())));
     let telling = tokio::spawn(telling::run(courier, shutdown.clone()));
     let dispatching = tokio::spawn(dispatch::run(dispatcher, shutdown.clone()));
     let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, origin, shutdown.clone()));
@@ -154,6 +164,9 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     finding_keys.abort();
     dispatching.await.context("the dispatcher failed")?;
     telling.await.context("telling webhooks failed")?;
+    if let Some(mailing) = mailing {
+        mailing.await.context("sending mails failed")?;
+    }
     measuring.await.context("comparing clocks failed")?;
     following.abort();
     publishing.abort();

@@ -39,6 +39,10 @@ pub enum Kind {
     SessionEnded,
     /// A person changed their password.
     UserPasswordChanged,
+    /// Somebody forgot a person's password, and a mail says how to choose another.
+    UserPasswordResetRequested,
+    /// A person chose another password by what they were mailed.
+    UserPasswordReset,
     /// A person changed what others see of them.
     UserProfileChanged,
     /// Somebody can choose their first password.
@@ -67,6 +71,18 @@ pub enum Kind {
     ClientDisabled,
     /// A disabled client may ask again.
     ClientEnabled,
+    /// An alert source was added, with its first credential.
+    AlertSourceCreated,
+    /// An alert source was removed.
+    AlertSourceDeleted,
+    /// An alert source was disabled: its requests are refused.
+    AlertSourceDisabled,
+    /// A disabled alert source may send again.
+    AlertSourceEnabled,
+    /// An alert source got another credential.
+    AlertSourceCredentialAdded,
+    /// An alert source's credential was revoked.
+    AlertSourceCredentialRevoked,
     /// What is stored is encrypted under another master key.
     MasterKeyChanged,
     /// A cluster was added.
@@ -149,7 +165,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 68] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -157,6 +173,8 @@ impl Kind {
         Self::UserSignInFailed,
         Self::SessionEnded,
         Self::UserPasswordChanged,
+        Self::UserPasswordResetRequested,
+        Self::UserPasswordReset,
         Self::UserProfileChanged,
         Self::UserInvited,
         Self::UserPasswordSet,
@@ -171,6 +189,12 @@ impl Kind {
         Self::ClientChanged,
         Self::ClientDisabled,
         Self::ClientEnabled,
+        Self::AlertSourceCreated,
+        Self::AlertSourceDeleted,
+        Self::AlertSourceDisabled,
+        Self::AlertSourceEnabled,
+        Self::AlertSourceCredentialAdded,
+        Self::AlertSourceCredentialRevoked,
         Self::MasterKeyChanged,
         Self::ClusterRegistered,
         Self::ClusterChanged,
@@ -222,6 +246,8 @@ impl Kind {
             Self::UserSignInFailed => "user.sign-in-failed",
             Self::SessionEnded => "session.ended",
             Self::UserPasswordChanged => "user.password-changed",
+            Self::UserPasswordResetRequested => "user.password-reset-requested",
+            Self::UserPasswordReset => "user.password-reset",
             Self::UserProfileChanged => "user.profile-changed",
             Self::UserInvited => "user.invited",
             Self::UserPasswordSet => "user.password-set",
@@ -236,6 +262,12 @@ impl Kind {
             Self::ClientChanged => "client.changed",
             Self::ClientDisabled => "client.disabled",
             Self::ClientEnabled => "client.enabled",
+            Self::AlertSourceCreated => "alert-source.created",
+            Self::AlertSourceDeleted => "alert-source.deleted",
+            Self::AlertSourceDisabled => "alert-source.disabled",
+            Self::AlertSourceEnabled => "alert-source.enabled",
+            Self::AlertSourceCredentialAdded => "alert-source.credential-added",
+            Self::AlertSourceCredentialRevoked => "alert-source.credential-revoked",
             Self::MasterKeyChanged => "master-key.changed",
             Self::ClusterRegistered => "cluster.registered",
             Self::ClusterChanged => "cluster.changed",

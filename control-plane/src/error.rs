@@ -76,6 +76,15 @@ pub enum Error {
     /// An invitation is unknown, used, or over.
     #[error("this invitation is not good, or not any more; ask for another one")]
     InvitationInvalid,
+    /// What was mailed to choose another password with is unknown, used, or over.
+    #[error("this token is not good, or not any more; ask for another mail")]
+    ResetInvalid,
+    /// This control plane sends no mail.
+    #[error("no mail is sent here; ask an admin")]
+    MailOff,
+    /// Nobody may sign up, or nobody with such an address.
+    #[error("nobody can sign up here, or not with this address; ask an admin for an invitation")]
+    SignUpOff,
     /// Who has a password, or may not sign in, is not invited.
     #[error("this person has a password, or is disabled: there is nothing to invite them to")]
     NotInvitable,
@@ -310,6 +319,9 @@ impl Error {
             Self::SignInFailed => "sign-in-failed",
             Self::GuessingSlowed { .. } => "guessing-slowed",
             Self::InvitationInvalid => "invitation-invalid",
+            Self::ResetInvalid => "reset-invalid",
+            Self::MailOff => "mail-off",
+            Self::SignUpOff => "sign-up-off",
             Self::NotInvitable => "not-invitable",
             Self::UserDisabled => "user-disabled",
             Self::LastAdmin => "last-admin",

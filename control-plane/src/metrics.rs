@@ -38,6 +38,8 @@ pub struct ControlPlaneMetrics {
     audit_log_published_timestamp_seconds: Family<MirrorLabels, Gauge<f64, AtomicU64>>,
     throttle_decisions: Family<ThrottleLabels, Counter>,
     throttle_degraded: Gauge,
+    mails: Family<ResultLabels, Counter>,
+    mails_waiting: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -132,6 +134,8 @@ impl ControlPlaneMetrics {
             audit_log_published_timestamp_seconds,
             throttle_decisions,
             throttle_degraded,
+            mails,
+            mails_waiting,
         } = self;
         metrics.register(
             "signature_refusals",
@@ -226,6 +230,13 @@ impl ControlPlaneMetrics {
             "1 while Redis is lost and this replica throttles strictly by itself",
             throttle_degraded.clone(),
         );
+        metrics.register(
+            "mails",
+            "Mails that somebody asked for: taken by the mail server (sent), not taken and tried again (failed), given up \
+             when their time was over (given-up), or for nobody who is to get one (dropped)",
+            mails.clone(),
+        );
+        metrics.register("mails_waiting", "Mails that wait to be sent", mails_waiting.clone());
     }
 
     /// A signed request was refused.
@@ -331,6 +342,16 @@ impl ControlPlaneMetrics {
     /// Whether throttles that should be shared are not.
     pub fn set_throttle_degraded(&self, is_degraded: bool) {
         self.throttle_degraded.set(is_degraded.into());
+    }
+
+    /// Something became of mails.
+    pub fn count_mails(&self, result: &'static str, count: u64) {
+        self.mails.get_or_create(&ResultLabels { result }).inc_by(count);
+    }
+
+    /// How many mails wait.
+    pub fn set_waiting_mails(&self, count: i64) {
+        self.mails_waiting.set(count);
     }
 
     /// How many actions are open now, by state; states that are not listed have none.

@@ -46,11 +46,13 @@ pub enum Permission {
     ManageUsers,
     /// Add automation, bound it, and change its keys.
     ManageClients,
+    /// Add what sends alerts, and change its credentials.
+    ManageAlertSources,
 }
 
 impl Permission {
     /// All permissions, in the order they are documented.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::RequestActions,
         Self::ReadOwnActions,
         Self::ReadActions,
@@ -70,6 +72,7 @@ impl Permission {
         Self::ReadUsers,
         Self::ManageUsers,
         Self::ManageClients,
+        Self::ManageAlertSources,
     ];
 
     /// The name shown to callers.
@@ -94,6 +97,7 @@ impl Permission {
             Self::ReadUsers => "read-users",
             Self::ManageUsers => "manage-users",
             Self::ManageClients => "manage-clients",
+            Self::ManageAlertSources => "manage-alert-sources",
         }
     }
 }
@@ -139,6 +143,8 @@ fn role_permissions(role: &str) -> &'static [Permission] {
 pub fn permissions_of(principal: &Principal, roles: &[String]) -> BTreeSet<Permission> {
     match principal {
         Principal::Client(_) => CLIENT.iter().copied().collect(),
+        // It proves who it is, which is all it may do.
+        Principal::AlertSource(_) => BTreeSet::new(),
         Principal::User(_) => {
             let of_roles = roles.iter().flat_map(|role| role_permissions(role));
             of_roles.chain(PERSON).copied().collect()
@@ -174,6 +180,7 @@ manage-webhooks              x     -    -       -        -
 read-users                   x     -    x       -        -
 manage-users                 x     -    -       -        -
 manage-clients               x     -    -       -        -
+manage-alert-sources         x     -    -       -        -
 ";
 
     #[test]
@@ -196,6 +203,12 @@ manage-clients               x     -    -       -        -
         let expected: Vec<Vec<String>> =
             MATRIX.lines().skip(2).map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
         assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn an_alert_source_may_do_nothing_whatever_it_is_called() {
+        let source = Principal::AlertSource("admin".to_owned());
+        assert!(permissions_of(&source, &["admin".to_owned()]).is_empty());
     }
 
     #[test]

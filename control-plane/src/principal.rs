@@ -9,13 +9,15 @@ use crate::error::Error;
 use crate::permission::{Permission, permissions_of};
 use crate::scope::Scope;
 
-/// A person or a client.
+/// A person, a client or an alert source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// A signed-in person.
     User(UserId),
     /// Automation, by its unique name.
     Client(String),
+    /// What sends alerts, by its unique name.
+    AlertSource(String),
 }
 
 impl fmt::Display for Principal {
@@ -23,6 +25,7 @@ impl fmt::Display for Principal {
         match self {
             Self::User(id) => write!(f, "user:{id}"),
             Self::Client(name) => write!(f, "client:{name}"),
+            Self::AlertSource(name) => write!(f, "alert-source:{name}"),
         }
     }
 }
@@ -87,7 +90,7 @@ impl Caller {
     /// The person and the session they call in, for what only people do.
     ///
     /// # Errors
-    /// `Forbidden` for clients.
+    /// `Forbidden` for clients and alert sources.
     pub fn person(&self) -> Result<(UserId, SessionId), Error> {
         match (&self.principal, self.session) {
             (Principal::User(user), Some(session)) => Ok((*user, session)),

@@ -1,7 +1,7 @@
 //! What the root key protects: stored secrets (XChaCha20-Poly1305), the hashes by which audit
-//! entries name free text, the audit log's own key, and which refresh token follows which. Each use has a
-//! key of its own, derived from the root key. That is the first master key that there was; later ones encrypt it,
-//! so that a master key can be changed and what rests on the root key stays as it is.
+//! entries name free text, the audit log's own key, which refresh token follows which, and which token a mail bears.
+//! Each use has a key of its own, derived from the root key. That is the first master key that there was; later ones
+//! encrypt it, so that a master key can be changed and what rests on the root key stays as it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use aegis_runtime::clock;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use secrecy::zeroize::Zeroizing;
+use uuid::Uuid;
 
 use crate::error::Error;
 
@@ -88,6 +89,7 @@ impl MasterKey {
             texts: derived(b"aegis text hashes v1"),
             log: derived(b"aegis log key v1"),
             refresh: derived(b"aegis refresh tokens v1"),
+            mailed: derived(b"aegis mailed tokens v1"),
         }))
     }
 
@@ -120,6 +122,7 @@ struct Keys {
     texts: Zeroizing<[u8; 32]>,
     log: Zeroizing<[u8; 32]>,
     refresh: Zeroizing<[u8; 32]>,
+    mailed: Zeroizing<[u8; 32]>,
 }
 
 impl Keyring {
@@ -173,6 +176,11 @@ impl Keyring {
     /// The refresh token that follows another one: always the same, and known to nobody without the key.
     pub fn next_refresh_token(&self, token: &str) -> [u8; 32] {
         hmac_sha256(self.0.refresh.as_slice(), token.as_bytes())
+    }
+
+    /// The token that a mail bears, however often it is sent: stored nowhere, and known to nobody without the key.
+    pub fn mailed_token(&self, mail: Uuid) -> [u8; 32] {
+        hmac_sha256(self.0.mailed.as_slice(), mail.as_bytes())
     }
 
     /// The keyed hash by which an audit entry names a text.

@@ -13,9 +13,12 @@ use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
+use crate::client::mail::{MailClient, Mailbox};
 use crate::client::mirrors::Mirror;
 use crate::seal::{MasterKey, MasterKeys};
+use crate::service::mails::{Mailing, PublicUrl};
 use crate::service::policies::activation::ActivationRules;
+use crate::service::sign_up::SignUp;
 use crate::service::tokens::TokenSecrets;
 use crate::throttle::{Rates, shared};
 
@@ -78,6 +81,16 @@ pub struct ServeSettings {
     /// `SLOW_SECONDS_MAX`: how long a body may take to arrive, and an answer may wait for its reader. Default 30.
     /// `REQUEST_SECONDS_MAX`: how long a request may be worked on. Default 180.
     pub bounds: Bounds,
+    /// `SMTP_URL`: the server that takes mails, as `smtps://USER:PASSWORD@HOST:PORT`, or with
+    /// `smtp://…?tls=required`; without TLS only on this machine ([operations.md](operations.md#mail)). Default: none,
+    /// and no mail is sent.
+    /// `SMTP_CA`: certificates (PEM) of the authorities that vouch for it, in place of the system's. Default: those.
+    /// `MAIL_FROM`: whom mails come from, such as `Aegis <aegis@example.com>`. Needed with `SMTP_URL`.
+    /// `PUBLIC_URL`: where people reach this control plane, as mails say it. Needed with `SMTP_URL`.
+    pub mailing: Option<Mailing>,
+    /// `SIGN_UP_DOMAINS`: domains of e-mail addresses, separated by commas, with which people may make accounts of the
+    /// role `user` for themselves; `*` is all. Needs `SMTP_URL`. Default: none, and nobody may.
+    pub sign_up: SignUp,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
     /// `PRODUCTION`: whether to refuse to start with what is for trying things out: secrets of examples, secrets that
@@ -162,6 +175,8 @@ impl ServeSettings {
         let mirror_period = mirror_period(&mut source);
         let throttles = reading(&mut source, "THROTTLES", Rates::read);
         let bounds = bounds(&mut source);
+        let mailing = mailing(&mut source);
+        let sign_up = sign_up(&mut source, mailing.as_ref());
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let production = source.production("PRODUCTION");
         let settings = (|| {
@@ -180,6 +195,8 @@ impl ServeSettings {
                 mirror_period: mirror_period?,
                 throttles: throttles?,
                 bounds: bounds?,
+                mailing: mailing?,
+                sign_up: sign_up?,
                 log_level,
                 production,
             })
@@ -396,6 +413,29 @@ fn bounds(source: &mut Source) -> Option<Bounds> {
     Some(Bounds { connections_max, connections_per_address_max, proxies, requests_max, idle, slow, request })
 }
 
+/// How mails are sent, if they are; nothing when that cannot be read.
+fn mailing(source: &mut Source) -> Option<Option<Mailing>> {
+    const NAME: &str = "SMTP_URL";
+    let Some(url) = source.optional_secret(NAME) else { return Some(None) };
+    let authorities: Option<String> = source.optional("SMTP_CA");
+    let from: Option<Mailbox> = source.required("MAIL_FROM");
+    let public_url: Option<PublicUrl> = source.required("PUBLIC_URL");
+    let client = MailClient::new(&url, authorities.as_deref(), from?);
+    let client = client.map_err(|error| source.problem(NAME, error)).ok();
+    Some(Some(Mailing { client: client?, public_url: public_url? }))
+}
+
+/// Who may sign up. They prove their address by a mail.
+fn sign_up(source: &mut Source, mailing: Option<&Option<Mailing>>) -> Option<SignUp> {
+    const NAME: &str = "SIGN_UP_DOMAINS";
+    let sign_up = reading(source, NAME, SignUp::read)?;
+    if matches!(mailing, Some(None)) && !sign_up.is_off() {
+        source.problem(NAME, "needs SMTP_URL: who signs up proves their address by a mail");
+        return None;
+    }
+    Some(sign_up)
+}
+
 fn default_authorities(address: SocketAddr) -> Vec<String> {
     let mut authorities = vec![address.to_string()];
     if address.ip().is_loopback() {
@@ -448,6 +488,9 @@ mod tests {
             ("REDIS_URL", "rediss://:hunter2@localhost"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),
             ("CONNECTIONS_MAX", "0"),
+            ("SMTP_URL", "smtp://u:hunter2@mail.example.com"),
+            ("MAIL_FROM", "aegis@example.com"),
+            ("SIGN_UP_DOMAINS", "@example.com"),
         ])
         .err()
         .unwrap()
@@ -465,12 +508,32 @@ mod tests {
             "REDIS_URL",
             "TRUSTED_PROXIES",
             "CONNECTIONS_MAX",
+            "SMTP_URL must have ?tls=required",
+            "PUBLIC_URL is not set",
+            "SIGN_UP_DOMAINS",
         ] {
             assert!(error.contains(name), "{error}");
         }
         for secret in ["hunter2", "c2hvcnQ=", "short-secret"] {
             assert!(!error.contains(secret), "{error}");
         }
+    }
+
+    #[test]
+    fn nobody_signs_up_where_no_mail_can_be_sent() {
+        let error = read(&[("SIGN_UP_DOMAINS", "example.com")]).err().unwrap().to_string();
+        assert!(error.contains("SIGN_UP_DOMAINS needs SMTP_URL"), "{error}");
+        let settings = read(&[
+            ("SIGN_UP_DOMAINS", "example.com"),
+            ("SMTP_URL", "smtp://localhost"),
+            ("MAIL_FROM", "Aegis <aegis@example.com>"),
+            ("PUBLIC_URL", "https://aegis.example.com/"),
+        ])
+        .map_err(|error| error.to_string())
+        .ok()
+        .unwrap();
+        assert_eq!(settings.mailing.unwrap().public_url.as_str(), "https://aegis.example.com");
+        assert!(!settings.sign_up.is_off());
     }
 
     #[test]

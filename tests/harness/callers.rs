@@ -34,6 +34,7 @@ enum Identity {
     Anonymous,
     Person { token: String },
     Client { key_id: String, secret: String },
+    Authorized { authorization: String },
 }
 
 impl std::fmt::Debug for Identity {
@@ -41,6 +42,7 @@ impl std::fmt::Debug for Identity {
         match self {
             Self::Anonymous => formatter.write_str("anonymous"),
             Self::Person { .. } => formatter.write_str("person"),
+            Self::Authorized { .. } => formatter.write_str("whoever says so in Authorization"),
             Self::Client { key_id, .. } => write!(formatter, "client with key {key_id}"),
         }
     }
@@ -87,6 +89,11 @@ impl Caller {
     /// A client that signs with this key; the secret is standard base64, or an Ed25519 key in PEM.
     pub fn client(base_url: &str, key_id: &str, secret: &str) -> Result<Self> {
         Self::new(base_url, Identity::Client { key_id: key_id.to_owned(), secret: secret.to_owned() })
+    }
+
+    /// Whoever sends this `Authorization`, such as an alert source.
+    pub fn authorized(base_url: &str, authorization: &str) -> Result<Self> {
+        Self::new(base_url, Identity::Authorized { authorization: authorization.to_owned() })
     }
 
     fn new(base_url: &str, identity: Identity) -> Result<Self> {
@@ -253,6 +260,9 @@ impl Draft<'_> {
             Identity::Anonymous => {}
             Identity::Person { token } => {
                 headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}"))?);
+            }
+            Identity::Authorized { authorization } => {
+                headers.insert(AUTHORIZATION, HeaderValue::from_bytes(authorization.as_bytes())?);
             }
             Identity::Client { key_id, secret } => self.add_signature(&url, key_id, secret, &mut headers)?,
         }

@@ -1,5 +1,6 @@
 //! The control plane's API on a whole stack: what callers, policies and auditors rely on.
 
+mod alert_sources;
 mod audit;
 mod bounds;
 mod callers;
@@ -10,6 +11,7 @@ mod evaluations;
 mod examples;
 mod idempotency;
 pub(crate) mod log;
+mod mail;
 mod master_key;
 mod outages;
 mod people;

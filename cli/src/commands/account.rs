@@ -39,6 +39,42 @@ An invitation is good once.")]
         #[arg(long, value_name = "FILE")]
         new_file: PathBuf,
     },
+    /// Have yourself mailed what you can choose another password with
+    #[command(after_help = "\
+Example:
+  aegisctl account forgot-password you@example.com
+
+Whether anybody has that address is not told. The mail comes if you have a password, at most three times in an hour.")]
+    ForgotPassword {
+        /// Your e-mail address
+        email: String,
+    },
+    /// Choose another password by what you were mailed, which ends all your sessions
+    #[command(after_help = "\
+Example:
+  aegisctl account reset-password --token-file token --new-file password
+  aegisctl login --keep --email you@example.com --password-file password
+
+A token is good once, and for an hour.")]
+    ResetPassword {
+        /// File with the token; - is standard input
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+        /// File with the password that you choose: at least 12 characters
+        #[arg(long, value_name = "FILE")]
+        new_file: PathBuf,
+    },
+    /// Ask for an account, where people may make their own
+    #[command(after_help = "\
+Example:
+  aegisctl account sign-up you@example.com
+  aegisctl account accept-invitation --invitation-file token --new-file password
+
+You are mailed a token, which proves that the address is yours. It is good once, and for a day.")]
+    SignUp {
+        /// Your e-mail address
+        email: String,
+    },
     /// Change your password, which ends your other sessions
     #[command(
         after_help = "Example:\n  aegisctl account change-password --current-file password --new-file password.new"
@@ -71,6 +107,15 @@ pub(crate) async fn run(command: &Account, settings: &Settings<'_>) -> Result<Ex
             settings.anonymous_client()?.send(&call).await?;
             eprintln!("done; sign in with it");
         }
+        Account::ForgotPassword { email } => ask_for_mail(settings, "forgot-password", email).await?,
+        Account::SignUp { email } => ask_for_mail(settings, "sign-up", email).await?,
+        Account::ResetPassword { token_file, new_file } => {
+            let (token, new) = (read_secret(token_file)?, read_secret(new_file)?);
+            let body = json!({ "resetToken": token.expose_secret(), "password": new.expose_secret() });
+            let call = client.api(Method::POST, &["auth", "reset-password"]).json(&body);
+            settings.anonymous_client()?.send(&call).await?;
+            eprintln!("changed; sign in with it");
+        }
         Account::ChangePassword { current_file, new_file } => {
             let (current, new) = (read_secret(current_file)?, read_secret(new_file)?);
             let body =
@@ -80,4 +125,12 @@ pub(crate) async fn run(command: &Account, settings: &Settings<'_>) -> Result<Ex
         }
     }
     Ok(Exit::Done)
+}
+
+/// Asks for a mail to an address, as nobody in particular.
+async fn ask_for_mail(settings: &Settings<'_>, what: &str, email: &str) -> Result<(), Failure> {
+    let client = settings.anonymous_client()?;
+    client.send(&client.api(Method::POST, &["auth", what]).json(&json!({ "email": email }))).await?;
+    eprintln!("asked; look into your mail");
+    Ok(())
 }

@@ -1,15 +1,14 @@
 //! `aegisctl client`: automation, what bounds it, and its keys.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::client::{self, Call};
+use crate::commands::new_secret;
 use crate::commands::page::{PageOptions, write_list};
 use crate::exit::Exit;
 use crate::failure::{Cause, Failure};
@@ -246,36 +245,6 @@ async fn add(
         body.insert("publicKey".to_owned(), pem.into());
     }
     body.extend(key.key_expires_at.as_deref().map(|at| ("keyExpiresAt".to_owned(), at.into())));
-    // Opened first: a secret that cannot be kept must not be made.
-    let mut kept = key.out.as_deref().map(|path| Ok::<_, Failure>((path, new_file(path)?))).transpose()?;
-    let sent = client.send(&call.json(&Value::Object(body))).await;
-    let mut made = match sent {
-        Ok(answer) => answer.body,
-        Err(failure) => {
-            if let Some((path, _)) = kept {
-                // It is empty; that it stays harms nobody, and the failure is what is to be told.
-                let _ = fs::remove_file(path);
-            }
-            return Err(failure);
-        }
-    };
-    let keys = made["keys"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
-    let key = keys.iter_mut().filter_map(Value::as_object_mut).find(|key| key.contains_key("secret"));
-    let is_shown = key.is_some() && kept.is_none();
-    if let (Some((path, file)), Some(key)) = (&mut kept, key) {
-        let secret = key.remove("secret").unwrap_or_default();
-        let text = format!("{}\n", secret.as_str().unwrap_or_default());
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        written.map_err(|source| Cause::Unwritten { path: path.to_owned(), source })?;
-    }
-    settings.output.document(&made, &FIRST)?;
-    if is_shown {
-        eprintln!("keep the secret: it is not shown again");
-    }
-    Ok(Exit::Done)
-}
-
-fn new_file(path: &Path) -> Result<File, Failure> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.map_err(|source| Cause::Unwritten { path: path.to_owned(), source }.into())
+    let call = call.json(&Value::Object(body));
+    new_secret::make(client, &call, ("keys", &FIRST), key.out.as_deref(), settings).await
 }

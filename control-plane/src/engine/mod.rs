@@ -4,6 +4,7 @@
 pub mod dispatch;
 pub mod filing;
 pub mod follow;
+pub mod mails;
 pub mod mirrors;
 pub mod safeguards;
 pub mod secrets;

@@ -62,7 +62,7 @@ pub(super) struct AcceptBody {
 #[serde(rename_all = "camelCase")]
 #[schema(as = WhoAmI)]
 pub(super) struct WhoamiBody {
-    /// `user:…` or `client:…`.
+    /// `user:…`, `client:…` or `alert-source:…`.
     principal: String,
     roles: Vec<String>,
     permissions: Vec<&'static str>,
@@ -92,7 +92,7 @@ pub(super) async fn login(State(services): State<Shared>, request: Request) -> R
     Ok(answer(sign_in(&services, &attempt).await?))
 }
 
-/// Choose the password of a new account, by an invitation, which is then used up. Then sign in.
+/// Choose the password of a new account, by an invitation or what a sign-up was mailed, which is then used up. Then sign in.
 #[utoipa::path(
     post, path = "/api/v1/auth/accept-invitation", operation_id = "acceptInvitation", tag = "sign-in", security(()),
     request_body = AcceptBody,

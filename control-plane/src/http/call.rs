@@ -18,7 +18,9 @@ use super::error::Failure;
 use super::throttle::Gate;
 use crate::error::Error;
 use crate::principal::Caller;
+use crate::service::alert_sources::{CredentialKind, TOKEN_PREFIX};
 use crate::service::authenticate;
+use crate::service::authenticate::credential::{Presented, by_credential};
 use crate::throttle::Rate;
 
 /// Most characters of an `Idempotency-Key`: it is stored for a day.
@@ -44,6 +46,7 @@ enum Credentials {
     Both,
     Signature,
     Token(Option<String>),
+    AlertSource(Option<Presented>),
 }
 
 impl FromRequest<Shared> for Call {
@@ -88,6 +91,10 @@ async fn prove(
         Credentials::Both => Err(authenticate::refuse_both(services, id).await.into()),
         Credentials::Token(token) => {
             let caller = authenticate::by_token(services, &token.unwrap_or_default(), id).await?;
+            Ok((caller, Body::Open(Box::new(request))))
+        }
+        Credentials::AlertSource(presented) => {
+            let caller = by_credential(services, presented.as_ref(), id).await?;
             Ok((caller, Body::Open(Box::new(request))))
         }
         Credentials::Signature => {
@@ -211,10 +218,33 @@ fn credentials(headers: &HeaderMap) -> Credentials {
         (true, None) => Credentials::Signature,
         (false, None) => Credentials::None,
         (false, Some(value)) => {
-            let token = value.to_str().ok().and_then(bearer).filter(|_| tokens.next().is_none());
-            Credentials::Token(token.map(str::to_owned))
+            let text = value.to_str().ok().filter(|_| tokens.next().is_none());
+            match text.and_then(|text| text.split_once(' ')) {
+                Some((scheme, encoded)) if scheme.eq_ignore_ascii_case("basic") => {
+                    Credentials::AlertSource(basic(encoded.trim_matches(' ')))
+                }
+                _ => token(text.and_then(bearer)),
+            }
         }
     }
+}
+
+fn token(token: Option<&str>) -> Credentials {
+    match token {
+        Some(secret) if secret.starts_with(TOKEN_PREFIX) => {
+            let secret = secret.to_owned();
+            Credentials::AlertSource(Some(Presented { kind: CredentialKind::Bearer, user: None, secret }))
+        }
+        token => Credentials::Token(token.map(str::to_owned)),
+    }
+}
+
+/// User name and password (RFC 7617).
+fn basic(encoded: &str) -> Option<Presented> {
+    let text = String::from_utf8(strict::base64_decode(encoded).ok()?).ok()?;
+    let (user, secret) = text.split_once(':')?;
+    let (user, secret) = (Some(user.to_owned()), secret.to_owned());
+    Some(Presented { kind: CredentialKind::Basic, user, secret })
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -262,6 +292,29 @@ mod tests {
     }
 
     #[test]
+    fn what_an_alert_source_says_is_told_from_the_token_of_a_person() {
+        let presented = |value: &str| {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
+            match credentials(&headers) {
+                Credentials::AlertSource(Some(Presented { kind, user, secret })) => {
+                    Some((kind, user, secret))
+                }
+                _ => None,
+            }
+        };
+        let bearer = (CredentialKind::Bearer, None, "aas_x".to_owned());
+        assert_eq!(presented("bearer aas_x"), Some(bearer));
+        // `a:b:c`: a password may hold colons.
+        let basic = (CredentialKind::Basic, Some("a".to_owned()), "b:c".to_owned());
+        assert_eq!(presented("BASIC YTpiOmM="), Some(basic));
+        for value in
+            ["Basic YTpiOmM", "Basic YQ==", "Basic /zr/", "Basic ", "Basic a:b", "Bearer eyJ", "aas_x"]
+        {
+            assert_eq!(presented(value), None, "{value}");
+        }
+    }
+
+    #[test]
     fn a_token_comes_alone_and_as_bearer() {
         assert_eq!(bearer("Bearer abc"), Some("abc"));
         assert_eq!(bearer("bearer abc"), Some("abc"));
@@ -271,6 +324,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(AUTHORIZATION, "Bearer a".parse().unwrap());
         headers.append(AUTHORIZATION, "Bearer b".parse().unwrap());
+        assert!(matches!(credentials(&headers), Credentials::Token(None)));
+        headers.insert(AUTHORIZATION, "Basic YTpi".parse().unwrap());
+        headers.append(AUTHORIZATION, "Basic YTpi".parse().unwrap());
         assert!(matches!(credentials(&headers), Credentials::Token(None)));
         headers.append(SIGNATURE, "aegis=:YQ==:".parse().unwrap());
         assert!(matches!(credentials(&headers), Credentials::Both));

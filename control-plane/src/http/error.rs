@@ -63,6 +63,9 @@ fn status(error: &Error) -> StatusCode {
         | Error::FourEyes(_)
         | Error::PasswordWrong
         | Error::InvitationInvalid
+        | Error::ResetInvalid
+        | Error::MailOff
+        | Error::SignUpOff
         | Error::TargetOnHold { .. }
         | Error::NotAReviewer
         | Error::NotAnApprover => StatusCode::FORBIDDEN,
@@ -209,6 +212,9 @@ mod tests {
             Error::SignInFailed,
             Error::GuessingSlowed { seconds: 4 },
             Error::InvitationInvalid,
+            Error::ResetInvalid,
+            Error::MailOff,
+            Error::SignUpOff,
             Error::NotInvitable,
             Error::UserDisabled,
             Error::LastAdmin,
@@ -285,6 +291,9 @@ mod tests {
 401 sign-in-failed
 429 guessing-slowed
 403 invitation-invalid
+403 reset-invalid
+403 mail-off
+403 sign-up-off
 409 not-invitable
 409 user-disabled
 409 last-admin

@@ -2,6 +2,7 @@
 
 mod account;
 mod actions;
+mod alert_sources;
 mod approvals;
 mod audit_entries;
 mod audit_export;
@@ -22,6 +23,7 @@ mod page;
 mod policies;
 mod policy_history;
 mod policy_tools;
+mod recovery;
 mod reviews;
 mod role_grants;
 mod sessions;
@@ -65,6 +67,7 @@ type Shared = Arc<Services>;
         (name = "decisions", description = "What policy said, and why"),
         (name = "audit", description = "Everything that happened"),
         (name = "clients", description = "Automation, what bounds it, and its keys"),
+        (name = "alert-sources", description = "What sends alerts, and what it proves itself with"),
         (name = "webhooks", description = "Who outside is told what happens, and what they were told"),
         (name = "people", description = "Who may sign in, and the roles they hold"),
         (name = "sign-in", description = "Who is calling, and their sessions"),
@@ -141,6 +144,12 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(clients::enable))
         .routes(routes!(clients::add_key))
         .routes(routes!(clients::revoke_key))
+        .routes(routes!(alert_sources::list, alert_sources::create))
+        .routes(routes!(alert_sources::find, alert_sources::delete))
+        .routes(routes!(alert_sources::disable))
+        .routes(routes!(alert_sources::enable))
+        .routes(routes!(alert_sources::add_credential))
+        .routes(routes!(alert_sources::revoke_credential))
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
@@ -148,6 +157,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(sessions::list, sessions::end_all))
         .routes(routes!(sessions::end))
         .routes(routes!(auth::accept_invitation))
+        .routes(routes!(recovery::forgot_password))
+        .routes(routes!(recovery::reset_password))
+        .routes(routes!(recovery::ask_for_account))
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::find))
         .routes(routes!(users::invite))

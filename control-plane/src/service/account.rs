@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::permission::Permission;
 use crate::principal::Caller;
 pub use crate::store::users::Person;
-use crate::store::{ANSWER_WITHIN, commit, users, within};
+use crate::store::{ANSWER_WITHIN, commit, password_resets, users, within};
 
 /// Most characters of what somebody is called.
 const NAME_LENGTH_MAX: usize = 100;
@@ -98,6 +98,7 @@ pub async fn change_password(
             request_id: Some(&caller.request_id),
         };
         end_recorded(&mut tx, ending).await?;
+        password_resets::withdraw(&mut tx, user).await?;
         Ok(tx)
     })
     .await?;

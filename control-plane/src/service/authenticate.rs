@@ -1,6 +1,7 @@
-//! Who is calling: a signed request of a client, or the token of a person. The caller of a refused
+//! Who is calling: a signed request of a client, the token of a person, or the credential of an alert source. The caller of a refused
 //! request learns one public reason; the precise one is counted, and recorded once a minute.
 
+pub mod credential;
 pub mod keys;
 
 use aegis_contract::http_signature::{self, Presented, Refusal, Request, Verified, VerifyingKey};

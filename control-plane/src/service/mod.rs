@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod actions;
+pub mod alert_sources;
 pub mod analysis;
 pub mod approvals;
 pub mod authenticate;
@@ -21,7 +22,9 @@ pub mod history;
 pub mod holds;
 pub mod limits;
 pub mod log;
+pub mod mails;
 pub mod master_key;
+pub mod password_resets;
 pub mod passwords;
 pub mod past;
 pub mod policies;
@@ -34,6 +37,7 @@ pub mod role_grants;
 pub mod safeguards;
 pub mod sessions;
 pub mod sign_in;
+pub mod sign_up;
 pub mod story;
 pub mod tail;
 pub mod tokens;
@@ -60,10 +64,12 @@ use authenticate::keys::Keys;
 use decisions::recorder::Recorder;
 use dispatch::Nudge;
 use export::Turns;
+use mails::Mailing;
 use passwords::Passwords;
 use policies::activation::ActivationRules;
 use policy_set::ActivePolicies;
 use safeguards::Safeguards;
+use sign_up::SignUp;
 use tokens::Tokens;
 
 /// What the use cases work with.
@@ -96,6 +102,10 @@ pub struct Services {
     pub tokens: Tokens,
     /// Passwords of people.
     pub passwords: Passwords,
+    /// How mails are sent, if they are.
+    pub mailing: Option<Mailing>,
+    /// Who may sign up.
+    pub sign_up: SignUp,
     /// Host and port as callers name this control plane.
     pub authorities: Vec<String>,
     /// What activations need besides tests that pass.

@@ -10,7 +10,10 @@ use tracing::warn;
 use crate::error::Error;
 use crate::metrics::ControlPlaneMetrics;
 use crate::service::guessing;
-use crate::store::{Store, actions, delays, deliveries, idempotency, nonces, refusals, reviews, sessions};
+use crate::store::{
+    Store, actions, delays, deliveries, idempotency, mails, nonces, password_resets, refusals, reviews,
+    sessions, sign_ups,
+};
 
 /// How often. Nothing depends on it: expired rows have no effect while they are still there.
 const PERIOD: Duration = Duration::from_secs(15);
@@ -40,9 +43,13 @@ async fn sweep(store: &Store, metrics: &ControlPlaneMetrics) -> Result<(), Error
     metrics.set_open_reviews(waiting, overdue);
     let undelivered = deliveries::count_undelivered(&mut conn).await?;
     metrics.set_webhook_deliveries(undelivered.waiting, undelivered.dead);
+    metrics.set_waiting_mails(mails::count(&mut conn).await?);
     deliveries::forget(&mut conn, now - DELIVERIES_KEPT).await?;
     sessions::forget(&mut conn, now).await?;
     delays::forget(&mut conn, now - guessing::REMEMBERED, now - guessing::KNOWN_FOR).await?;
+    mails::forget_recipients(&mut conn).await?;
+    password_resets::forget(&mut conn, now).await?;
+    sign_ups::forget(&mut conn, now).await?;
     nonces::forget(&mut conn, now).await?;
     idempotency::forget(&mut conn, now).await?;
     refusals::forget(&mut conn, now - MINUTES_KEPT).await

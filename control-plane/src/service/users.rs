@@ -4,6 +4,8 @@ mod managing;
 
 pub use managing::{Invitation, accept, add, disable, enable, find, invite, list, withdraw_role};
 
+pub(super) use managing::refuse_invitation;
+
 pub use crate::store::users::Person;
 
 use aegis_contract::ids::UserId;
@@ -79,7 +81,7 @@ pub async fn set_role(store: &Store, email: &str, role: &str, held: bool) -> Res
     Ok(roles)
 }
 
-fn check_email(email: &str) -> Result<(), Error> {
+pub(super) fn check_email(email: &str) -> Result<(), Error> {
     let plausible = email.len() <= 254
         && !email.chars().any(|character| character.is_whitespace() || character.is_control())
         && email

@@ -2,6 +2,7 @@
 //! "not found" is `None`, a move that was not possible is `false`.
 
 pub mod actions;
+pub mod alert_sources;
 pub mod approvals;
 pub mod attempts;
 pub mod capacity;
@@ -21,7 +22,9 @@ pub mod invitations;
 pub mod limits;
 pub mod log;
 pub mod log_keys;
+pub mod mails;
 pub mod nonces;
+pub mod password_resets;
 pub mod past;
 pub mod policies;
 pub mod receipts;
@@ -30,6 +33,7 @@ pub mod reviews;
 pub mod role_grants;
 pub mod root_key;
 pub mod sessions;
+pub mod sign_ups;
 pub mod stories;
 pub mod users;
 pub mod webhooks;

@@ -83,6 +83,21 @@ pub async fn set_first_password(
     Ok(done.execute(conn).await?.rows_affected() == 1)
 }
 
+/// Gives somebody who has a password another one, whatever it was; false when they have none, or may not sign in.
+pub async fn replace_password(
+    conn: &mut PgConnection,
+    id: UserId,
+    password_hash: &str,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update users set password_hash = $2 \
+         where id = $1 and password_hash is not null and disabled_at is null",
+        id.0,
+        password_hash,
+    );
+    Ok(done.execute(conn).await?.rows_affected() == 1)
+}
+
 /// What others see of a person.
 #[derive(Clone, Debug)]
 pub struct Person {

@@ -7,10 +7,12 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 /// Tables whose changes are state, and which of their changes.
-const GUARDED: [(&str, &str); 31] = [
+const GUARDED: [(&str, &str); 34] = [
     ("audit.log_keys", "insert or update or delete"),
     ("audit.retired_log_keys", "insert or update or delete"),
     ("actions", "insert or update of state or delete"),
+    ("alert_source_credentials", "insert or update of revoked_at or delete"),
+    ("alert_sources", "insert or update or delete"),
     ("approval_requests", "insert or delete"),
     ("approvals", "insert or delete"),
     ("attempts", "insert or delete"),
@@ -26,6 +28,7 @@ const GUARDED: [(&str, &str); 31] = [
     ("idempotency_keys", "insert"),
     ("intents", "insert or update or delete"),
     ("invitations", "insert or update or delete"),
+    ("password_resets", "insert"),
     ("policies", "insert or update or delete"),
     ("policy_set", "insert or update or delete"),
     ("policy_sets", "insert or update or delete"),
@@ -42,7 +45,7 @@ const GUARDED: [(&str, &str); 31] = [
 ];
 
 /// Tables that hold no state of their own, and why.
-const EXEMPT: [(&str, &str); 19] = [
+const EXEMPT: [(&str, &str); 22] = [
     ("_sqlx_migrations", "what the owner migrated"),
     ("audit.blocks", "follows from the log"),
     ("audit.checkpoints", "the log itself"),
@@ -56,9 +59,12 @@ const EXEMPT: [(&str, &str); 19] = [
     ("audit.tiles", "the log itself"),
     ("known_addresses", "where people signed in from, which is recorded"),
     ("ledgers", "what receipts named, which are entries"),
+    ("mailed_recipients", "how often somebody was mailed; what they got is recorded"),
+    ("mails", "an outbox of what strangers ask for; what comes of it is recorded"),
     ("nonces", "what signatures used up"),
     ("refresh_tokens", "how a session goes on; that it begins and is ended is recorded"),
     ("refusals", "whether a refusal has its entry already"),
+    ("sign_ups", "an address that was mailed: the person is recorded when they choose a password"),
     ("sign_in_delays", "how long sign-ins wait; that one failed is recorded"),
     ("webhook_attempts", "what was sent is recorded there and nowhere else"),
     ("webhook_deliveries", "an outbox of entries"),

@@ -66,3 +66,30 @@ async fn a_client_is_made_bounded_changed_over_to_a_key_pair_and_ended_without_a
     ensure!(printed.expect(0)?["keys"][0]["secret"].is_string(), "{}", printed.stdout);
     Ok(())
 }
+
+#[tokio::test]
+async fn an_alert_source_is_made_tried_changed_over_and_removed() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let (admin, anybody) = (Terminal::of_admin(&stack)?, Terminal::new(&stack)?);
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("token").display().to_string();
+    let create = ["alert-source", "create", "alertmanager", "--kind", "bearer", "--out", &file];
+    let made = admin.run(&create).await?.expect(0)?;
+    assert_eq!(made["credentials"][0]["secret"], Value::Null, "the secret is in the file alone: {made}");
+    let token = std::fs::read_to_string(&file)?;
+    let tried = anybody.run(&["--token", token.trim(), "whoami"]).await?.expect(0)?;
+    assert_eq!(tried["principal"], "alert-source:alertmanager");
+
+    let said = admin.run(&["alert-source", "rotate", "alertmanager", "--kind", "basic"]).await?;
+    assert!(said.stderr.contains("not shown again"), "{}", said.stderr);
+    ensure!(said.expect(0)?["credentials"][0]["secret"].is_string(), "no password: {}", said.stdout);
+    let first = made["credentials"][0]["id"].as_str().context("an id")?;
+    admin.run(&["alert-source", "revoke", "alertmanager", first]).await?.expect(0)?;
+    assert_ne!(anybody.run(&["--token", token.trim(), "whoami"]).await?.code, Some(0));
+    let disabled = admin.run(&["alert-source", "disable", "alertmanager"]).await?.expect(0)?;
+    assert!(disabled["disabledAt"].is_string(), "{disabled}");
+    admin.run(&["alert-source", "enable", "alertmanager"]).await?.expect(0)?;
+    admin.run(&["alert-source", "delete", "alertmanager"]).await?.expect(0)?;
+    assert_eq!(admin.run(&["alert-source", "list"]).await?.expect(0)?["items"], json!([]));
+    Ok(())
+}

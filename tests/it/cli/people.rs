@@ -1,5 +1,9 @@
 //! People and roles from the command line.
 
+use std::time::Duration;
+
+use aegis_tests::eventually::eventually;
+use aegis_tests::mail_server::{Encryption, MailServer};
 use aegis_tests::paths::checkout;
 use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::{Context, Result};
@@ -61,5 +65,41 @@ async fn people_are_invited_given_roles_and_disabled_from_the_command_line() -> 
     let last = second.run(&["user", "disable", "bela@example.com"]).await?;
     assert!(last.code == Some(8) && last.stderr.contains("last-admin"), "{}", last.stderr);
     assert_eq!(second.run(&["user", "show", "nobody@example.com"]).await?.code, Some(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn passwords_are_chosen_by_mail_from_the_command_line() -> Result<()> {
+    let server = MailServer::start(Encryption::None).await?;
+    let mut control_plane_settings = server.settings();
+    control_plane_settings.push(("SIGN_UP_DOMAINS".to_owned(), "*".to_owned()));
+    let stack = Stack::start(StackOptions { control_plane_settings, ..StackOptions::default() }).await?;
+    let anybody = Terminal::new(&stack)?;
+    let folder = tempfile::tempdir()?;
+    let password = folder.path().join("password");
+    std::fs::write(&password, "the one that anna chose\n")?;
+    let password = password.to_str().context("a path")?;
+    let token = async |count: usize| {
+        let mails = eventually("a mail", Duration::from_secs(90), async || {
+            Ok(Some(server.mails()?).filter(|mails| mails.len() >= count))
+        });
+        mails.await?[count - 1].token()
+    };
+    let login = ["login", "--email", "anna@example.org", "--password-file", password, "-o", "table"];
+
+    let said = anybody.run(&["account", "sign-up", "anna@example.org"]).await?;
+    assert!(said.code == Some(0) && said.stderr.contains("look into your mail"), "{}", said.stderr);
+    let accept = ["account", "accept-invitation", "--invitation-file", "-", "--new-file", password];
+    anybody.run_with(&accept, &token(1).await?).await?.expect(0)?;
+    assert_eq!(anybody.run(&login).await?.code, Some(0));
+
+    anybody.run(&["account", "forgot-password", "anna@example.org"]).await?.expect(0)?;
+    std::fs::write(password, "another one of hers\n")?;
+    let reset = ["account", "reset-password", "--token-file", "-", "--new-file", password];
+    let token = token(2).await?;
+    anybody.run_with(&reset, &token).await?.expect(0)?;
+    let again = anybody.run_with(&reset, &token).await?;
+    assert!(again.code == Some(5) && again.stderr.contains("reset-invalid"), "{}", again.stderr);
+    assert_eq!(anybody.run(&login).await?.code, Some(0));
     Ok(())
 }

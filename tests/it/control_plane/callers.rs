@@ -6,7 +6,7 @@ use aegis_tests::callers::Caller;
 use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::{Context, Result};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -80,11 +80,22 @@ POST /api/v1/clients/{name}/disable          401 403 403 403 404 403
 POST /api/v1/clients/{name}/enable           401 403 403 403 404 403
 POST /api/v1/clients/{name}/keys             401 403 403 403 404 403
 DELETE /api/v1/clients/{name}/keys/{id}      401 403 403 403 404 403
+GET  /api/v1/alert-sources                   401 403 403 403 200 403
+POST /api/v1/alert-sources                   401 403 403 403 400 403
+GET  /api/v1/alert-sources/{name}            401 403 403 403 404 403
+DELETE /api/v1/alert-sources/{name}          401 403 403 403 404 403
+POST /api/v1/alert-sources/{name}/disable    401 403 403 403 404 403
+POST /api/v1/alert-sources/{name}/enable     401 403 403 403 404 403
+POST /api/v1/alert-sources/{name}/credentials 401 403 403 403 404 403
+DELETE /api/v1/alert-sources/{name}/credentials/{id} 401 403 403 403 404 403
 POST /api/v1/auth/login                      400 400 400 400 400 400
 POST /api/v1/auth/refresh                    400 400 400 400 400 400
 GET  /api/v1/sessions                        401 403 200 200 200 200
 DELETE /api/v1/sessions/{id}                 401 403 404 404 404 404
 POST /api/v1/auth/accept-invitation          403 403 403 403 403 403
+POST /api/v1/auth/forgot-password            403 403 403 403 403 403
+POST /api/v1/auth/reset-password             403 403 403 403 403 403
+POST /api/v1/auth/sign-up                    403 403 403 403 403 403
 GET  /api/v1/users                           401 403 403 200 200 403
 POST /api/v1/users                           401 403 403 403 400 403
 GET  /api/v1/users/{id}                      401 404 404 404 404 404
@@ -125,6 +136,8 @@ fn body(method: &str, path: &str) -> Value {
     match path {
         "/api/v1/webhooks/{name}" if method == "PUT" => json!({ "url": "http://127.0.0.1" }),
         "/api/v1/clients" => json!({ "name": "absent", "owner": "nobody@example.com" }),
+        "/api/v1/alert-sources" => json!({ "name": "", "kind": "bearer" }),
+        "/api/v1/alert-sources/{name}/credentials" => json!({ "kind": "bearer" }),
         "/api/v1/actions/{id}/review" => json!({ "comment": "seen" }),
         "/api/v1/actions/{id}/deny" => json!({ "reason": "not now" }),
         "/api/v1/policies/{name}/activate" => json!({ "version": 1 }),
@@ -137,6 +150,8 @@ fn body(method: &str, path: &str) -> Value {
         "/api/v1/auth/accept-invitation" => {
             json!({ "invitationToken": "x", "password": "long enough to be one" })
         }
+        "/api/v1/auth/forgot-password" | "/api/v1/auth/sign-up" => json!({ "email": "nobody@example.com" }),
+        "/api/v1/auth/reset-password" => json!({ "resetToken": "x", "password": "long enough to be one" }),
         "/api/v1/users/me" => json!({ "name": "Ursula" }),
         "/api/v1/users/me/password" => {
             json!({ "currentPassword": "x", "newPassword": "long enough to be one" })
@@ -184,7 +199,19 @@ async fn disproved_callers(stack: &Stack) -> Result<Vec<(&'static str, Caller)>>
     let client = stack.new_client("revoked", &stack.admin_user().email).await?;
     stack.command(["client", "revoke-key", "--key-id", &client.key_id]).await?;
     let known = stack.registered_client();
+    let admin = stack.admin()?;
+    let source = async |name: &str| {
+        let new = json!({ "name": name, "kind": "bearer" });
+        let made = admin.post("/api/v1/alert-sources", &new).await?.expect(201)?.body;
+        let secret = made["credentials"][0]["secret"].as_str().context("a secret")?;
+        Caller::authorized(url, &format!("Bearer {secret}"))
+    };
+    let (disabled, removed) = (source("disabled").await?, source("removed").await?);
+    admin.post("/api/v1/alert-sources/disabled/disable", &json!({})).await?.expect(200)?;
+    admin.delete("/api/v1/alert-sources/removed").await?.expect(204)?;
     Ok(vec![
+        ("an alert source that was disabled", disabled),
+        ("an alert source that was removed", removed),
         ("a token whose time is over", with("exp", json!(1), &secret)?),
         ("a token for another audience", with("aud", json!("aegis-executor"), &secret)?),
         ("a token of another issuer", with("iss", json!("somebody"), &secret)?),
@@ -207,6 +234,42 @@ async fn whose_proof_is_worth_nothing_is_nobody_on_every_route() -> Result<()> {
         };
         for (what, caller) in &callers {
             assert_eq!(call(caller, method, path).await?.to_string(), to_nobody, "{what}: {method} {path}");
+        }
+    }
+    Ok(())
+}
+
+/// What alert sources are answered that have proven who they are, where it is neither 403 nor what everybody is answered.
+const TO_ALERT_SOURCES: [(&str, &str, &str); 2] =
+    [("GET", "/api/v1/whoami", "200"), ("GET", "/api/v1/users/{id}", "404")];
+
+#[tokio::test]
+async fn an_alert_source_may_ask_who_it_is_and_nothing_else_on_every_route() -> Result<()> {
+    let stack = Stack::start(StackOptions::default()).await?;
+    let admin = stack.admin()?;
+    let mut sources = Vec::new();
+    for kind in ["bearer", "basic"] {
+        let new = json!({ "name": kind, "kind": kind });
+        let made = admin.post("/api/v1/alert-sources", &new).await?.expect(201)?.body;
+        let secret = made["credentials"][0]["secret"].as_str().context("a secret")?;
+        let authorization = match kind {
+            "bearer" => format!("Bearer {secret}"),
+            _ => format!("Basic {}", STANDARD.encode(format!("{kind}:{secret}"))),
+        };
+        sources.push(Caller::authorized(stack.control_plane(0).url(), &authorization)?);
+    }
+    for line in TABLE.trim().lines() {
+        let [method, path, to_nobody, ..] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+            anyhow::bail!("a line of the table is incomplete: {line}");
+        };
+        let special = TO_ALERT_SOURCES.iter().find(|(of, at, _)| (*of, *at) == (method, path));
+        let expected = match special {
+            Some((_, _, status)) => status,
+            None if to_nobody == "401" => "403",
+            None => to_nobody,
+        };
+        for source in &sources {
+            assert_eq!(call(source, method, path).await?.to_string(), expected, "{method} {path}");
         }
     }
     Ok(())

@@ -35,7 +35,7 @@ async fn try_it(caller: &Caller, email: &str, password: &str) -> Result<Answer> 
 }
 
 /// How many hashes the replicas have computed.
-async fn computed(stack: &Stack) -> Result<f64> {
+pub(super) async fn computed(stack: &Stack) -> Result<f64> {
     let mut sum = 0.0;
     for replica in stack.control_planes() {
         let page = Caller::anonymous(replica.url())?.get("/metrics").await?.expect(200)?.text;
@@ -72,7 +72,7 @@ fn judged(answers: &[Answer]) -> Result<usize> {
 }
 
 /// Everything about an answer that is not of this request alone.
-fn seen(answer: &Answer) -> (u16, Vec<String>, Value) {
+pub(super) fn seen(answer: &Answer) -> (u16, Vec<String>, Value) {
     let headers = answer.headers.keys().map(ToString::to_string).collect();
     let mut body = answer.body.clone();
     body["requestId"] = Value::Null;

@@ -20,11 +20,12 @@ use crate::output;
 use crate::settings::Settings;
 
 /// Kinds that change what may be done, by whom and where: no action, and no reading.
-const CHANGES: [&str; 29] = [
+const CHANGES: [&str; 36] = [
     "user.created",
     "user.roles-changed",
     "user.invited",
     "user.password-set",
+    "user.password-reset",
     "user.disabled",
     "user.enabled",
     "role-grant.requested",
@@ -36,6 +37,12 @@ const CHANGES: [&str; 29] = [
     "client.changed",
     "client.disabled",
     "client.enabled",
+    "alert-source.created",
+    "alert-source.deleted",
+    "alert-source.disabled",
+    "alert-source.enabled",
+    "alert-source.credential-added",
+    "alert-source.credential-revoked",
     "master-key.changed",
     "cluster.registered",
     "cluster.changed",

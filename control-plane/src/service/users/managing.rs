@@ -17,9 +17,9 @@ use crate::permission::Permission;
 use crate::principal::{Caller, Principal};
 use crate::service::authenticate::refuse_token;
 use crate::service::sessions::{Ending, Which, end_recorded};
-use crate::service::{Services, passwords};
+use crate::service::{Services, passwords, sign_up};
 use crate::store::users::Person;
-use crate::store::{ANSWER_WITHIN, commit, dispatch, invitations, users, within};
+use crate::store::{ANSWER_WITHIN, commit, dispatch, invitations, password_resets, users, within};
 
 /// How long an invitation is good: over a weekend.
 const INVITATION_LIFETIME: SignedDuration = SignedDuration::from_hours(3 * 24);
@@ -122,7 +122,8 @@ async fn issue(conn: &mut PgConnection, caller: &Caller, user: UserId) -> Result
     Ok(Invitation { token: token.into(), expires_at })
 }
 
-/// Chooses the first password of whoever an invitation is for, which uses it up.
+/// Chooses the first password of whoever an invitation is for, or of who signed up and was mailed the like, which uses it
+/// up.
 ///
 /// # Errors
 /// `Parameter` for a password that may not be chosen; `InvitationInvalid`; `Busy`.
@@ -138,7 +139,9 @@ pub async fn accept(
     let invited =
         within(ANSWER_WITHIN, async { invitations::find(&mut *services.store.acquire().await?, hash).await });
     // Looked at before anything is computed: strangers must not make this process hash.
-    let Some(user) = invited.await? else { return Err(refuse(services, request_id).await) };
+    let Some(user) = invited.await? else {
+        return sign_up::accept(services, hash, password, request_id).await;
+    };
     let password_hash = services.passwords.hash(password).await?;
     let tx = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
@@ -163,11 +166,12 @@ pub async fn accept(
     .await?;
     match tx {
         Some(tx) => commit(tx, None).await,
-        None => Err(refuse(services, request_id).await),
+        None => Err(refuse_invitation(services, request_id).await),
     }
 }
 
-async fn refuse(services: &Services, request_id: &str) -> Error {
+/// Counts and records that an invitation is good for nothing, and refuses it.
+pub(in crate::service) async fn refuse_invitation(services: &Services, request_id: &str) -> Error {
     refuse_token(services, "invitation-unknown", request_id).await;
     Error::InvitationInvalid
 }
@@ -211,6 +215,7 @@ async fn set_disabled(
                 request_id: Some(&caller.request_id),
             };
             end_recorded(&mut tx, ending).await?;
+            password_resets::withdraw(&mut tx, user).await?;
         }
         Ok(tx)
     })
