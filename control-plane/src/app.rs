@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::client::executor::ExecutorClient;
 use crate::client::mirrors::MirrorClient;
+use crate::client::oidc::ProviderClient;
 use crate::client::webhooks::{AddressRules, WebhookClient};
 use crate::engine::dispatch::{self, Dispatcher};
 use crate::engine::filing;
@@ -31,9 +32,10 @@ use crate::service::export::Turns;
 use crate::service::passwords::Passwords;
 use crate::service::policy_set::ActivePolicies;
 use crate::service::safeguards::Safeguards;
+use crate::service::single_sign_on::SingleSignOn;
 use crate::service::tokens::Tokens;
 use crate::service::{Services, clusters, master_key, retention};
-use crate::settings::ServeSettings;
+use crate::settings::{ServeSettings, SingleSignOnSettings};
 use crate::store::Store;
 use crate::throttle::shared::Shared;
 use crate::throttle::{Rates, Throttles};
@@ -118,6 +120,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         safeguards: safeguards.clone(),
         tokens: Tokens::new(&settings.jwt_secret),
         passwords: Passwords::new(counters.clone())?,
+        single_sign_on: settings.single_sign_on.map(single_sign_on).transpose()?,
         authorities: settings.public_authorities.clone(),
         activation_rules: settings.activation_rules,
         heavy_work: HeavyWork::default(),
@@ -155,6 +158,12 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     sequencing.abort();
     info!("ended");
     Ok(())
+}
+
+/// The identity provider. It is asked nothing before somebody signs in: nothing else depends on it.
+fn single_sign_on(settings: SingleSignOnSettings) -> anyhow::Result<SingleSignOn> {
+    let SingleSignOnSettings { provider, roles } = settings;
+    Ok(SingleSignOn { provider: ProviderClient::new(provider)?, roles })
 }
 
 /// The throttles, shared where Redis is configured. A Redis that is away at start is as one that is lost later.

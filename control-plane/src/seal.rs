@@ -1,5 +1,6 @@
 //! What the root key protects: stored secrets (XChaCha20-Poly1305), the hashes by which audit
-//! entries name free text, the audit log's own key, and which refresh token follows which. Each use has a
+//! entries name free text, the audit log's own key, which refresh token follows which, and what sign-ins at an identity
+//! provider are bound to. Each use has a
 //! key of its own, derived from the root key. That is the first master key that there was; later ones encrypt it,
 //! so that a master key can be changed and what rests on the root key stays as it is.
 
@@ -35,6 +36,8 @@ pub enum Purpose {
     LogKey,
     /// The leaf of an intent's entry: no secret, but nobody else can write one.
     IntentLeaf,
+    /// Whom an identity provider proved, before their session begins.
+    ProvenIdentity,
     /// The root key, under a master key.
     RootKey,
 }
@@ -47,6 +50,7 @@ impl Purpose {
             Self::WebhookSecret => b"webhook-secret",
             Self::LogKey => b"log-key",
             Self::IntentLeaf => b"intent-leaf",
+            Self::ProvenIdentity => b"proven-identity",
             Self::RootKey => b"root-key",
         }
     }
@@ -88,6 +92,7 @@ impl MasterKey {
             texts: derived(b"aegis text hashes v1"),
             log: derived(b"aegis log key v1"),
             refresh: derived(b"aegis refresh tokens v1"),
+            flows: derived(b"aegis sign-in flows v1"),
         }))
     }
 
@@ -120,6 +125,7 @@ struct Keys {
     texts: Zeroizing<[u8; 32]>,
     log: Zeroizing<[u8; 32]>,
     refresh: Zeroizing<[u8; 32]>,
+    flows: Zeroizing<[u8; 32]>,
 }
 
 impl Keyring {
@@ -173,6 +179,12 @@ impl Keyring {
     /// The refresh token that follows another one: always the same, and known to nobody without the key.
     pub fn next_refresh_token(&self, token: &str) -> [u8; 32] {
         hmac_sha256(self.0.refresh.as_slice(), token.as_bytes())
+    }
+
+    /// What a sign-in at the identity provider is bound to, by what it is for: follows from its state, and is known to
+    /// nobody without the key.
+    pub fn flow_secret(&self, purpose: &str, state: &str) -> [u8; 32] {
+        hmac_sha256(self.0.flows.as_slice(), format!("{purpose}\n{state}").as_bytes())
     }
 
     /// The keyed hash by which an audit entry names a text.

@@ -10,12 +10,15 @@ use aegis_runtime::http::Bounds;
 use aegis_runtime::http::address::Proxies;
 use aegis_runtime::settings::{SettingsError, Source};
 use jiff::SignedDuration;
+use reqwest::{Certificate, Url};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::client::mirrors::Mirror;
+use crate::client::oidc::{ProviderSettings, read_url};
 use crate::seal::{MasterKey, MasterKeys};
 use crate::service::policies::activation::ActivationRules;
+use crate::service::single_sign_on::ClaimedRoles;
 use crate::throttle::{Rates, shared};
 
 /// Fewest bytes of `JWT_SECRET`: the output of its MAC.
@@ -83,8 +86,29 @@ pub struct ServeSettings {
     /// `SLOW_SECONDS_MAX`: how long a body may take to arrive, and an answer may wait for its reader. Default 30.
     /// `REQUEST_SECONDS_MAX`: how long a request may be worked on. Default 180.
     pub bounds: Bounds,
+    /// `PUBLIC_URL`: where people reach this API, such as `https://aegis.example.com`: https, without a path; http on a
+    /// loopback address only. Single sign-on needs it. Default: none.
+    /// `OIDC_ISSUER`: the identity provider that people may sign in with, exactly as it names itself
+    /// ([operations.md](operations.md#single-sign-on)). Default: none.
+    /// `OIDC_CLIENT_ID`: what it calls this control plane; set with `OIDC_ISSUER`.
+    /// `OIDC_CLIENT_SECRET`: what proves to it that this is that client; set with `OIDC_ISSUER`.
+    /// `OIDC_CA`: certificates in PEM that vouch for it instead of the system's. Default: the system's.
+    /// `OIDC_SCOPES`: what it is asked for, separated by spaces; ID tokens must hold what roles and e-mail addresses are
+    /// read from. Default `openid email`.
+    /// `OIDC_ROLES_CLAIM`: the claim that roles are read from. Default `groups`.
+    /// `OIDC_ROLES`: which values of it stand for which roles, separated by commas, such as
+    /// `sre-leads=approver,platform-admins=admin`. Who has none of them is not let in. Default: claims give no roles.
+    pub single_sign_on: Option<SingleSignOnSettings>,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
+}
+
+/// The identity provider, and what its claims mean here.
+pub struct SingleSignOnSettings {
+    /// The provider.
+    pub provider: ProviderSettings,
+    /// Which roles its claims give.
+    pub roles: ClaimedRoles,
 }
 
 /// Settings of the commands that write into the database and leave.
@@ -124,6 +148,7 @@ impl ServeSettings {
         let throttles = reading(&mut source, "THROTTLES", Rates::read);
         let redis = redis(&mut source);
         let bounds = bounds(&mut source);
+        let single_sign_on = single_sign_on(&mut source);
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let settings = (|| {
             Some(Self {
@@ -144,6 +169,7 @@ impl ServeSettings {
                 throttles: throttles?,
                 redis: redis?,
                 bounds: bounds?,
+                single_sign_on: single_sign_on?,
                 log_level,
             })
         })();
@@ -323,6 +349,69 @@ fn reading<T>(source: &mut Source, name: &str, read: fn(&[String]) -> Result<T, 
     read(&items).map_err(|error| source.problem(name, error)).ok()
 }
 
+/// The address that people reach this API at, if it is known; nothing when it cannot be one.
+fn public_url(source: &mut Source) -> Option<Option<Url>> {
+    const NAME: &str = "PUBLIC_URL";
+    let Some(text) = source.optional::<String>(NAME) else { return Some(None) };
+    match read_url(&text) {
+        Ok(url) if url.path() == "/" => Some(Some(url)),
+        Ok(_) => {
+            source.problem(NAME, "must have no path");
+            None
+        }
+        Err(error) => {
+            source.problem(NAME, error);
+            None
+        }
+    }
+}
+
+/// The identity provider, if there is one; nothing when it cannot be used so.
+fn single_sign_on(source: &mut Source) -> Option<Option<SingleSignOnSettings>> {
+    let public_url = public_url(source)?;
+    let issuer: Option<String> = source.optional("OIDC_ISSUER");
+    let client_id: Option<String> = source.optional("OIDC_CLIENT_ID");
+    let client_secret = source.optional_secret("OIDC_CLIENT_SECRET");
+    let authority: Option<String> = source.optional("OIDC_CA");
+    let scopes = source.or("OIDC_SCOPES", "openid email".to_owned());
+    let roles_claim = source.or("OIDC_ROLES_CLAIM", "groups".to_owned());
+    let roles = reading(source, "OIDC_ROLES", ClaimedRoles::read);
+    let Some(issuer) = issuer else { return Some(None) };
+
+    let mut missing = |name: &str, is_there: bool| {
+        if !is_there {
+            source.problem(name, "is not set, and OIDC_ISSUER is: single sign-on needs both");
+        }
+    };
+    missing("PUBLIC_URL", public_url.is_some());
+    missing("OIDC_CLIENT_ID", client_id.is_some());
+    missing("OIDC_CLIENT_SECRET", client_secret.is_some());
+    if let Err(error) = read_url(&issuer) {
+        source.problem("OIDC_ISSUER", error);
+    }
+    if !scopes.split(' ').any(|scope| scope == "openid") {
+        source.problem("OIDC_SCOPES", "must hold openid");
+    }
+    let authorities = authority.map_or(Some(Vec::new()), |pem| {
+        let read = Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
+        if read.is_empty() {
+            source.problem("OIDC_CA", "holds no certificate in PEM");
+            return None;
+        }
+        Some(read)
+    });
+    let provider = ProviderSettings {
+        issuer,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        scopes,
+        roles_claim,
+        authorities: authorities?,
+        redirect_uri: public_url?.join("api/v1/auth/oidc/callback").ok()?.into(),
+    };
+    Some(Some(SingleSignOnSettings { provider, roles: roles? }))
+}
+
 /// Where Redis is, if it is used; nothing when that cannot be read.
 fn redis(source: &mut Source) -> Option<Option<redis::Client>> {
     const NAME: &str = "REDIS_URL";
@@ -404,6 +493,9 @@ mod tests {
             ("REDIS_URL", "rediss://:hunter2@localhost"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),
             ("CONNECTIONS_MAX", "0"),
+            ("OIDC_ISSUER", "http://id.example.com"),
+            ("OIDC_SCOPES", "email"),
+            ("OIDC_ROLES", "approver"),
         ])
         .err()
         .unwrap()
@@ -421,11 +513,41 @@ mod tests {
             "REDIS_URL",
             "TRUSTED_PROXIES",
             "CONNECTIONS_MAX",
+            "PUBLIC_URL is not set",
+            "OIDC_ISSUER must start",
+            "OIDC_CLIENT_ID is not set",
+            "OIDC_CLIENT_SECRET is not set",
+            "OIDC_SCOPES must",
+            "OIDC_ROLES `approver`",
         ] {
             assert!(error.contains(name), "{error}");
         }
         for secret in ["hunter2", "c2hvcnQ=", "short-secret"] {
             assert!(!error.contains(secret), "{error}");
+        }
+    }
+
+    #[test]
+    fn single_sign_on_is_off_unless_all_of_it_is_said() {
+        let single_sign_on = |changes: &[(&str, &str)]| {
+            read(changes).map(|settings| settings.single_sign_on).map_err(|error| error.to_string())
+        };
+        assert!(single_sign_on(&[("PUBLIC_URL", "https://aegis.example.com")]).unwrap().is_none());
+        let all = [
+            ("PUBLIC_URL", "https://aegis.example.com"),
+            ("OIDC_ISSUER", "https://id.example.com/realms/x"),
+            ("OIDC_CLIENT_ID", "aegis"),
+            ("OIDC_CLIENT_SECRET", "s"),
+        ];
+        let provider = single_sign_on(&all).unwrap().unwrap().provider;
+        assert_eq!(provider.redirect_uri, "https://aegis.example.com/api/v1/auth/oidc/callback");
+        for (name, wrong) in [
+            ("PUBLIC_URL", "https://aegis.example.com/console"),
+            ("PUBLIC_URL", "http://aegis.example.com"),
+            ("OIDC_CA", "/etc/ssl/ca.pem"),
+        ] {
+            let changed: Vec<_> = all.into_iter().chain([(name, wrong)]).collect();
+            assert!(single_sign_on(&changed).err().unwrap().contains(name), "{name}={wrong}");
         }
     }
 

@@ -17,6 +17,7 @@ pub mod fake_clock;
 pub mod fault_proxy;
 pub mod kube_audit;
 pub mod kubernetes;
+pub mod oidc;
 pub mod paths;
 pub mod ports;
 pub mod process;

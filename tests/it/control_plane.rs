@@ -20,5 +20,6 @@ mod role_grants;
 mod sessions;
 mod sign_in;
 mod signatures;
+mod single_sign_on;
 mod throttles;
 mod withdrawal;

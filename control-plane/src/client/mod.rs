@@ -2,5 +2,6 @@
 
 pub mod executor;
 pub mod mirrors;
+pub mod oidc;
 mod report;
 pub mod webhooks;

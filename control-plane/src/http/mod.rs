@@ -18,6 +18,7 @@ mod etag;
 mod health;
 mod holds;
 mod large;
+mod oidc;
 mod page;
 mod policies;
 mod policy_history;
@@ -143,6 +144,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(clients::revoke_key))
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
+        .routes(routes!(oidc::begin))
+        .routes(routes!(oidc::come_back))
+        .routes(routes!(oidc::redeem))
         .routes(routes!(auth::logout))
         .routes(routes!(auth::whoami))
         .routes(routes!(sessions::list, sessions::end_all))

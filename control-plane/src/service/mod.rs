@@ -34,6 +34,7 @@ pub mod role_grants;
 pub mod safeguards;
 pub mod sessions;
 pub mod sign_in;
+pub mod single_sign_on;
 pub mod story;
 pub mod tail;
 pub mod tokens;
@@ -64,6 +65,7 @@ use passwords::Passwords;
 use policies::activation::ActivationRules;
 use policy_set::ActivePolicies;
 use safeguards::Safeguards;
+use single_sign_on::SingleSignOn;
 use tokens::Tokens;
 
 /// What the use cases work with.
@@ -96,6 +98,8 @@ pub struct Services {
     pub tokens: Tokens,
     /// Passwords of people.
     pub passwords: Passwords,
+    /// The identity provider that people may sign in with, if there is one.
+    pub single_sign_on: Option<SingleSignOn>,
     /// Host and port as callers name this control plane.
     pub authorities: Vec<String>,
     /// What activations need besides tests that pass.

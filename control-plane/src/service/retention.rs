@@ -10,7 +10,8 @@ use tracing::warn;
 use crate::error::Error;
 use crate::metrics::ControlPlaneMetrics;
 use crate::service::guessing;
-use crate::store::{Store, actions, delays, deliveries, idempotency, nonces, refusals, reviews, sessions};
+use crate::store::{Store, actions, delays, deliveries, idempotency, nonces, refusals, reviews};
+use crate::store::{sessions, sign_in_flows};
 
 /// How often. Nothing depends on it: expired rows have no effect while they are still there.
 const PERIOD: Duration = Duration::from_secs(15);
@@ -42,6 +43,7 @@ async fn sweep(store: &Store, metrics: &ControlPlaneMetrics) -> Result<(), Error
     metrics.set_webhook_deliveries(undelivered.waiting, undelivered.dead);
     deliveries::forget(&mut conn, now - DELIVERIES_KEPT).await?;
     sessions::forget(&mut conn, now).await?;
+    sign_in_flows::forget(&mut conn, now).await?;
     delays::forget(&mut conn, now - guessing::REMEMBERED, now - guessing::KNOWN_FOR).await?;
     nonces::forget(&mut conn, now).await?;
     idempotency::forget(&mut conn, now).await?;

@@ -98,7 +98,7 @@ async fn use_up(stack: &Stack) -> Result<Vec<String>> {
 }
 
 /// A secret as it may stand in a text: by itself, as bytes, and within something that was encoded as a whole.
-fn disguises(secret: &str) -> Vec<String> {
+pub(super) fn disguises(secret: &str) -> Vec<String> {
     let mut found = vec![secret.to_owned(), hex(secret.as_bytes())];
     found.extend((0..3).map(|skipped: usize| {
         let text = STANDARD_NO_PAD.encode([&vec![0; skipped], secret.as_bytes()].concat());
@@ -109,7 +109,7 @@ fn disguises(secret: &str) -> Vec<String> {
 }
 
 /// Everything that is written down or can be asked for, by its name.
-async fn sinks(stack: &Stack) -> Result<Vec<(String, String)>> {
+pub(super) async fn sinks(stack: &Stack) -> Result<Vec<(String, String)>> {
     let mut sinks = Vec::new();
     for file in std::fs::read_dir(stack.logs())? {
         let path = file?.path();
