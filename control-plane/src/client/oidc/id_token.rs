@@ -185,7 +185,7 @@ pub(super) fn verify(
         match decode::<Claims>(token, &key.decoding, &validation) {
             Ok(decoded) => return judge(decoded.claims, algorithm, expected),
             Err(error) if matches!(error.kind(), jsonwebtoken::errors::ErrorKind::Json(_)) => {
-                fault = MALFORMED
+                fault = MALFORMED;
             }
             Err(_) => {}
         }

@@ -49,7 +49,7 @@ pub(super) struct Program {
 impl Program {
     /// Begins a sign-in at a replica.
     pub(super) async fn begin(stack: &Stack, replica: usize) -> Result<Self> {
-        let verifier = random_name(43);
+        let verifier = format!("{}{}", random_name(32), random_name(11));
         let begun = ask_to_begin(stack, replica, &verifier).await?.expect(200)?;
         assert_eq!(begun.headers["cache-control"], "no-store");
         let text = |name: &str| begun.body[name].as_str().map(str::to_owned).context("a text");
