@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::client::executor::ExecutorClient;
 use crate::client::mirrors::MirrorClient;
+use crate::client::oidc::ProviderClient;
 use crate::client::webhooks::{AddressRules, WebhookClient};
 use crate::engine::dispatch::{self, Dispatcher};
 use crate::engine::filing;
@@ -34,9 +35,10 @@ use crate::service::export::Turns;
 use crate::service::passwords::Passwords;
 use crate::service::policy_set::ActivePolicies;
 use crate::service::safeguards::Safeguards;
+use crate::service::single_sign_on::SingleSignOn;
 use crate::service::tokens::Tokens;
 use crate::service::{Services, clusters, master_key, retention};
-use crate::settings::{Secrets, ServeSettings};
+use crate::settings::{Secrets, ServeSettings, SingleSignOnSettings};
 use crate::store::Store;
 use crate::throttle::Throttles;
 use crate::throttle::shared::Shared;
@@ -125,6 +127,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         passwords: Passwords::new(counters.clone())?,
         mailing: settings.mailing.clone(),
         sign_up: settings.sign_up,
+        single_sign_on: settings.single_sign_on.map(single_sign_on).transpose()?,
         authorities: settings.public_authorities.clone(),
         activation_rules: settings.activation_rules,
         heavy_work: HeavyWork::default(),
@@ -177,6 +180,12 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     sequencing.abort();
     info!("ended");
     Ok(())
+}
+
+/// The identity provider. It is asked nothing before somebody signs in: nothing else depends on it.
+fn single_sign_on(settings: SingleSignOnSettings) -> anyhow::Result<SingleSignOn> {
+    let SingleSignOnSettings { provider, roles } = settings;
+    Ok(SingleSignOn { provider: ProviderClient::new(provider)?, roles })
 }
 
 /// What replicas share throttles by. A Redis that is away at start is as one that is lost later.

@@ -100,6 +100,38 @@ pub enum Error {
         /// How it ended.
         state: &'static str,
     },
+    /// No identity provider is configured.
+    #[error("single sign-on is not set up here; sign in with a password")]
+    SingleSignOnAbsent,
+    /// A sign-in at the identity provider is unknown, was used, or is over.
+    #[error("this sign-in is unknown, was used, or is over; begin another one")]
+    FlowUnknown,
+    /// The person, or the provider for them, did not want to.
+    #[error("the sign-in was declined at the identity provider")]
+    SignInDeclined,
+    /// What the identity provider said proves nobody. Why is for metrics and the audit log.
+    #[error("what the identity provider answered proves nobody; sign in again")]
+    IdentityRefused,
+    /// The identity provider cannot be used now.
+    #[error("the identity provider does not answer as it should; try again, or sign in with a password")]
+    ProviderUnavailable,
+    /// None of the groups that the identity provider names stands for a role.
+    #[error("none of your groups stands for a role here; ask whoever manages them at the identity provider")]
+    NoRole,
+    /// Somebody is known here by the e-mail address of who comes from the provider for the first time.
+    #[error(
+        "an account with your e-mail address exists here already, and is not signed in to with the provider; an \
+             admin has to make room for it"
+    )]
+    EmailTaken,
+    /// Who comes for the first time has no e-mail address that the provider vouches for.
+    #[error("the identity provider does not say that your e-mail address is yours")]
+    EmailUnverified,
+    /// A role comes with each sign-in from the provider's claims.
+    #[error(
+        "this role comes from the identity provider with each sign-in; take it there, or disable the person"
+    )]
+    RoleFromClaims,
     /// A password was asked for once more, and is wrong.
     #[error("the password is wrong")]
     PasswordWrong,
@@ -326,6 +358,15 @@ impl Error {
             Self::UserDisabled => "user-disabled",
             Self::LastAdmin => "last-admin",
             Self::GrantNotWaiting { .. } => "grant-not-waiting",
+            Self::SingleSignOnAbsent => "single-sign-on-absent",
+            Self::FlowUnknown => "flow-unknown",
+            Self::SignInDeclined => "sign-in-declined",
+            Self::IdentityRefused => "identity-refused",
+            Self::ProviderUnavailable => "provider-unavailable",
+            Self::NoRole => "no-role",
+            Self::EmailTaken => "email-taken",
+            Self::EmailUnverified => "email-unverified",
+            Self::RoleFromClaims => "role-from-claims",
             Self::PasswordWrong => "password-wrong",
             Self::SignatureInvalid { .. } => "signature-invalid",
             Self::Forbidden { .. } => "forbidden",

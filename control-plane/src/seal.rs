@@ -1,7 +1,8 @@
 //! What the root key protects: stored secrets (XChaCha20-Poly1305), the hashes by which audit
-//! entries name free text, the audit log's own key, which refresh token follows which, and which token a mail bears.
-//! Each use has a key of its own, derived from the root key. That is the first master key that there was; later ones
-//! encrypt it, so that a master key can be changed and what rests on the root key stays as it is.
+//! entries name free text, the audit log's own key, which refresh token follows which, which token a mail bears, and what
+//! sign-ins at an identity provider are bound to. Each use has a key of its own, derived from the root key. That is the
+//! first master key that there was; later ones encrypt it, so that a master key can be changed and what rests on the root
+//! key stays as it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub enum Purpose {
     LogKey,
     /// The leaf of an intent's entry: no secret, but nobody else can write one.
     IntentLeaf,
+    /// Whom an identity provider proved, before their session begins.
+    ProvenIdentity,
     /// The root key, under a master key.
     RootKey,
 }
@@ -48,6 +51,7 @@ impl Purpose {
             Self::WebhookSecret => b"webhook-secret",
             Self::LogKey => b"log-key",
             Self::IntentLeaf => b"intent-leaf",
+            Self::ProvenIdentity => b"proven-identity",
             Self::RootKey => b"root-key",
         }
     }
@@ -90,6 +94,7 @@ impl MasterKey {
             log: derived(b"aegis log key v1"),
             refresh: derived(b"aegis refresh tokens v1"),
             mailed: derived(b"aegis mailed tokens v1"),
+            flows: derived(b"aegis sign-in flows v1"),
         }))
     }
 
@@ -123,6 +128,7 @@ struct Keys {
     log: Zeroizing<[u8; 32]>,
     refresh: Zeroizing<[u8; 32]>,
     mailed: Zeroizing<[u8; 32]>,
+    flows: Zeroizing<[u8; 32]>,
 }
 
 impl Keyring {
@@ -181,6 +187,12 @@ impl Keyring {
     /// The token that a mail bears, however often it is sent: stored nowhere, and known to nobody without the key.
     pub fn mailed_token(&self, mail: Uuid) -> [u8; 32] {
         hmac_sha256(self.0.mailed.as_slice(), mail.as_bytes())
+    }
+
+    /// What a sign-in at the identity provider is bound to, by what it is for: follows from its state, and is known to
+    /// nobody without the key.
+    pub fn flow_secret(&self, purpose: &str, state: &str) -> [u8; 32] {
+        hmac_sha256(self.0.flows.as_slice(), format!("{purpose}\n{state}").as_bytes())
     }
 
     /// The keyed hash by which an audit entry names a text.

@@ -10,15 +10,18 @@ use aegis_runtime::http::Bounds;
 use aegis_runtime::http::address::Proxies;
 use aegis_runtime::settings::{SettingsError, Source};
 use jiff::SignedDuration;
+use reqwest::{Certificate, Url};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::client::mail::{MailClient, Mailbox};
 use crate::client::mirrors::Mirror;
+use crate::client::oidc::{ProviderSettings, read_url};
 use crate::seal::{MasterKey, MasterKeys};
-use crate::service::mails::{Mailing, PublicUrl};
+use crate::service::mails::Mailing;
 use crate::service::policies::activation::ActivationRules;
 use crate::service::sign_up::SignUp;
+use crate::service::single_sign_on::ClaimedRoles;
 use crate::service::tokens::TokenSecrets;
 use crate::throttle::{Rates, shared};
 
@@ -86,11 +89,23 @@ pub struct ServeSettings {
     /// and no mail is sent.
     /// `SMTP_CA`: certificates (PEM) of the authorities that vouch for it, in place of the system's. Default: those.
     /// `MAIL_FROM`: whom mails come from, such as `Aegis <aegis@example.com>`. Needed with `SMTP_URL`.
-    /// `PUBLIC_URL`: where people reach this control plane, as mails say it. Needed with `SMTP_URL`.
     pub mailing: Option<Mailing>,
     /// `SIGN_UP_DOMAINS`: domains of e-mail addresses, separated by commas, with which people may make accounts of the
     /// role `user` for themselves; `*` is all. Needs `SMTP_URL`. Default: none, and nobody may.
     pub sign_up: SignUp,
+    /// `PUBLIC_URL`: where people reach this API, such as `https://aegis.example.com`: https, without a path; http on a
+    /// loopback address only. Mails and single sign-on need it. Default: none.
+    /// `OIDC_ISSUER`: the identity provider that people may sign in with, exactly as it names itself
+    /// ([operations.md](operations.md#single-sign-on)). Default: none.
+    /// `OIDC_CLIENT_ID`: what it calls this control plane; set with `OIDC_ISSUER`.
+    /// `OIDC_CLIENT_SECRET`: what proves to it that this is that client; set with `OIDC_ISSUER`.
+    /// `OIDC_CA`: certificates in PEM that vouch for it instead of the system's. Default: the system's.
+    /// `OIDC_SCOPES`: what it is asked for, separated by spaces; ID tokens must hold what roles and e-mail addresses are
+    /// read from. Default `openid email`.
+    /// `OIDC_ROLES_CLAIM`: the claim that roles are read from. Default `groups`.
+    /// `OIDC_ROLES`: which values of it stand for which roles, separated by commas, such as
+    /// `sre-leads=approver,platform-admins=admin`. Who has none of them is not let in. Default: claims give no roles.
+    pub single_sign_on: Option<SingleSignOnSettings>,
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
     /// `PRODUCTION`: whether to refuse to start with what is for trying things out: secrets of examples, secrets that
@@ -141,6 +156,14 @@ impl Secrets {
     }
 }
 
+/// The identity provider, and what its claims mean here.
+pub struct SingleSignOnSettings {
+    /// The provider.
+    pub provider: ProviderSettings,
+    /// Which roles its claims give.
+    pub roles: ClaimedRoles,
+}
+
 /// Settings of the commands that write into the database and leave.
 pub struct CommandSettings {
     /// `DATABASE_URL`: Postgres, as the application's role.
@@ -175,8 +198,10 @@ impl ServeSettings {
         let mirror_period = mirror_period(&mut source);
         let throttles = reading(&mut source, "THROTTLES", Rates::read);
         let bounds = bounds(&mut source);
-        let mailing = mailing(&mut source);
+        let public_url = public_url(&mut source);
+        let mailing = mailing(&mut source, public_url.as_ref());
         let sign_up = sign_up(&mut source, mailing.as_ref());
+        let single_sign_on = single_sign_on(&mut source, public_url.as_ref());
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let production = source.production("PRODUCTION");
         let settings = (|| {
@@ -197,6 +222,7 @@ impl ServeSettings {
                 bounds: bounds?,
                 mailing: mailing?,
                 sign_up: sign_up?,
+                single_sign_on: single_sign_on?,
                 log_level,
                 production,
             })
@@ -384,6 +410,72 @@ fn reading<T>(source: &mut Source, name: &str, read: fn(&[String]) -> Result<T, 
     read(&items).map_err(|error| source.problem(name, error)).ok()
 }
 
+/// The address that people reach this API at, if it is known; nothing when it cannot be one.
+fn public_url(source: &mut Source) -> Option<Option<Url>> {
+    const NAME: &str = "PUBLIC_URL";
+    let Some(text) = source.optional::<String>(NAME) else { return Some(None) };
+    match read_url(&text) {
+        Ok(url) if url.path() == "/" => Some(Some(url)),
+        Ok(_) => {
+            source.problem(NAME, "must have no path");
+            None
+        }
+        Err(error) => {
+            source.problem(NAME, error);
+            None
+        }
+    }
+}
+
+/// The identity provider, if there is one; nothing when it cannot be used so.
+fn single_sign_on(
+    source: &mut Source,
+    public_url: Option<&Option<Url>>,
+) -> Option<Option<SingleSignOnSettings>> {
+    let public_url = public_url?.as_ref();
+    let issuer: Option<String> = source.optional("OIDC_ISSUER");
+    let client_id: Option<String> = source.optional("OIDC_CLIENT_ID");
+    let client_secret = source.optional_secret("OIDC_CLIENT_SECRET");
+    let authority: Option<String> = source.optional("OIDC_CA");
+    let scopes = source.or("OIDC_SCOPES", "openid email".to_owned());
+    let roles_claim = source.or("OIDC_ROLES_CLAIM", "groups".to_owned());
+    let roles = reading(source, "OIDC_ROLES", ClaimedRoles::read);
+    let Some(issuer) = issuer else { return Some(None) };
+
+    let mut missing = |name: &str, is_there: bool| {
+        if !is_there {
+            source.problem(name, "is not set, and OIDC_ISSUER is: single sign-on needs both");
+        }
+    };
+    missing("PUBLIC_URL", public_url.is_some());
+    missing("OIDC_CLIENT_ID", client_id.is_some());
+    missing("OIDC_CLIENT_SECRET", client_secret.is_some());
+    if let Err(error) = read_url(&issuer) {
+        source.problem("OIDC_ISSUER", error);
+    }
+    if !scopes.split(' ').any(|scope| scope == "openid") {
+        source.problem("OIDC_SCOPES", "must hold openid");
+    }
+    let authorities = authority.map_or(Some(Vec::new()), |pem| {
+        let read = Certificate::from_pem_bundle(pem.as_bytes()).unwrap_or_default();
+        if read.is_empty() {
+            source.problem("OIDC_CA", "holds no certificate in PEM");
+            return None;
+        }
+        Some(read)
+    });
+    let provider = ProviderSettings {
+        issuer,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        scopes,
+        roles_claim,
+        authorities: authorities?,
+        redirect_uri: public_url?.join("api/v1/auth/oidc/callback").ok()?.into(),
+    };
+    Some(Some(SingleSignOnSettings { provider, roles: roles? }))
+}
+
 /// Where Redis is, if it is used; nothing when that cannot be read.
 fn redis(source: &mut Source) -> Option<Option<redis::Client>> {
     const NAME: &str = "REDIS_URL";
@@ -414,12 +506,15 @@ fn bounds(source: &mut Source) -> Option<Bounds> {
 }
 
 /// How mails are sent, if they are; nothing when that cannot be read.
-fn mailing(source: &mut Source) -> Option<Option<Mailing>> {
+fn mailing(source: &mut Source, public_url: Option<&Option<Url>>) -> Option<Option<Mailing>> {
     const NAME: &str = "SMTP_URL";
     let Some(url) = source.optional_secret(NAME) else { return Some(None) };
     let authorities: Option<String> = source.optional("SMTP_CA");
     let from: Option<Mailbox> = source.required("MAIL_FROM");
-    let public_url: Option<PublicUrl> = source.required("PUBLIC_URL");
+    if matches!(public_url, Some(None)) {
+        source.problem("PUBLIC_URL", "is not set, and SMTP_URL is: mails say where people go on");
+    }
+    let public_url = public_url?.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
     let client = MailClient::new(&url, authorities.as_deref(), from?);
     let client = client.map_err(|error| source.problem(NAME, error)).ok();
     Some(Some(Mailing { client: client?, public_url: public_url? }))
@@ -491,6 +586,9 @@ mod tests {
             ("SMTP_URL", "smtp://u:hunter2@mail.example.com"),
             ("MAIL_FROM", "aegis@example.com"),
             ("SIGN_UP_DOMAINS", "@example.com"),
+            ("OIDC_ISSUER", "http://id.example.com"),
+            ("OIDC_SCOPES", "email"),
+            ("OIDC_ROLES", "approver"),
         ])
         .err()
         .unwrap()
@@ -509,8 +607,14 @@ mod tests {
             "TRUSTED_PROXIES",
             "CONNECTIONS_MAX",
             "SMTP_URL must have ?tls=required",
-            "PUBLIC_URL is not set",
+            "PUBLIC_URL is not set, and SMTP_URL is",
             "SIGN_UP_DOMAINS",
+            "PUBLIC_URL is not set, and OIDC_ISSUER is",
+            "OIDC_ISSUER must start",
+            "OIDC_CLIENT_ID is not set",
+            "OIDC_CLIENT_SECRET is not set",
+            "OIDC_SCOPES must",
+            "OIDC_ROLES `approver`",
         ] {
             assert!(error.contains(name), "{error}");
         }
@@ -532,8 +636,32 @@ mod tests {
         .map_err(|error| error.to_string())
         .ok()
         .unwrap();
-        assert_eq!(settings.mailing.unwrap().public_url.as_str(), "https://aegis.example.com");
+        assert_eq!(settings.mailing.unwrap().public_url, "https://aegis.example.com");
         assert!(!settings.sign_up.is_off());
+    }
+
+    #[test]
+    fn single_sign_on_is_off_unless_all_of_it_is_said() {
+        let single_sign_on = |changes: &[(&str, &str)]| {
+            read(changes).map(|settings| settings.single_sign_on).map_err(|error| error.to_string())
+        };
+        assert!(single_sign_on(&[("PUBLIC_URL", "https://aegis.example.com")]).unwrap().is_none());
+        let all = [
+            ("PUBLIC_URL", "https://aegis.example.com"),
+            ("OIDC_ISSUER", "https://id.example.com/realms/x"),
+            ("OIDC_CLIENT_ID", "aegis"),
+            ("OIDC_CLIENT_SECRET", "s"),
+        ];
+        let provider = single_sign_on(&all).unwrap().unwrap().provider;
+        assert_eq!(provider.redirect_uri, "https://aegis.example.com/api/v1/auth/oidc/callback");
+        for (name, wrong) in [
+            ("PUBLIC_URL", "https://aegis.example.com/console"),
+            ("PUBLIC_URL", "http://aegis.example.com"),
+            ("OIDC_CA", "/etc/ssl/ca.pem"),
+        ] {
+            let changed: Vec<_> = all.into_iter().chain([(name, wrong)]).collect();
+            assert!(single_sign_on(&changed).err().unwrap().contains(name), "{name}={wrong}");
+        }
     }
 
     #[test]

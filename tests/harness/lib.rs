@@ -18,6 +18,7 @@ pub mod fault_proxy;
 pub mod kube_audit;
 pub mod kubernetes;
 pub mod mail_server;
+pub mod oidc;
 pub mod paths;
 pub mod ports;
 pub mod process;

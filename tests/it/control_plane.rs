@@ -23,5 +23,6 @@ mod rotation;
 mod sessions;
 mod sign_in;
 mod signatures;
+mod single_sign_on;
 mod throttles;
 mod withdrawal;

@@ -48,6 +48,13 @@ pub(crate) async fn node() -> Result<()> {
     ensure_installed("Node.js", "nodejs", elsewhere, there).await
 }
 
+/// Makes sure that npm is there, which installs the identity provider of some tests.
+pub(crate) async fn npm() -> Result<()> {
+    let there = || async { Launch::new("npm").inherit_environment().arg("--version").output().await.is_ok() };
+    let elsewhere = ["Fedora:         sudo dnf install nodejs-npm", "Arch:           sudo pacman -S npm"];
+    ensure_installed("npm", "npm", elsewhere, there).await
+}
+
 /// Makes sure that Redis' server is there, which control planes of some tests share.
 pub(crate) async fn redis() -> Result<()> {
     let there = || async { redis::is_installed() };

@@ -23,6 +23,8 @@ pub(crate) async fn run(filters: &[String], long: bool) -> Result<()> {
     install::fake_clock().await?;
     install::node().await?;
     install::redis().await?;
+    install::npm().await?;
+    aegis_tests::oidc::installed().await?;
     Programs::ready().await?;
     for requirements in python_requirements()? {
         python_with(&requirements).await?;

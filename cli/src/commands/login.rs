@@ -1,4 +1,6 @@
-//! `aegisctl login`: signs in as a person.
+//! `aegisctl login`: signs in as a person, with a password or with the identity provider.
+
+mod single_sign_on;
 
 use std::path::PathBuf;
 
@@ -19,16 +21,23 @@ use crate::settings::Settings;
 Examples:
   aegisctl login --keep --email you@example.com --password-file password
   export AEGIS_TOKEN=$(aegisctl login --email you@example.com --password-file password)
+  aegisctl login --keep --sso
 
 Without --keep nothing is stored, and the token is good for a quarter of an hour. With it, later commands that
 name neither a token nor a key ask in this session, until `logout` or after seven days without one.")]
 pub(crate) struct Login {
     /// E-mail address of the person
-    #[arg(long)]
-    email: String,
+    #[arg(long, required_unless_present = "sso")]
+    email: Option<String>,
     /// File with the password; - is standard input
-    #[arg(long, value_name = "FILE")]
-    password_file: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "sso")]
+    password_file: Option<PathBuf>,
+    /// Sign in with the identity provider, in a browser on this machine
+    #[arg(long, conflicts_with_all = ["email", "password_file"])]
+    sso: bool,
+    /// Only print the address to open, and open no browser
+    #[arg(long, requires = "sso")]
+    no_browser: bool,
     /// Keep the session in a file of yours instead of printing the token
     #[arg(long)]
     keep: bool,
@@ -36,12 +45,17 @@ pub(crate) struct Login {
 
 /// Runs the command.
 pub(crate) async fn run(command: &Login, settings: &Settings<'_>) -> Result<Exit, Failure> {
-    let password = read_secret(&command.password_file)?;
     let client = settings.anonymous_client()?;
-    let call = client
-        .api(Method::POST, &["auth", "login"])
-        .json(&json!({ "email": command.email, "password": password.expose_secret() }));
-    let answer = client.send(&call).await?.body;
+    let answer = match (&command.email, &command.password_file) {
+        (Some(email), Some(file)) => {
+            let password = read_secret(file)?;
+            let call = client
+                .api(Method::POST, &["auth", "login"])
+                .json(&json!({ "email": email, "password": password.expose_secret() }));
+            client.send(&call).await?.body
+        }
+        _ => single_sign_on::sign_in(&client, !command.no_browser).await?,
+    };
     if command.keep {
         Session::keep(client.base(), &answer)?;
         eprintln!("signed in; `aegisctl logout` ends it");

@@ -3,5 +3,6 @@
 pub mod executor;
 pub mod mail;
 pub mod mirrors;
+pub mod oidc;
 mod report;
 pub mod webhooks;

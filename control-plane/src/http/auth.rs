@@ -146,7 +146,7 @@ pub(super) async fn logout(State(services): State<Shared>, call: Call) -> Result
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn answer(signed_in: SignedIn) -> Response {
+pub(super) fn answer(signed_in: SignedIn) -> Response {
     let body = TokenBody {
         access_token: signed_in.access_token,
         expires_in_seconds: signed_in.expires_in_seconds,
@@ -157,7 +157,7 @@ fn answer(signed_in: SignedIn) -> Response {
 }
 
 /// What the caller uses, in its own words.
-fn agent(headers: &HeaderMap) -> String {
+pub(super) fn agent(headers: &HeaderMap) -> String {
     headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned()
 }
 

@@ -62,6 +62,11 @@ fn status(error: &Error) -> StatusCode {
         | Error::PolicyDenied { .. }
         | Error::FourEyes(_)
         | Error::PasswordWrong
+        | Error::FlowUnknown
+        | Error::SignInDeclined
+        | Error::IdentityRefused
+        | Error::NoRole
+        | Error::EmailUnverified
         | Error::InvitationInvalid
         | Error::ResetInvalid
         | Error::MailOff
@@ -69,7 +74,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::TargetOnHold { .. }
         | Error::NotAReviewer
         | Error::NotAnApprover => StatusCode::FORBIDDEN,
-        Error::NotFound { .. } => StatusCode::NOT_FOUND,
+        Error::NotFound { .. } | Error::SingleSignOnAbsent => StatusCode::NOT_FOUND,
         Error::NonceReplayed
         | Error::IdempotencyKeyReused
         | Error::InProgress
@@ -82,6 +87,8 @@ fn status(error: &Error) -> StatusCode {
         | Error::NotInvitable
         | Error::UserDisabled
         | Error::LastAdmin
+        | Error::EmailTaken
+        | Error::RoleFromClaims
         | Error::GrantNotWaiting { .. }
         | Error::AlreadyExists(_)
         | Error::ReplayRequired { .. }
@@ -99,6 +106,7 @@ fn status(error: &Error) -> StatusCode {
             StatusCode::TOO_MANY_REQUESTS
         }
         Error::ExecutorUnavailable { .. }
+        | Error::ProviderUnavailable
         | Error::ClockSkewed
         | Error::DatabaseFull
         | Error::LogForked
@@ -219,6 +227,15 @@ mod tests {
             Error::UserDisabled,
             Error::LastAdmin,
             Error::GrantNotWaiting { state: "denied" },
+            Error::SingleSignOnAbsent,
+            Error::FlowUnknown,
+            Error::SignInDeclined,
+            Error::IdentityRefused,
+            Error::ProviderUnavailable,
+            Error::NoRole,
+            Error::EmailTaken,
+            Error::EmailUnverified,
+            Error::RoleFromClaims,
             Error::PasswordWrong,
             Error::SignatureInvalid { server_time: Some(Timestamp::UNIX_EPOCH) },
             Error::Forbidden { permission: "read-audit" },
@@ -298,6 +315,15 @@ mod tests {
 409 user-disabled
 409 last-admin
 409 grant-not-waiting state
+404 single-sign-on-absent
+403 flow-unknown
+403 sign-in-declined
+403 identity-refused
+503 provider-unavailable
+403 no-role
+409 email-taken
+403 email-unverified
+409 role-from-claims
 403 password-wrong
 401 signature-invalid serverTime
 403 forbidden

@@ -19,6 +19,7 @@ mod etag;
 mod health;
 mod holds;
 mod large;
+mod oidc;
 mod page;
 mod policies;
 mod policy_history;
@@ -152,6 +153,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(alert_sources::revoke_credential))
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
+        .routes(routes!(oidc::begin))
+        .routes(routes!(oidc::come_back))
+        .routes(routes!(oidc::redeem))
         .routes(routes!(auth::logout))
         .routes(routes!(auth::whoami))
         .routes(routes!(sessions::list, sessions::end_all))

@@ -32,7 +32,7 @@ pub(super) struct UserBody {
     #[schema(nullable = false)]
     name: Option<String>,
     roles: Vec<String>,
-    /// `invited` before they chose a password.
+    /// `invited` before they chose a password, unless they sign in with the identity provider.
     state: UserState,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -48,8 +48,8 @@ enum UserState {
 
 impl From<Person> for UserBody {
     fn from(person: Person) -> Self {
-        let Person { id, email, name, roles, created_at, disabled_at, has_password } = person;
-        let state = match (disabled_at, has_password) {
+        let Person { id, email, name, roles, created_at, disabled_at, has_password, is_federated } = person;
+        let state = match (disabled_at, has_password || is_federated) {
             (Some(_), _) => UserState::Disabled,
             (None, false) => UserState::Invited,
             (None, true) => UserState::Active,

@@ -1,8 +1,6 @@
 //! Mails that anybody may ask for, with tokens that prove to have read them (ADR 28). Asking does the same for everybody:
 //! it puts an address into the outbox. Who is behind it, and whether they get anything, is found out when it is sent.
 
-use std::str::FromStr;
-
 use aegis_contract::digest::Digest;
 use aegis_runtime::clock;
 use base64::Engine as _;
@@ -30,33 +28,7 @@ pub struct Mailing {
     /// The mail server.
     pub client: MailClient,
     /// Where people reach this control plane.
-    pub public_url: PublicUrl,
-}
-
-/// Where people reach this control plane, without a slash at the end. Never what a request says: whoever asks for a mail
-/// could have it lead elsewhere.
-#[derive(Clone, Debug)]
-pub struct PublicUrl(String);
-
-impl PublicUrl {
-    /// As mails say it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for PublicUrl {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        let is_plain =
-            text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains(['?', '#', '@', '\\']);
-        let (scheme, rest) = text.split_once("://").unwrap_or_default();
-        if is_plain && ["http", "https"].contains(&scheme) && !rest.is_empty() && !rest.starts_with('/') {
-            return Ok(Self(text.trim_end_matches('/').to_owned()));
-        }
-        Err("it must be of the form https://HOST:PORT")
-    }
+    pub public_url: String,
 }
 
 /// What a mail is about.
@@ -166,7 +138,7 @@ pub(super) struct Terms<'a> {
 pub async fn prepare(
     store: &Store,
     keyring: &Keyring,
-    public_url: &PublicUrl,
+    public_url: &str,
     mail: &Taken,
 ) -> Result<Option<Letter>, Error> {
     let Some(purpose) = Purpose::of(&mail.purpose) else { return Ok(None) };
@@ -179,7 +151,7 @@ pub async fn prepare(
         let address = person.as_ref().map_or(&mail.email, |person| &person.email).to_lowercase();
         let recipient = keyring.text_hash(&format!("mail\0{}\0{address}", purpose.as_str()));
         let draft = Draft { mail, is_first, hash: Digest::of(token.as_bytes()), person, recipient };
-        let terms = Terms { url: public_url.as_str(), token: &token, until: minute(mail.expires_at) };
+        let terms = Terms { url: public_url, token: &token, until: minute(mail.expires_at) };
         let content = match purpose {
             Purpose::PasswordReset => password_resets::prepare(&mut tx, draft, &terms).await?,
             Purpose::SignUp => sign_up::prepare(&mut tx, draft, &terms).await?,

@@ -38,6 +38,7 @@ pub mod safeguards;
 pub mod sessions;
 pub mod sign_in;
 pub mod sign_up;
+pub mod single_sign_on;
 pub mod story;
 pub mod tail;
 pub mod tokens;
@@ -70,6 +71,7 @@ use policies::activation::ActivationRules;
 use policy_set::ActivePolicies;
 use safeguards::Safeguards;
 use sign_up::SignUp;
+use single_sign_on::SingleSignOn;
 use tokens::Tokens;
 
 /// What the use cases work with.
@@ -106,6 +108,8 @@ pub struct Services {
     pub mailing: Option<Mailing>,
     /// Who may sign up.
     pub sign_up: SignUp,
+    /// The identity provider that people may sign in with, if there is one.
+    pub single_sign_on: Option<SingleSignOn>,
     /// Host and port as callers name this control plane.
     pub authorities: Vec<String>,
     /// What activations need besides tests that pass.

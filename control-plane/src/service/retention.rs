@@ -12,7 +12,7 @@ use crate::metrics::ControlPlaneMetrics;
 use crate::service::guessing;
 use crate::store::{
     Store, actions, delays, deliveries, idempotency, mails, nonces, password_resets, refusals, reviews,
-    sessions, sign_ups,
+    sessions, sign_in_flows, sign_ups,
 };
 
 /// How often. Nothing depends on it: expired rows have no effect while they are still there.
@@ -46,6 +46,7 @@ async fn sweep(store: &Store, metrics: &ControlPlaneMetrics) -> Result<(), Error
     metrics.set_waiting_mails(mails::count(&mut conn).await?);
     deliveries::forget(&mut conn, now - DELIVERIES_KEPT).await?;
     sessions::forget(&mut conn, now).await?;
+    sign_in_flows::forget(&mut conn, now).await?;
     delays::forget(&mut conn, now - guessing::REMEMBERED, now - guessing::KNOWN_FOR).await?;
     mails::forget_recipients(&mut conn).await?;
     password_resets::forget(&mut conn, now).await?;

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::passwords;
 use crate::audit::{self, Kind, OPERATOR, Record};
 use crate::error::Error;
-use crate::store::{Store, commit, users};
+use crate::store::{Store, commit, identities, users};
 
 /// Longest role; policies read roles of up to this length.
 const ROLE_LENGTH_MAX: usize = 63;
@@ -55,7 +55,8 @@ pub async fn create(store: &Store, email: &str, roles: &[String], password: &str
 /// Gives a person a role, or takes it; again is the same. Answers with the roles held then.
 ///
 /// # Errors
-/// `Parameter` for an unusable role; `NotFound` when nobody of that address may sign in; `LastAdmin`.
+/// `Parameter` for an unusable role; `NotFound` when nobody of that address may sign in; `LastAdmin`; `RoleFromClaims`
+/// for taking one that would come back with the next sign-in.
 pub async fn set_role(store: &Store, email: &str, role: &str, held: bool) -> Result<Vec<String>, Error> {
     check_role(role)?;
     let mut tx = store.begin().await?;
@@ -63,6 +64,9 @@ pub async fn set_role(store: &Store, email: &str, role: &str, held: bool) -> Res
     if held {
         users::insert_role(&mut tx, user.id, role).await?;
     } else {
+        if identities::claimed_roles(&mut tx, user.id).await?.iter().any(|claimed| claimed == role) {
+            return Err(Error::RoleFromClaims);
+        }
         users::delete_role(&mut tx, user.id, role).await?;
     }
     let roles = users::roles(&mut tx, user.id).await?.unwrap_or_default();

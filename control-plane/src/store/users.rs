@@ -69,14 +69,16 @@ pub async fn set_password(
     Ok(done.execute(conn).await?.rows_affected() == 1)
 }
 
-/// Gives somebody their first password; false when they have one, or may not sign in.
+/// Gives somebody their first password; false when they have one, sign in with the identity provider, or may not sign
+/// in.
 pub async fn set_first_password(
     conn: &mut PgConnection,
     id: UserId,
     password_hash: &str,
 ) -> Result<bool, Error> {
     let done = sqlx::query!(
-        "update users set password_hash = $2 where id = $1 and password_hash is null and disabled_at is null",
+        "update users set password_hash = $2 where id = $1 and password_hash is null and disabled_at is null \
+           and not exists (select from user_identities where user_id = users.id)",
         id.0,
         password_hash,
     );
@@ -115,6 +117,8 @@ pub struct Person {
     pub disabled_at: Option<Timestamp>,
     /// Whether they chose a password yet.
     pub has_password: bool,
+    /// Whether they sign in with the identity provider.
+    pub is_federated: bool,
 }
 
 struct Row {
@@ -125,6 +129,7 @@ struct Row {
     created_at: Stored,
     disabled_at: Option<Stored>,
     has_password: bool,
+    is_federated: bool,
 }
 
 impl From<Row> for Person {
@@ -137,6 +142,7 @@ impl From<Row> for Person {
             created_at: row.created_at.to_jiff(),
             disabled_at: row.disabled_at.map(Stored::to_jiff),
             has_password: row.has_password,
+            is_federated: row.is_federated,
         }
     }
 }
@@ -147,6 +153,7 @@ pub async fn find(conn: &mut PgConnection, id: UserId) -> Result<Option<Person>,
         Row,
         r#"select id, email, name, created_at as "created_at: Stored", disabled_at as "disabled_at: Stored",
                   password_hash is not null as "has_password!",
+                  exists (select from user_identities where user_id = users.id) as "is_federated!",
                   array(select role from user_roles where user_id = users.id order by role) as "roles!"
            from users where id = $1"#,
         id.0,
@@ -175,6 +182,7 @@ pub async fn list(
         Row,
         r#"select id, email, name, created_at as "created_at: Stored", disabled_at as "disabled_at: Stored",
                   password_hash is not null as "has_password!",
+                  exists (select from user_identities where user_id = users.id) as "is_federated!",
                   array(select role from user_roles where user_id = users.id order by role) as "roles!"
            from users
            where ($1::text is null or lower(email) = lower($1)) and ($2::uuid is null or id > $2)

@@ -47,6 +47,10 @@ id!(
     EntryId
 );
 id!(
+    /// Names one sign-in at an identity provider.
+    FlowId
+);
+id!(
     /// Names one request to give a person a role, which others must agree to.
     GrantId
 );

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 /// Tables whose changes are state, and which of their changes.
-const GUARDED: [(&str, &str); 34] = [
+const GUARDED: [(&str, &str); 35] = [
     ("audit.log_keys", "insert or update or delete"),
     ("audit.retired_log_keys", "insert or update or delete"),
     ("actions", "insert or update of state or delete"),
@@ -39,13 +39,14 @@ const GUARDED: [(&str, &str); 34] = [
     ("role_grants", "insert or update or delete"),
     ("root_key", "insert or update or delete"),
     ("sessions", "insert or update of ended_at"),
+    ("user_identities", "insert or update or delete"),
     ("user_roles", "insert or update or delete"),
     ("users", "insert or update or delete"),
     ("webhooks", "insert or update or delete"),
 ];
 
 /// Tables that hold no state of their own, and why.
-const EXEMPT: [(&str, &str); 22] = [
+const EXEMPT: [(&str, &str); 23] = [
     ("_sqlx_migrations", "what the owner migrated"),
     ("audit.blocks", "follows from the log"),
     ("audit.checkpoints", "the log itself"),
@@ -66,6 +67,7 @@ const EXEMPT: [(&str, &str); 22] = [
     ("refusals", "whether a refusal has its entry already"),
     ("sign_ups", "an address that was mailed: the person is recorded when they choose a password"),
     ("sign_in_delays", "how long sign-ins wait; that one failed is recorded"),
+    ("sign_in_flows", "how a sign-in at the provider goes on; that it ended with a session is recorded"),
     ("webhook_attempts", "what was sent is recorded there and nowhere else"),
     ("webhook_deliveries", "an outbox of entries"),
 ];

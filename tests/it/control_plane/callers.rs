@@ -90,6 +90,9 @@ POST /api/v1/alert-sources/{name}/credentials 401 403 403 403 404 403
 DELETE /api/v1/alert-sources/{name}/credentials/{id} 401 403 403 403 404 403
 POST /api/v1/auth/login                      400 400 400 400 400 400
 POST /api/v1/auth/refresh                    400 400 400 400 400 400
+POST /api/v1/auth/oidc                       400 400 400 400 400 400
+GET  /api/v1/auth/oidc/callback              404 404 404 404 404 404
+POST /api/v1/auth/oidc/session               400 400 400 400 400 400
 GET  /api/v1/sessions                        401 403 200 200 200 200
 DELETE /api/v1/sessions/{id}                 401 403 404 404 404 404
 POST /api/v1/auth/accept-invitation          403 403 403 403 403 403

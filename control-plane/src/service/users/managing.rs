@@ -19,7 +19,9 @@ use crate::service::authenticate::refuse_token;
 use crate::service::sessions::{Ending, Which, end_recorded};
 use crate::service::{Services, passwords, sign_up};
 use crate::store::users::Person;
-use crate::store::{ANSWER_WITHIN, commit, dispatch, invitations, password_resets, users, within};
+use crate::store::{
+    ANSWER_WITHIN, commit, dispatch, identities, invitations, password_resets, users, within,
+};
 
 /// How long an invitation is good: over a weekend.
 const INVITATION_LIFETIME: SignedDuration = SignedDuration::from_hours(3 * 24);
@@ -92,7 +94,7 @@ pub async fn add(services: &Services, caller: &Caller, email: &str) -> Result<(P
 /// Invites somebody again who has no password yet: the invitation before is good no more.
 ///
 /// # Errors
-/// `Forbidden`; `NotFound`; `NotInvitable` for who has a password or may not sign in.
+/// `Forbidden`; `NotFound`; `NotInvitable` for who has a password, signs in with the provider, or may not sign in.
 pub async fn invite(
     services: &Services,
     caller: &Caller,
@@ -103,7 +105,7 @@ pub async fn invite(
     let (tx, invitation) = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         let person = users::lock(&mut tx, user).await?.ok_or_else(not_found)?;
-        if person.has_password || person.disabled_at.is_some() {
+        if person.has_password || person.is_federated || person.disabled_at.is_some() {
             return Err(Error::NotInvitable);
         }
         let invitation = issue(&mut tx, caller, user).await?;
@@ -226,7 +228,7 @@ async fn set_disabled(
 /// Takes a role from a person. Again is the same.
 ///
 /// # Errors
-/// `Forbidden`; `NotFound`; `LastAdmin`.
+/// `Forbidden`; `NotFound`; `LastAdmin`; `RoleFromClaims` for one that would come back with the next sign-in.
 pub async fn withdraw_role(
     services: &Services,
     caller: &Caller,
@@ -239,6 +241,9 @@ pub async fn withdraw_role(
     let tx = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         let before = users::lock(&mut tx, user).await?.ok_or_else(not_found)?.roles;
+        if identities::claimed_roles(&mut tx, user).await?.iter().any(|claimed| claimed == role) {
+            return Err(Error::RoleFromClaims);
+        }
         if users::delete_role(&mut tx, user, role).await? {
             let roles: Vec<&String> = before.iter().filter(|held| *held != role).collect();
             let data = json!({ "user": name_of(user), "before": before, "roles": roles });
