@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use aegis_runtime::metrics::Metrics;
 use aegis_runtime::shutdown::Shutdown;
+use aegis_runtime::tls::{ClientTls, ServerTls};
 use aegis_runtime::{http as edge, telemetry};
 use anyhow::Context;
 use tracing::{info, warn};
 
 use crate::client::executor::ExecutorClient;
 use crate::client::mirrors::MirrorClient;
+use crate::client::transport::Transport;
 use crate::client::webhooks::{AddressRules, WebhookClient};
 use crate::engine::dispatch::{self, Dispatcher};
 use crate::engine::filing;
@@ -35,7 +37,7 @@ use crate::service::tokens::Tokens;
 use crate::service::{Services, clusters, master_key, retention};
 use crate::settings::ServeSettings;
 use crate::store::Store;
-use crate::throttle::shared::Shared;
+use crate::throttle::shared::{Address, Shared};
 use crate::throttle::{Rates, Throttles};
 
 /// How long to wait at start for a database that is starting too.
@@ -53,6 +55,11 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let counters = ControlPlaneMetrics::default();
     counters.register(&metrics);
+    let api_tls = settings.tls.clone().map(ServerTls::open).transpose();
+    let api_tls = api_tls.context("TLS_CERTIFICATE_FILE, TLS_KEY_FILE")?;
+    if let Some(tls) = &api_tls {
+        tokio::spawn(tls.clone().follow("callers", metrics.clone(), shutdown.clone()));
+    }
     let store = Store::serving(settings.database.clone());
     let safeguards = Safeguards::new(settings.database_capacity_bytes, counters.clone());
     let keyring = open_database(&store, &settings).await?;
@@ -62,7 +69,14 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         .context("cannot compare the clock with the database's")?;
 
     let nudge = Nudge::default();
-    let executors = ExecutorClient::new(store.clone(), keyring.clone(), settings.order_lifetime)?;
+    let executor_tls = settings.executor_tls.map(ClientTls::open).transpose();
+    let executor_tls =
+        executor_tls.context("EXECUTOR_CERTIFICATE_FILE, EXECUTOR_KEY_FILE, EXECUTOR_CA_FILE")?;
+    if let Some(tls) = &executor_tls {
+        tokio::spawn(tls.clone().follow("executors", metrics.clone(), shutdown.clone()));
+    }
+    let transport = Transport::new(executor_tls)?;
+    let executors = ExecutorClient::new(transport, store.clone(), keyring.clone(), settings.order_lifetime);
     let policies = ActivePolicies::default();
     let dispatcher = Dispatcher {
         store: store.clone(),
@@ -139,7 +153,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, origin, shutdown.clone()));
     let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
     let router = edge::with_edge(http::router(Arc::new(services)), metrics.clone(), settings.bounds.clone());
-    edge::serve(settings.listen_address, router, metrics, settings.bounds, shutdown).await?;
+    let listen = edge::Listen { setting: "LISTEN_ADDRESS", address: settings.listen_address, tls: api_tls };
+    edge::serve(listen, router, metrics, settings.bounds, shutdown).await?;
     // Whoever waited for it was answered.
     recording.abort();
     finding_keys.abort();
@@ -160,11 +175,11 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
 /// The throttles, shared where Redis is configured. A Redis that is away at start is as one that is lost later.
 async fn throttles(
     rates: Rates,
-    redis: Option<redis::Client>,
+    redis: Option<Address>,
     counters: &ControlPlaneMetrics,
     shutdown: &Shutdown,
 ) -> Throttles {
-    let shared = redis.map(|client| Shared::new(client, counters.clone()));
+    let shared = redis.map(|address| Shared::new(address, counters.clone()));
     if let Some(shared) = &shared {
         if let Err(error) = shared.connect().await {
             warn!(

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aegis_contract::action::DEADLINE_SECONDS_MAX;
@@ -9,6 +10,7 @@ use aegis_contract::order::ORDER_LIFETIME_SECONDS_MAX;
 use aegis_runtime::http::Bounds;
 use aegis_runtime::http::address::Proxies;
 use aegis_runtime::settings::{SettingsError, Source};
+use aegis_runtime::tls::{MutualFiles, OwnFiles};
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
@@ -31,7 +33,19 @@ const AUDIT_LOG_ORIGIN: &str = "aegis.local/audit";
 pub struct ServeSettings {
     /// `LISTEN_ADDRESS`: where to serve. Default `127.0.0.1:3000`.
     pub listen_address: SocketAddr,
-    /// `DATABASE_URL`: Postgres, as the role `aegis_control_plane`.
+    /// `TLS_CERTIFICATE_FILE`: path of the certificate chain to serve with, in PEM; then there is no plain HTTP. Read
+    /// again when it changes ([operations.md](operations.md#certificates)). Default: plain HTTP, for a proxy that ends
+    /// TLS.
+    /// `TLS_KEY_FILE`: path of its private key, in PEM.
+    pub tls: Option<OwnFiles>,
+    /// `EXECUTOR_CERTIFICATE_FILE`: path of the certificate to show to executors, in PEM, which names
+    /// `aegis://control-plane`; orders then go by mutual TLS alone. Read again when it changes. Default: as the
+    /// executors' addresses say.
+    /// `EXECUTOR_KEY_FILE`: path of its private key, in PEM.
+    /// `EXECUTOR_CA_FILE`: path of the certificates of the authority that vouches for executors, in PEM.
+    pub executor_tls: Option<MutualFiles>,
+    /// `DATABASE_URL`: Postgres, as the role `aegis_control_plane`; with
+    /// `?sslmode=verify-full&sslrootcert=/PATH` over TLS ([operations.md](operations.md#certificates)).
     pub database: PgConnectOptions,
     /// `DATABASE_CAPACITY_BYTES`: how large the database may become. At 90 % of it new work is turned away, so that
     /// running work can end. Default: no such limit.
@@ -72,8 +86,11 @@ pub struct ServeSettings {
     /// `read=600,sign-in=20` ([operations.md](operations.md#throttles)). Default: `sign-in=60`, `refused=300`,
     /// `public=600`, `read=6000`, `write=600`, `heal=6000`, `search=300`, `export=30`.
     pub throttles: Rates,
-    /// `REDIS_URL`: where replicas share throttles, as `redis://:PASSWORD@HOST:PORT`. Default: each has its own.
-    pub redis: Option<redis::Client>,
+    /// `REDIS_URL`: where replicas share throttles, as `rediss://:PASSWORD@HOST:PORT`, or `redis://` without TLS.
+    /// Default: each has its own.
+    /// `REDIS_CA_FILE`: path of the certificates of the authority that vouches for Redis, in PEM. Read for each
+    /// connection. Default: those that the system believes.
+    pub redis: Option<shared::Address>,
     /// `TRUSTED_PROXIES`: addresses and networks, separated by commas, whose `X-Forwarded-For` is believed. Default:
     /// none; who connects is the caller.
     /// `CONNECTIONS_MAX`: connections at once. Each takes a file descriptor. Default 4096.
@@ -102,6 +119,11 @@ impl ServeSettings {
     /// Everything that is wrong, at once.
     pub fn read(mut source: Source) -> Result<Self, SettingsError> {
         let listen_address = source.or("LISTEN_ADDRESS", SocketAddr::from(([127, 0, 0, 1], 3000)));
+        let tls = OwnFiles::read(&mut source, "TLS_CERTIFICATE_FILE", "TLS_KEY_FILE");
+        let executor_tls = MutualFiles::read(
+            &mut source,
+            ["EXECUTOR_CERTIFICATE_FILE", "EXECUTOR_KEY_FILE", "EXECUTOR_CA_FILE"],
+        );
         let database = database(&mut source, "DATABASE_URL");
         let database_capacity_bytes = source.optional("DATABASE_CAPACITY_BYTES");
         let master_key = source.secret("MASTER_KEY");
@@ -128,6 +150,8 @@ impl ServeSettings {
         let settings = (|| {
             Some(Self {
                 listen_address,
+                tls: tls?,
+                executor_tls: executor_tls?,
                 database: database?,
                 database_capacity_bytes,
                 master_key: master_key?,
@@ -324,10 +348,11 @@ fn reading<T>(source: &mut Source, name: &str, read: fn(&[String]) -> Result<T, 
 }
 
 /// Where Redis is, if it is used; nothing when that cannot be read.
-fn redis(source: &mut Source) -> Option<Option<redis::Client>> {
+fn redis(source: &mut Source) -> Option<Option<shared::Address>> {
     const NAME: &str = "REDIS_URL";
+    let authority = source.plain("REDIS_CA_FILE").map(PathBuf::from);
     let Some(url) = source.optional_secret(NAME) else { return Some(None) };
-    shared::client(&url).map(Some).map_err(|error| source.problem(NAME, error)).ok()
+    shared::Address::read(url, authority).map(Some).map_err(|error| source.problem(NAME, error)).ok()
 }
 
 fn bounds(source: &mut Source) -> Option<Bounds> {
@@ -401,7 +426,10 @@ mod tests {
             ("CHECKPOINT_MIRRORS", "file:/tmp, ftp://hunter2"),
             ("CHECKPOINT_MIRROR_SECONDS", "0"),
             ("THROTTLES", "reads=5"),
-            ("REDIS_URL", "rediss://:hunter2@localhost"),
+            ("REDIS_URL", "rediss://:hunter2@localhost/#insecure"),
+            ("TLS_CERTIFICATE_FILE", "/some/where.crt"),
+            ("EXECUTOR_CERTIFICATE_FILE", "/some/where.crt"),
+            ("EXECUTOR_CA_FILE", "/some/where.crt"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),
             ("CONNECTIONS_MAX", "0"),
         ])
@@ -419,6 +447,8 @@ mod tests {
             "CHECKPOINT_MIRROR_SECONDS",
             "THROTTLES",
             "REDIS_URL",
+            "TLS_CERTIFICATE_FILE and TLS_KEY_FILE",
+            "EXECUTOR_CERTIFICATE_FILE and EXECUTOR_KEY_FILE and EXECUTOR_CA_FILE",
             "TRUSTED_PROXIES",
             "CONNECTIONS_MAX",
         ] {

@@ -9,6 +9,7 @@ use aegis_contract::key::{KeyError, SharedSecret};
 use aegis_contract::target::is_dns_label;
 use aegis_evidence::{Head, LogKeys, VerifierKey};
 use aegis_runtime::settings::{SettingsError, Source};
+use aegis_runtime::tls::MutualFiles;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::allowlist_file;
@@ -21,7 +22,17 @@ const ROLLBACK_SOAK_SECONDS_DEFAULT: u32 = 300;
 pub(crate) struct Settings {
     /// `LISTEN_ADDRESS`: where orders are taken. Default `127.0.0.1:4000`.
     pub(crate) listen_address: SocketAddr,
-    /// `DATABASE_URL`: the ledger, as the role `aegis_executor`; a database of its own, best on a server of its own.
+    /// `OBSERVE_ADDRESS`: where health and metrics, and nothing else, are answered without TLS too: for probes, which
+    /// have no certificate. Default: nowhere else.
+    pub(crate) observe_address: Option<SocketAddr>,
+    /// `TLS_CERTIFICATE_FILE`: path of the certificate to serve with, in PEM, which names `aegis://executor/` and the
+    /// cluster; then there is no plain HTTP at `LISTEN_ADDRESS`, and only the control plane may connect. Read again when
+    /// it changes ([operations.md](operations.md#certificates)). Default: plain HTTP.
+    /// `TLS_KEY_FILE`: path of its private key, in PEM.
+    /// `TLS_CLIENT_CA_FILE`: path of the certificates of the authority that vouches for the control plane, in PEM.
+    pub(crate) tls: Option<MutualFiles>,
+    /// `DATABASE_URL`: the ledger, as the role `aegis_executor`; a database of its own, best on a server of its own. With
+    /// `?sslmode=verify-full&sslrootcert=/PATH` over TLS.
     pub(crate) database_url: SecretString,
     /// `CLUSTER`: the name under which the control plane knows this cluster.
     pub(crate) cluster: String,
@@ -74,6 +85,9 @@ impl Settings {
     /// Reads all settings and reports all problems together.
     pub(crate) fn read(mut source: Source) -> Result<Self, SettingsError> {
         let listen_address = source.or("LISTEN_ADDRESS", SocketAddr::from(([127, 0, 0, 1], 4000)));
+        let observe_address = source.optional("OBSERVE_ADDRESS");
+        let tls =
+            MutualFiles::read(&mut source, ["TLS_CERTIFICATE_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"]);
         let database_url = source.secret("DATABASE_URL");
         let cluster = read_cluster(&mut source);
         let order_keys = read_order_keys(&mut source);
@@ -92,6 +106,8 @@ impl Settings {
         let settings = (|| {
             Some(Self {
                 listen_address,
+                observe_address,
+                tls: tls?,
                 database_url: database_url?,
                 cluster: cluster?,
                 order_keys: order_keys?,
@@ -258,8 +274,9 @@ mod tests {
         pairs[3].1 = "c2hvcnQ=".to_owned();
         pairs[4].1 = "s3cret-pem".to_owned();
         pairs[5].1 = "shop,Bank".to_owned();
+        pairs.push(("TLS_KEY_FILE", "/some/where.key".to_owned()));
         let text = problem(pairs);
-        for name in ["CLUSTER", "ORDER_KEY ", "RECEIPT_KEY", "ALLOWED_NAMESPACES"] {
+        for name in ["CLUSTER", "ORDER_KEY ", "RECEIPT_KEY", "ALLOWED_NAMESPACES", "TLS_CLIENT_CA_FILE"] {
             assert!(text.contains(name), "{name}: {text}");
         }
         assert!(!text.contains("s3cret") && !text.contains("c2hvcnQ"), "{text}");

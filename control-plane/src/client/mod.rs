@@ -3,4 +3,5 @@
 pub mod executor;
 pub mod mirrors;
 mod report;
+pub mod transport;
 pub mod webhooks;
