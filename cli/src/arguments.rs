@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    account, action, alert_source, approval, audit, client, completion, context, decision, doctor, heal,
+    account, action, alert_source, approval, audit, ca, client, completion, context, decision, doctor, heal,
     hold, login, man, policy, review, role, session, sign, user, webhook, whoami,
 };
 use crate::credentials::CredentialOptions;
@@ -139,6 +139,9 @@ pub(crate) enum Command {
     /// Keep settings under a name
     #[command(subcommand, after_help = "Example:\n  aegisctl context use prod-eu")]
     Context(context::Context),
+    /// Make a private authority, and certificates by which services know each other
+    #[command(subcommand, after_help = "Example:\n  aegisctl ca init authority")]
+    Ca(ca::Ca),
     /// Print a script that lets a shell complete commands and options
     Completion(completion::Completion),
     /// Write a man page for each command into a folder

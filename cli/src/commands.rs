@@ -6,6 +6,7 @@ pub(crate) mod action;
 pub(crate) mod alert_source;
 pub(crate) mod approval;
 pub(crate) mod audit;
+pub(crate) mod ca;
 pub(crate) mod client;
 pub(crate) mod completion;
 pub(crate) mod context;
@@ -78,6 +79,7 @@ async fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Whoami(_) => whoami::run(&settings()?).await,
         Command::Doctor(_) => doctor::run(&settings()?).await,
         Command::Context(command) => context::run(command, options),
+        Command::Ca(command) => ca::run(command, options.output),
         Command::Completion(command) => completion::run(command),
         Command::Man(command) => man::run(command),
     }

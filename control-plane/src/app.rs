@@ -6,6 +6,7 @@ use std::time::Duration;
 use aegis_runtime::metrics::Metrics;
 use aegis_runtime::settings::renewal::Renewal;
 use aegis_runtime::shutdown::Shutdown;
+use aegis_runtime::tls::{ClientTls, ServerTls};
 use aegis_runtime::{http as edge, telemetry};
 use anyhow::Context;
 use tracing::{info, warn};
@@ -13,6 +14,7 @@ use tracing::{info, warn};
 use crate::client::executor::ExecutorClient;
 use crate::client::mirrors::MirrorClient;
 use crate::client::oidc::ProviderClient;
+use crate::client::transport::Transport;
 use crate::client::webhooks::{AddressRules, WebhookClient};
 use crate::engine::dispatch::{self, Dispatcher};
 use crate::engine::filing;
@@ -41,7 +43,7 @@ use crate::service::{Services, clusters, master_key, retention};
 use crate::settings::{Secrets, ServeSettings, SingleSignOnSettings};
 use crate::store::Store;
 use crate::throttle::Throttles;
-use crate::throttle::shared::Shared;
+use crate::throttle::shared::{Address, Shared};
 
 /// How long to wait at start for a database that is starting too.
 const DATABASE_WITHIN: Duration = Duration::from_secs(15);
@@ -58,6 +60,11 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let counters = ControlPlaneMetrics::default();
     counters.register(&metrics);
+    let api_tls = settings.tls.clone().map(ServerTls::open).transpose();
+    let api_tls = api_tls.context("TLS_CERTIFICATE_FILE, TLS_KEY_FILE")?;
+    if let Some(tls) = &api_tls {
+        tokio::spawn(tls.clone().follow("callers", metrics.clone(), shutdown.clone()));
+    }
     let store = Store::serving(settings.secrets.database.clone());
     let safeguards = Safeguards::new(settings.database_capacity_bytes, counters.clone());
     let keyring = open_database(&store, &settings).await?;
@@ -68,7 +75,14 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         .context("cannot compare the clock with the database's")?;
 
     let nudge = Nudge::default();
-    let executors = ExecutorClient::new(store.clone(), keyring.clone(), settings.order_lifetime)?;
+    let executor_tls = settings.executor_tls.map(ClientTls::open).transpose();
+    let executor_tls =
+        executor_tls.context("EXECUTOR_CERTIFICATE_FILE, EXECUTOR_KEY_FILE, EXECUTOR_CA_FILE")?;
+    if let Some(tls) = &executor_tls {
+        tokio::spawn(tls.clone().follow("executors", metrics.clone(), shutdown.clone()));
+    }
+    let transport = Transport::new(executor_tls)?;
+    let executors = ExecutorClient::new(transport, store.clone(), keyring.clone(), settings.order_lifetime);
     let policies = ActivePolicies::default();
     let dispatcher = Dispatcher {
         store: store.clone(),
@@ -160,7 +174,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, origin, shutdown.clone()));
     let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
     let router = edge::with_edge(http::router(Arc::new(services)), metrics.clone(), settings.bounds.clone());
-    edge::serve(settings.listen_address, router, metrics, settings.bounds, shutdown).await?;
+    let listen = edge::Listen { setting: "LISTEN_ADDRESS", address: settings.listen_address, tls: api_tls };
+    edge::serve(listen, router, metrics, settings.bounds, shutdown).await?;
     renewing.abort();
     // Whoever waited for it was answered.
     recording.abort();
@@ -190,11 +205,11 @@ fn single_sign_on(settings: SingleSignOnSettings) -> anyhow::Result<SingleSignOn
 
 /// What replicas share throttles by. A Redis that is away at start is as one that is lost later.
 async fn redis(
-    client: Option<redis::Client>,
+    address: Option<Address>,
     counters: &ControlPlaneMetrics,
     shutdown: &Shutdown,
 ) -> Option<Shared> {
-    let shared = Shared::new(client?, counters.clone());
+    let shared = Shared::new(address?, counters.clone());
     if let Err(error) = shared.connect().await {
         warn!(
             error = &error as &dyn std::error::Error,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aegis_contract::action::DEADLINE_SECONDS_MAX;
@@ -9,6 +10,7 @@ use aegis_contract::order::ORDER_LIFETIME_SECONDS_MAX;
 use aegis_runtime::http::Bounds;
 use aegis_runtime::http::address::Proxies;
 use aegis_runtime::settings::{SettingsError, Source};
+use aegis_runtime::tls::{MutualFiles, OwnFiles};
 use jiff::SignedDuration;
 use reqwest::{Certificate, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -40,6 +42,17 @@ pub struct ServeSettings {
     pub listen_address: SocketAddr,
     /// What may change while it serves.
     pub secrets: Secrets,
+    /// `TLS_CERTIFICATE_FILE`: path of the certificate chain to serve with, in PEM; then there is no plain HTTP. Read
+    /// again when it changes ([operations.md](operations.md#certificates)). Default: plain HTTP, for a proxy that ends
+    /// TLS.
+    /// `TLS_KEY_FILE`: path of its private key, in PEM.
+    pub tls: Option<OwnFiles>,
+    /// `EXECUTOR_CERTIFICATE_FILE`: path of the certificate to show to executors, in PEM, which names
+    /// `aegis://control-plane`; orders then go by mutual TLS alone. Read again when it changes. Default: as the
+    /// executors' addresses say.
+    /// `EXECUTOR_KEY_FILE`: path of its private key, in PEM.
+    /// `EXECUTOR_CA_FILE`: path of the certificates of the authority that vouches for executors, in PEM.
+    pub executor_tls: Option<MutualFiles>,
     /// `DATABASE_CAPACITY_BYTES`: how large the database may become. At 90 % of it new work is turned away, so that
     /// running work can end. Default: no such limit.
     pub database_capacity_bytes: Option<NonZeroU64>,
@@ -117,7 +130,8 @@ pub struct ServeSettings {
 pub struct Secrets {
     /// Of the values they were read from ([`Source::fingerprint`]).
     pub fingerprint: u64,
-    /// `DATABASE_URL`: Postgres, as the role `aegis_control_plane` or a member of it.
+    /// `DATABASE_URL`: Postgres, as the role `aegis_control_plane` or a member of it; with
+    /// `?sslmode=verify-full&sslrootcert=/PATH` over TLS ([operations.md](operations.md#certificates)).
     pub database: PgConnectOptions,
     /// `MASTER_KEY`: standard base64 of 32 bytes; stored secrets are encrypted under it.
     pub master_key: SecretString,
@@ -125,8 +139,11 @@ pub struct Secrets {
     /// `JWT_SECRET_PREVIOUS`: believed too, while it is changed ([operations.md](operations.md#change-keys)). Default:
     /// none.
     pub tokens: TokenSecrets,
-    /// `REDIS_URL`: where replicas share throttles, as `redis://:PASSWORD@HOST:PORT`. Default: each has its own.
-    pub redis: Option<redis::Client>,
+    /// `REDIS_URL`: where replicas share throttles, as `rediss://:PASSWORD@HOST:PORT`, or `redis://` without TLS.
+    /// Default: each has its own.
+    /// `REDIS_CA_FILE`: path of the certificates of the authority that vouches for Redis, in PEM. Read for each
+    /// connection. Default: those that the system believes.
+    pub redis: Option<shared::Address>,
 }
 
 impl Secrets {
@@ -180,6 +197,11 @@ impl ServeSettings {
     pub fn read(mut source: Source) -> Result<Self, SettingsError> {
         let secrets = Secrets::read(&mut source);
         let listen_address = source.or("LISTEN_ADDRESS", SocketAddr::from(([127, 0, 0, 1], 3000)));
+        let tls = OwnFiles::read(&mut source, "TLS_CERTIFICATE_FILE", "TLS_KEY_FILE");
+        let executor_tls = MutualFiles::read(
+            &mut source,
+            ["EXECUTOR_CERTIFICATE_FILE", "EXECUTOR_KEY_FILE", "EXECUTOR_CA_FILE"],
+        );
         let database_capacity_bytes = source.optional("DATABASE_CAPACITY_BYTES");
         let master_keys = master_keys(&mut source, secrets.as_ref().map(|secrets| &secrets.master_key));
         let log_origin = log_origin(&mut source, master_keys.as_ref());
@@ -204,10 +226,16 @@ impl ServeSettings {
         let single_sign_on = single_sign_on(&mut source, public_url.as_ref());
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let production = source.production("PRODUCTION");
+        if production && matches!(executor_tls, Some(None)) {
+            let files = "EXECUTOR_CERTIFICATE_FILE, EXECUTOR_KEY_FILE and EXECUTOR_CA_FILE";
+            source.problem("PRODUCTION", format!("needs {files}: orders go by mutual TLS"));
+        }
         let settings = (|| {
             Some(Self {
                 secrets: secrets?,
                 listen_address,
+                tls: tls?,
+                executor_tls: executor_tls?,
                 database_capacity_bytes,
                 master_keys: master_keys?,
                 log_origin: log_origin?,
@@ -477,10 +505,11 @@ fn single_sign_on(
 }
 
 /// Where Redis is, if it is used; nothing when that cannot be read.
-fn redis(source: &mut Source) -> Option<Option<redis::Client>> {
+fn redis(source: &mut Source) -> Option<Option<shared::Address>> {
     const NAME: &str = "REDIS_URL";
+    let authority = source.plain("REDIS_CA_FILE").map(PathBuf::from);
     let Some(url) = source.optional_secret(NAME) else { return Some(None) };
-    shared::client(&url).map(Some).map_err(|error| source.problem(NAME, error)).ok()
+    shared::Address::read(url, authority).map(Some).map_err(|error| source.problem(NAME, error)).ok()
 }
 
 fn bounds(source: &mut Source) -> Option<Bounds> {
@@ -580,7 +609,10 @@ mod tests {
             ("CHECKPOINT_MIRRORS", "file:/tmp, ftp://hunter2"),
             ("CHECKPOINT_MIRROR_SECONDS", "0"),
             ("THROTTLES", "reads=5"),
-            ("REDIS_URL", "rediss://:hunter2@localhost"),
+            ("REDIS_URL", "rediss://:hunter2@localhost/#insecure"),
+            ("TLS_CERTIFICATE_FILE", "/some/where.crt"),
+            ("EXECUTOR_CERTIFICATE_FILE", "/some/where.crt"),
+            ("EXECUTOR_CA_FILE", "/some/where.crt"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),
             ("CONNECTIONS_MAX", "0"),
             ("SMTP_URL", "smtp://u:hunter2@mail.example.com"),
@@ -604,6 +636,8 @@ mod tests {
             "CHECKPOINT_MIRROR_SECONDS",
             "THROTTLES",
             "REDIS_URL",
+            "TLS_CERTIFICATE_FILE and TLS_KEY_FILE",
+            "EXECUTOR_CERTIFICATE_FILE and EXECUTOR_KEY_FILE and EXECUTOR_CA_FILE",
             "TRUSTED_PROXIES",
             "CONNECTIONS_MAX",
             "SMTP_URL must have ?tls=required",

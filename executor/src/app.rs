@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use aegis_contract::peer::Peer;
 use aegis_runtime::metrics::Metrics;
 use aegis_runtime::settings::Source;
 use aegis_runtime::settings::renewal::{InForce, Renewal};
 use aegis_runtime::shutdown::Shutdown;
+use aegis_runtime::tls::ServerTls;
 use aegis_runtime::{http as edge, telemetry};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -74,6 +76,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let Settings {
         secrets,
         listen_address,
+        observe_address,
+        tls,
         cluster,
         log_keys,
         log_first_head,
@@ -90,6 +94,11 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     telemetry::init(SERVICE, &log_level)?;
     let metrics = Metrics::new();
     let shutdown = Shutdown::on_signals()?;
+    let tls = tls.map(|files| ServerTls::mutual(files, Peer::ControlPlane)).transpose();
+    let tls = tls.context("TLS_CERTIFICATE_FILE, TLS_KEY_FILE, TLS_CLIENT_CA_FILE")?;
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().follow("orders", metrics.clone(), shutdown.clone()));
+    }
     let allowlist = Allowlist::new(rules, rollback_token.is_some(), dangerous_allow_system_namespaces);
     let namespaces = allowlist.allowed();
     tracing::info!(
@@ -137,12 +146,22 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             AllowlistFile::new(path, reviewer, &metrics).follow(Arc::clone(&executor), shutdown.clone());
         tokio::spawn(when_reviewed(reviewed.clone(), shutdown.clone(), file));
     }
-    let router = edge::with_problems(reviewed.guard(http::routes(Arc::clone(&executor))));
-    let bounds = edge::Bounds::default();
-    let router = edge::with_edge(router, metrics.clone(), bounds.clone());
+    let serve = async |listen, routes| {
+        let bounds = edge::Bounds::default();
+        let router = edge::with_problems(reviewed.guard(routes));
+        let router = edge::with_edge(router, metrics.clone(), bounds.clone());
+        edge::serve(listen, router, metrics.clone(), bounds, shutdown.clone()).await
+    };
+    let listen = edge::Listen { setting: "LISTEN_ADDRESS", address: listen_address, tls };
+    let taking_orders = serve(listen, http::routes(Arc::clone(&executor)));
+    let being_observed = async {
+        let Some(address) = observe_address else { return Ok(()) };
+        let listen = edge::Listen { setting: "OBSERVE_ADDRESS", address, tls: None };
+        serve(listen, http::health_routes(Arc::clone(&executor))).await
+    };
     tokio::select! {
         Err(excess) = review.run(shutdown.clone()) => return Err(excess.into()),
-        served = edge::serve(listen_address, router, metrics, bounds, shutdown) => served?,
+        served = async { tokio::try_join!(taking_orders, being_observed) } => { served?; }
     }
     resume.await.context("the loop that resumes actions failed")?;
     soaking.await.context("the loop that looks for good templates failed")?;

@@ -17,6 +17,13 @@ pub(crate) fn routes(executor: Arc<Executor>) -> Router {
     Router::new()
         .route("/v1/orders", post(orders::answer_order))
         .layer(DefaultBodyLimit::max(Limits::WIRE.bytes_max))
+        .with_state(Arc::clone(&executor))
+        .merge(health_routes(executor))
+}
+
+/// The routes about health alone.
+pub(crate) fn health_routes(executor: Arc<Executor>) -> Router {
+    Router::new()
         .route("/health/ping", get(health::ping))
         .route("/health/ready", get(health::ready))
         .with_state(executor)

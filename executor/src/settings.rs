@@ -9,6 +9,7 @@ use aegis_contract::key::{KeyError, SharedSecret};
 use aegis_contract::target::is_dns_label;
 use aegis_evidence::{Head, LogKeys, VerifierKey};
 use aegis_runtime::settings::{SettingsError, Source};
+use aegis_runtime::tls::MutualFiles;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
@@ -24,6 +25,15 @@ pub(crate) struct Settings {
     pub(crate) listen_address: SocketAddr,
     /// What may change while it serves.
     pub(crate) secrets: Secrets,
+    /// `OBSERVE_ADDRESS`: where health and metrics, and nothing else, are answered without TLS too: for probes, which
+    /// have no certificate. Default: nowhere else.
+    pub(crate) observe_address: Option<SocketAddr>,
+    /// `TLS_CERTIFICATE_FILE`: path of the certificate to serve with, in PEM, which names `aegis://executor/` and the
+    /// cluster; then there is no plain HTTP at `LISTEN_ADDRESS`, and only the control plane may connect. Read again when
+    /// it changes ([operations.md](operations.md#certificates)). Default: plain HTTP.
+    /// `TLS_KEY_FILE`: path of its private key, in PEM.
+    /// `TLS_CLIENT_CA_FILE`: path of the certificates of the authority that vouches for the control plane, in PEM.
+    pub(crate) tls: Option<MutualFiles>,
     /// `CLUSTER`: the name under which the control plane knows this cluster.
     pub(crate) cluster: String,
     /// `LOG_KEYS`: the keys of the audit log, separated by commas, as `aegis-control-plane log-key` prints them.
@@ -55,7 +65,7 @@ pub(crate) struct Settings {
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_executor=debug,info`. Default `info`.
     pub(crate) log_level: String,
     /// `PRODUCTION`: whether to refuse to start with what is for trying things out: secrets of examples, secrets that
-    /// are equal, `DANGEROUS_…` switches, and logs that show too much. Default `false`.
+    /// are equal, orders without TLS, `DANGEROUS_…` switches, and logs that show too much. Default `false`.
     pub(crate) production: bool,
 }
 
@@ -64,7 +74,7 @@ pub(crate) struct Secrets {
     /// Of the values they were read from ([`Source::fingerprint`]).
     pub(crate) fingerprint: u64,
     /// `DATABASE_URL`: the ledger, as the role `aegis_executor` or a member of it; a database of its own, best on a
-    /// server of its own.
+    /// server of its own. With `?sslmode=verify-full&sslrootcert=/PATH` over TLS.
     pub(crate) database: PgConnectOptions,
     /// `ORDER_KEY_ID`: the name of the key that orders are signed with.
     /// `ORDER_KEY`: that key, in base64.
@@ -99,6 +109,9 @@ impl Settings {
     pub(crate) fn read(mut source: Source) -> Result<Self, SettingsError> {
         let secrets = Secrets::read(&mut source);
         let listen_address = source.or("LISTEN_ADDRESS", SocketAddr::from(([127, 0, 0, 1], 4000)));
+        let observe_address = source.optional("OBSERVE_ADDRESS");
+        let tls =
+            MutualFiles::read(&mut source, ["TLS_CERTIFICATE_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"]);
         let cluster = read_cluster(&mut source);
         let log_keys = read_log_keys(&mut source);
         let log_first_head = log_keys.as_ref().map(|keys| read_first_head(&mut source, keys));
@@ -112,10 +125,16 @@ impl Settings {
             Duration::from_secs(source.or("ROLLBACK_SOAK_SECONDS", ROLLBACK_SOAK_SECONDS_DEFAULT).into());
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let production = source.production("PRODUCTION");
+        if production && matches!(tls, Some(None)) {
+            let files = "TLS_CERTIFICATE_FILE, TLS_KEY_FILE and TLS_CLIENT_CA_FILE";
+            source.problem("PRODUCTION", format!("needs {files}: orders come by mutual TLS"));
+        }
         let settings = (|| {
             Some(Self {
                 secrets: secrets?,
                 listen_address,
+                observe_address,
+                tls: tls?,
                 cluster: cluster?,
                 log_keys: log_keys?,
                 log_first_head: log_first_head?,
@@ -288,8 +307,9 @@ mod tests {
         pairs[3].1 = "c2hvcnQ=".to_owned();
         pairs[4].1 = "s3cret-pem".to_owned();
         pairs[5].1 = "shop,Bank".to_owned();
+        pairs.push(("TLS_KEY_FILE", "/some/where.key".to_owned()));
         let text = problem(pairs);
-        for name in ["CLUSTER", "ORDER_KEY ", "RECEIPT_KEY", "ALLOWED_NAMESPACES"] {
+        for name in ["CLUSTER", "ORDER_KEY ", "RECEIPT_KEY", "ALLOWED_NAMESPACES", "TLS_CLIENT_CA_FILE"] {
             assert!(text.contains(name), "{name}: {text}");
         }
         assert!(!text.contains("s3cret") && !text.contains("c2hvcnQ"), "{text}");

@@ -2,19 +2,30 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 use serde_json::json;
 
 use crate::paths::{create_private, write_private};
 
+/// Which end of a connection a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Who connects.
+    Client,
+    /// Who is connected to.
+    Server,
+}
+
 /// A folder of keys and certificates, all signed by one authority made for it. Its own certificate is `ca.crt`.
+#[derive(Debug)]
 pub struct Authority {
     folder: PathBuf,
     pem: String,
@@ -64,6 +75,53 @@ impl Authority {
         let identity = self.issue(&params)?;
         write_private(&self.path(&format!("{name}.crt")), identity.certificate)?;
         write_private(&self.path(&format!("{name}.key")), identity.key)
+    }
+
+    /// A certificate of a service that is known by a URI, in `<name>.crt` and `<name>.key`.
+    pub fn issue_service(&self, name: &str, uri: &str, end: End) -> Result<()> {
+        self.issue_named(name, vec![SanType::URI(uri.try_into()?)], end, 4000)
+    }
+
+    /// The same that is not good any more.
+    pub fn issue_expired(&self, name: &str, uri: &str, end: End) -> Result<()> {
+        self.issue_named(name, vec![SanType::URI(uri.try_into()?)], end, 2021)
+    }
+
+    /// A certificate of a service that is known by a host's name alone.
+    pub fn issue_host(&self, name: &str, host: &str, end: End) -> Result<()> {
+        self.issue_named(name, vec![SanType::DnsName(host.try_into()?)], end, 4000)
+    }
+
+    fn issue_named(&self, name: &str, names: Vec<SanType>, end: End, until: i32) -> Result<()> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.subject_alt_names = names;
+        params.not_after = date_time_ymd(until, 1, 1);
+        params.extended_key_usages = vec![match end {
+            End::Client => ExtendedKeyUsagePurpose::ClientAuth,
+            End::Server => ExtendedKeyUsagePurpose::ServerAuth,
+        }];
+        let identity = self.issue(&params)?;
+        write_private(&self.path(&format!("{name}.crt")), identity.certificate)?;
+        write_private(&self.path(&format!("{name}.key")), identity.key)
+    }
+
+    /// An HTTP client that believes this authority alone.
+    pub fn http(&self) -> Result<reqwest::Client> {
+        let root = reqwest::Certificate::from_pem(self.pem.as_bytes())?;
+        let builder = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60));
+        Ok(builder.tls_certs_only([root]).build()?)
+    }
+
+    /// What a database's URL ends with that asks for TLS with a server that this authority vouches for.
+    #[must_use]
+    pub fn verify_full(&self) -> String {
+        format!("?sslmode=verify-full&sslrootcert={}", self.path("ca.crt").display())
+    }
+
+    /// The certificate of the authority itself, as PEM.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// A certificate that signs in as `user`.

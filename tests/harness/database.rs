@@ -16,6 +16,7 @@ use nix::unistd::{Uid, User};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use tokio::sync::OnceCell;
 
+use crate::certificates::Authority;
 use crate::eventually::until;
 use crate::paths::{RunFolder, binary, create_private, random_name, write_private};
 use crate::ports;
@@ -79,6 +80,8 @@ pub struct Server {
     made: Mutex<Vec<(String, Weak<()>)>>,
     /// Whether changes without an entry are refused.
     guards: bool,
+    /// What URLs say of TLS.
+    query: String,
     folder: RunFolder,
 }
 
@@ -112,13 +115,27 @@ impl Server {
 
     /// Makes and starts an empty server with the four roles.
     pub async fn start() -> Result<Self> {
+        Self::start_with(None).await
+    }
+
+    /// The same, reached over TLS alone, with the certificate `postgres.crt` of an authority, which everybody checks.
+    pub async fn start_over_tls(authority: &Authority) -> Result<Self> {
+        Self::start_with(Some(authority)).await
+    }
+
+    async fn start_with(authority: Option<&Authority>) -> Result<Self> {
         let step = progress::step("starting PostgreSQL");
         let installation = Installation::find()?;
         let folder = RunFolder::create("postgres")?;
         let (port, superuser_password) = (ports::free()?, random_name(32));
         installation.create_data(folder.path(), &superuser_password).await?;
         let log = folder.path().join("postgres.log");
-        let process = Process::start("postgres", installation.launch(folder.path(), port), &log)?;
+        let mut launch = installation.launch(folder.path(), port);
+        if let Some(authority) = authority {
+            launch = installation.with_tls(launch, &folder.path().join("postgres"), authority)?;
+        }
+        let query = authority.map(Authority::verify_full).unwrap_or_default();
+        let process = Process::start("postgres", launch, &log)?;
         let passwords = [
             Service::ControlPlane.role(),
             Service::ControlPlane.owner_role(),
@@ -127,8 +144,9 @@ impl Server {
         ]
         .map(|role| (role, random_name(32)));
         let (templates, made) = Default::default();
+        let guards = false;
         let server =
-            Self { process, port, superuser_password, passwords, templates, made, guards: false, folder };
+            Self { process, port, superuser_password, passwords, templates, made, guards, query, folder };
         server.wait_until_ready().await?;
         server.create_roles().await?;
         step.done();
@@ -194,7 +212,7 @@ impl Server {
     }
 
     fn url_with(&self, role: &str, password: &str, database: &str) -> String {
-        format!("postgres://{role}:{password}@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://{role}:{password}@127.0.0.1:{}/{database}{}", self.port, self.query)
     }
 
     fn made(&self) -> MutexGuard<'_, Vec<(String, Weak<()>)>> {
@@ -316,6 +334,28 @@ impl Installation {
         initdb.output().await?;
         fs::remove_file(&password_file)?;
         Ok(())
+    }
+
+    /// Has the server speak TLS, and let nobody sign in without.
+    fn with_tls(&self, launch: Launch, own: &Path, authority: &Authority) -> Result<Launch> {
+        for (name, from) in [("tls.crt", "postgres.crt"), ("tls.key", "postgres.key")] {
+            let file = own.join(name);
+            write_private(&file, fs::read(authority.path(from))?)?;
+            if let Some((uid, gid)) = self.user {
+                chown(&file, Some(uid), Some(gid))?;
+            }
+        }
+        let access = own.join("data/pg_hba.conf");
+        fs::write(&access, "hostssl all all 127.0.0.0/8 scram-sha-256\n")?;
+        let file = |name: &str| own.join(name).display().to_string();
+        let settings = [
+            "ssl=on".to_owned(),
+            // The second is none that the certificate names.
+            "listen_addresses=127.0.0.1,127.0.0.2".to_owned(),
+            format!("ssl_cert_file={}", file("tls.crt")),
+            format!("ssl_key_file={}", file("tls.key")),
+        ];
+        Ok(launch.args(settings.iter().flat_map(|setting| ["-c", setting])))
     }
 
     fn launch(&self, folder: &Path, port: u16) -> Launch {

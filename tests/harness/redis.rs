@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::certificates::Authority;
 use crate::eventually::until;
 use crate::paths::{RunFolder, random_name, write_private};
 use crate::ports;
@@ -22,6 +23,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub struct Redis {
     process: Process,
     port: u16,
+    /// Where it speaks TLS, if it does.
+    tls_port: Option<u16>,
     password: String,
     folder: RunFolder,
 }
@@ -29,6 +32,15 @@ pub struct Redis {
 impl Redis {
     /// Starts an empty server; an error if Redis is not installed.
     pub async fn start() -> Result<Self> {
+        Self::start_with(None).await
+    }
+
+    /// Starts one that is reached over TLS, with the certificate `redis.crt` of an authority.
+    pub async fn start_over_tls(authority: &Authority) -> Result<Self> {
+        Self::start_with(Some(authority)).await
+    }
+
+    async fn start_with(authority: Option<&Authority>) -> Result<Self> {
         let program = program().context(
             "Redis' server is not installed: `apt-get install redis-server` (Debian, Ubuntu), \
              `dnf install redis` (Fedora), or `cargo xtask test` as root, which installs it",
@@ -36,13 +48,23 @@ impl Redis {
         let folder = RunFolder::create("redis")?;
         let (port, password) = (ports::free()?, random_name(32));
         let settings = folder.path().join("redis.conf");
+        let tls_port = authority.map(|_| ports::free()).transpose()?;
+        let tls = authority.zip(tls_port).map(|(authority, port)| {
+            let file = |name: &str| authority.path(name).display().to_string();
+            let (certificate, key, authority) = (file("redis.crt"), file("redis.key"), file("ca.crt"));
+            format!(
+                "tls-port {port}\ntls-auth-clients no\ntls-cert-file {certificate}\ntls-key-file {key}\n\
+                 tls-ca-cert-file {authority}\n"
+            )
+        });
+        let tls = tls.unwrap_or_default();
         write_private(
             &settings,
-            format!("bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave \"\"\nappendonly no\n"),
+            format!("bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave \"\"\nappendonly no\n{tls}"),
         )?;
         let launch = Launch::new(program).folder(folder.path()).arg(&settings);
         let process = Process::start("redis", launch, &folder.path().join("redis.log"))?;
-        let redis = Self { process, port, password, folder };
+        let redis = Self { process, port, tls_port, password, folder };
         write_private(&redis.url_file(), redis.url())?;
         redis.wait_until_ready().await?;
         Ok(redis)
@@ -51,7 +73,10 @@ impl Redis {
     /// Where it is reached, with its password.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://:{}@127.0.0.1:{}", self.password, self.port)
+        match self.tls_port {
+            Some(port) => format!("rediss://:{}@127.0.0.1:{port}", self.password),
+            None => format!("redis://:{}@127.0.0.1:{}", self.password, self.port),
+        }
     }
 
     /// A file that holds the same.

@@ -13,10 +13,12 @@ mod secrets;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aegis_contract::peer::Peer;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::callers::Caller;
+use crate::certificates::{Authority, End};
 use crate::cluster::Cluster;
 use crate::database::{Database, Server, Service};
 use crate::fault_proxy::FaultProxy;
@@ -49,6 +51,8 @@ pub struct StackOptions {
     pub api_server_proxies: bool,
     /// Whether a fault proxy stands between the control planes and the executors; always so with several executors.
     pub order_proxy: bool,
+    /// Whether control planes and executors meet over mutual TLS; not with a proxy between them.
+    pub mutual_tls: bool,
     /// Additional settings of every control plane.
     pub control_plane_settings: Vec<(String, String)>,
     /// Additional settings of every executor, such as `DANGEROUS_ALLOW_SYSTEM_NAMESPACES`.
@@ -66,6 +70,7 @@ impl Default for StackOptions {
             order_lifetime_seconds: 3,
             api_server_proxies: false,
             order_proxy: false,
+            mutual_tls: false,
             control_plane_settings: Vec::new(),
             executor_settings: Vec::new(),
         }
@@ -108,6 +113,7 @@ pub struct Stack {
     namespaces: Vec<String>,
     cluster_name: String,
     secrets: Secrets,
+    authority: Option<Authority>,
     admin: RegisteredUser,
     client: RegisteredClient,
     folder: RunFolder,
@@ -150,7 +156,13 @@ impl Stack {
             kubernetes.install_executor_accounts().await?;
         }
         let namespaces = prepare_namespaces(&kubernetes, &options).await?;
-        let launcher = Launcher { folder: folder.path(), secrets: &secrets, options: &options };
+        let authority = options.mutual_tls.then(|| authority(&folder, &options.cluster)).transpose()?;
+        let launcher = Launcher {
+            folder: folder.path(),
+            secrets: &secrets,
+            options: &options,
+            authority: authority.as_ref(),
+        };
         let control_planes = launcher.control_planes()?;
         let log_key = log_key(&control_planes[0]).await?;
         let executors = launcher.start_executors(&kubernetes, &namespaces, &log_key).await?;
@@ -183,6 +195,7 @@ impl Stack {
             namespaces,
             cluster_name: options.cluster.clone(),
             secrets,
+            authority,
             admin,
             client,
             folder,
@@ -275,6 +288,12 @@ impl Stack {
     #[must_use]
     pub fn secret_file(&self, name: &str) -> PathBuf {
         self.secrets.path(name)
+    }
+
+    /// Who vouches for control planes and executors; an error if the options asked for no TLS between them. They read
+    /// `control-plane.crt`, `executor.crt`, their keys, and `ca.crt`.
+    pub fn authority(&self) -> Result<&Authority> {
+        self.authority.as_ref().context("start the stack with `mutual_tls`")
     }
 
     /// The key that the control plane signs this cluster's orders with: its id and its bytes.
@@ -381,4 +400,13 @@ impl Stack {
             "reason": "a test asks for it",
         })
     }
+}
+
+/// An authority that vouches for one control plane and for the executor of one cluster.
+fn authority(folder: &RunFolder, cluster: &str) -> Result<Authority> {
+    let authority = Authority::create(&folder.path().join("tls"))?;
+    authority.issue_service("control-plane", &Peer::ControlPlane.to_string(), End::Client)?;
+    let executor = Peer::Executor { cluster: cluster.to_owned() };
+    authority.issue_service("executor", &executor.to_string(), End::Server)?;
+    Ok(authority)
 }

@@ -48,6 +48,19 @@ impl Wire {
         }
     }
 
+    /// Reads as far as the head of the next answer goes, and returns that.
+    pub async fn head(&mut self) -> Result<String> {
+        loop {
+            let text = String::from_utf8_lossy(&self.read).into_owned();
+            if let Some((head, _)) = text.split_once("\r\n\r\n") {
+                return Ok(format!("{head}\r\n\r\n"));
+            }
+            if !self.read_more().await? {
+                bail!("the connection ended after: {text}");
+            }
+        }
+    }
+
     /// Returns once the other side has ended the connection; whatever it sends before is thrown away.
     pub async fn ended(&mut self) -> Result<()> {
         while self.read_more().await? {

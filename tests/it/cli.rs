@@ -1,5 +1,6 @@
 //! `aegisctl` against a whole stack: what scripts rely on.
 
+mod authority;
 mod clients;
 mod people;
 mod policies;

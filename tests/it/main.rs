@@ -18,4 +18,5 @@ mod limits;
 mod peers;
 mod reviews;
 mod testbed;
+mod transport;
 mod webhooks;

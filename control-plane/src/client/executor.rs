@@ -28,20 +28,19 @@ use sqlx::PgConnection;
 use tracing::warn;
 
 use super::report::{Report, note};
+use super::transport::Transport;
 use crate::error::Error;
 use crate::seal::{Keyring, Purpose};
 use crate::store::clusters::{self, Cluster, Contact, SeenLedger};
 use crate::store::{self, ANSWER_WITHIN, Store};
 
-/// How long connecting to an executor may take; it is near, or it is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much longer than its `wait` an executor may take to answer.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 
 /// Speaks to every cluster's executor.
 #[derive(Clone)]
 pub struct ExecutorClient {
-    http: reqwest::Client,
+    transport: Transport,
     store: Store,
     keyring: Keyring,
     order_lifetime: SignedDuration,
@@ -173,22 +172,15 @@ pub struct SignedOrder {
 
 impl ExecutorClient {
     /// A client that signs orders to live for `order_lifetime`.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be made.
-    pub fn new(store: Store, keyring: Keyring, order_lifetime: SignedDuration) -> Result<Self, Error> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(Error::internal)?;
-        Ok(Self { http, store, keyring, order_lifetime, held: HeldHeads::default() })
+    pub fn new(transport: Transport, store: Store, keyring: Keyring, order_lifetime: SignedDuration) -> Self {
+        Self { transport, store, keyring, order_lifetime, held: HeldHeads::default() }
     }
 
-    /// Whether the executor at `url` says that it can take orders.
-    pub async fn is_ready(&self, url: &str) -> bool {
-        let asked = self.http.get(format!("{}/health/ready", url.trim_end_matches('/'))).send().await;
+    /// Whether a cluster's executor says that it can take orders.
+    pub async fn is_ready(&self, cluster: &Cluster) -> bool {
+        let Ok(client) = self.transport.to(&cluster.name) else { return false };
+        let url = cluster.executor_url.trim_end_matches('/');
+        let asked = client.get(format!("{url}/health/ready")).send().await;
         asked.is_ok_and(|answer| answer.status().is_success())
     }
 
@@ -329,7 +321,8 @@ impl ExecutorClient {
         let envelope = Envelope::from_slice(&order.envelope)
             .map_err(|error| Error::internal(anyhow::Error::from(error)))?;
         let mut request = self
-            .http
+            .transport
+            .to(&link.cluster.name)?
             .post(format!("{}/v1/orders", link.cluster.executor_url.trim_end_matches('/')))
             .header(TRACEPARENT, trace.child().to_string())
             .timeout(wait.time + ANSWER_GRACE)

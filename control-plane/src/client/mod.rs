@@ -5,4 +5,5 @@ pub mod mail;
 pub mod mirrors;
 pub mod oidc;
 mod report;
+pub mod transport;
 pub mod webhooks;

@@ -38,8 +38,8 @@ impl Renewed {
         let database = self.store.admitted(secrets.database).await;
         let database = database.map_err(|error| problem(format!("DATABASE_URL {error}")))?;
         match (&self.redis, secrets.redis) {
-            (Some(shared), Some(client)) => {
-                let renewed = shared.renew(client).await;
+            (Some(shared), Some(address)) => {
+                let renewed = shared.renew(address).await;
                 renewed.map_err(|error| problem(format!("REDIS_URL cannot be used: {error}")))?;
             }
             (None, None) => {}

@@ -52,8 +52,7 @@ pub async fn look(services: &Services) -> Health {
     for cluster in found {
         let executors = services.executors.clone();
         questions.spawn(async move {
-            let ready =
-                tokio::time::timeout(EXECUTOR_WITHIN, executors.is_ready(&cluster.executor_url)).await;
+            let ready = tokio::time::timeout(EXECUTOR_WITHIN, executors.is_ready(&cluster)).await;
             (cluster.name, ready.unwrap_or(false))
         });
     }

@@ -3,6 +3,7 @@
 //! While Redis is lost or too slow nobody asks it: [`Shared::run`] tries it beside requests, and they go on with it
 //! once it answers.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use aegis_runtime::settings::renewal::InForce;
 use aegis_runtime::shutdown::Shutdown;
 use redis::aio::MultiplexedConnection;
-use redis::{Client, RedisError, Script};
+use redis::{Client, ConnectionAddr, RedisError, Script, TlsCertificates};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -37,7 +38,7 @@ const TRIAL: &str = "trial";
 pub struct Shared(Arc<Inner>);
 
 struct Inner {
-    client: InForce<Client>,
+    address: InForce<Address>,
     script: Script,
     /// None while it is lost.
     connection: RwLock<Option<MultiplexedConnection>>,
@@ -52,25 +53,59 @@ pub enum Fault {
     /// It may be stopped, or far away.
     #[error("no answer in time")]
     Slow,
-    /// It cannot be reached, or did not want to.
+    /// Whom to believe cannot be read.
+    #[error("{} (REDIS_CA_FILE) cannot be read", .path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It cannot be reached, is not vouched for, or did not want to.
     #[error(transparent)]
     Failed(#[from] RedisError),
 }
 
-/// Reads where Redis is.
-///
-/// # Errors
-/// What the address should be like; the address itself may hold a password.
-pub fn client(url: &SecretString) -> Result<Client, &'static str> {
-    Client::open(url.expose_secret()).map_err(|_| "is not of the form redis://:PASSWORD@HOST:PORT/NUMBER")
+/// Where Redis is, and who vouches for it.
+#[derive(Clone)]
+pub struct Address {
+    url: SecretString,
+    /// The authority's certificates, where TLS is not to believe those of the system.
+    authority: Option<PathBuf>,
+}
+
+impl Address {
+    /// Takes an address. The authority is looked up for each connection, so that its file may be replaced.
+    ///
+    /// # Errors
+    /// What the address should be like; the address itself may hold a password.
+    pub fn read(url: SecretString, authority: Option<PathBuf>) -> Result<Self, &'static str> {
+        let client = Client::open(url.expose_secret());
+        let client = client.map_err(|_| "is not of the form rediss://:PASSWORD@HOST:PORT/NUMBER")?;
+        match client.get_connection_info().addr() {
+            ConnectionAddr::TcpTls { insecure: true, .. } => Err("must not ask for TLS that is not verified"),
+            ConnectionAddr::Tcp(..) if authority.is_some() => {
+                Err("must begin with rediss:// when REDIS_CA_FILE is set")
+            }
+            _ => Ok(Self { url, authority }),
+        }
+    }
+
+    fn client(&self) -> Result<Client, Fault> {
+        let Some(path) = &self.authority else { return Ok(Client::open(self.url.expose_secret())?) };
+        let authority =
+            std::fs::read(path).map_err(|source| Fault::Authority { path: path.clone(), source })?;
+        let certificates = TlsCertificates { client_tls: None, root_cert: Some(authority) };
+        Ok(Client::build_with_tls(self.url.expose_secret(), certificates)?)
+    }
 }
 
 impl Shared {
     /// Redis, which nobody has asked yet.
-    pub fn new(client: Client, metrics: ControlPlaneMetrics) -> Self {
+    pub fn new(address: Address, metrics: ControlPlaneMetrics) -> Self {
         metrics.set_throttle_degraded(true);
         Self(Arc::new(Inner {
-            client: InForce::new(client),
+            address: InForce::new(address),
             script: Script::new(include_str!("take.lua")),
             connection: RwLock::default(),
             missed: AtomicU32::new(0),
@@ -137,7 +172,7 @@ impl Shared {
     /// # Errors
     /// [`Fault`]; it stays lost.
     pub async fn connect(&self) -> Result<(), Fault> {
-        let client = self.0.client.get();
+        let client = self.0.address.get().client()?;
         let connected = timeout(CONNECT_WITHIN, client.get_multiplexed_async_connection());
         let connection = connected.await.map_err(|_| Fault::Slow)??;
         let trial = Rate::per_minute(1).expect("one is in range");
@@ -153,9 +188,9 @@ impl Shared {
     ///
     /// # Errors
     /// [`Fault`]; nothing has changed.
-    pub async fn renew(&self, client: Client) -> Result<(), Fault> {
-        let before = self.0.client.put(client);
-        self.connect().await.inspect_err(|_| drop(self.0.client.put(Client::clone(&before))))
+    pub async fn renew(&self, address: Address) -> Result<(), Fault> {
+        let before = self.0.address.put(address);
+        self.connect().await.inspect_err(|_| drop(self.0.address.put(Address::clone(&before))))
     }
 
     fn is_lost(&self) -> bool {

@@ -8,7 +8,7 @@
 //!
 //! Documents: [`action`], [`target`], [`facts`], [`plan`], [`intent`], [`order`], [`receipt`], [`problem`].
 //! Bytes: [`canonical`] writes them, [`strict`] reads them, [`digest`] names them, [`dsse`] and
-//! [`http_signature`] sign them with what [`key`] holds. Nothing here does IO or reads a clock.
+//! [`http_signature`] sign them with what [`key`] holds. [`peer`] names services in certificates. Nothing here does IO or reads a clock.
 
 pub mod action;
 pub mod bounds;
@@ -22,6 +22,7 @@ pub mod ids;
 pub mod intent;
 pub mod key;
 pub mod order;
+pub mod peer;
 pub mod plan;
 pub mod problem;
 pub mod receipt;

@@ -5,6 +5,7 @@ pub mod address;
 mod body;
 mod bounds;
 mod connections;
+mod guards;
 mod impatient;
 mod parting;
 mod serve;
@@ -19,7 +20,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -27,7 +28,7 @@ use tracing::Instrument;
 
 pub use self::body::{BodyFault, read_body};
 pub use self::bounds::Bounds;
-pub use self::serve::serve;
+pub use self::serve::{Listen, serve};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::trace_context::TraceContext;
@@ -170,6 +171,5 @@ fn render(response: Response, request_id: &str) -> Response {
     problem.request_id = Some(request_id.to_owned());
     let text = serde_json::to_vec(&problem).expect("a problem is plain JSON");
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
-    parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Response::from_parts(parts, text.into())
 }

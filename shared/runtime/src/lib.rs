@@ -4,6 +4,7 @@
 //!  environment ──► settings      one read, all problems at once
 //!  signals     ──► shutdown      one token that everything waits on
 //!  request     ──► http          request id, trace context, log line, metrics, problem body
+//!  connection  ──► tls           certificates from files, and whom they name
 //! ```
 //!
 //! The only crate that reads the environment ([`settings`]) and the clock ([`clock`]). Only services need
@@ -20,5 +21,7 @@ pub mod settings;
 pub mod shutdown;
 #[cfg(feature = "service")]
 pub mod telemetry;
+#[cfg(feature = "service")]
+pub mod tls;
 #[cfg(feature = "service")]
 pub mod trace_context;

@@ -23,11 +23,17 @@ pub struct Metrics {
     durations: Family<RouteLabels, Histogram>,
     connections: Gauge,
     connections_refused: Family<ReasonLabels, Counter>,
+    tls_unusable: Family<PurposeLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PurposeLabels {
+    purpose: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,6 +67,7 @@ impl Metrics {
             }),
             connections: Gauge::default(),
             connections_refused: Family::default(),
+            tls_unusable: Family::default(),
         };
         metrics.register("http_requests", "Requests answered, by route template", metrics.requests.clone());
         metrics.register(
@@ -71,8 +78,13 @@ impl Metrics {
         metrics.register("http_connections", "Connections that are open", metrics.connections.clone());
         metrics.register(
             "http_connections_refused",
-            "Connections turned away: too many in all, or of one address",
+            "Connections turned away: too many in all or of one address, or without a good handshake of TLS",
             metrics.connections_refused.clone(),
+        );
+        metrics.register(
+            "tls_files_unusable",
+            "1 while files for TLS cannot be used, and what was read of them before is in force",
+            metrics.tls_unusable.clone(),
         );
         metrics
     }
@@ -91,9 +103,14 @@ impl Metrics {
         self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
     }
 
-    /// How many connections are open now.
-    pub fn set_connections(&self, open: usize) {
-        self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    /// Counts a connection that was opened (1) or has ended (-1).
+    pub fn count_connection(&self, more: i64) {
+        self.connections.inc_by(more);
+    }
+
+    /// Whether the files that TLS is to go on with for a purpose cannot be used.
+    pub fn set_tls_unusable(&self, purpose: &'static str, is_unusable: bool) {
+        self.tls_unusable.get_or_create(&PurposeLabels { purpose }).set(is_unusable.into());
     }
 
     /// Counts one connection that was turned away.

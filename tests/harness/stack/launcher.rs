@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::secrets::Secrets;
 use super::{Part, StackOptions};
+use crate::certificates::Authority;
 use crate::database::Service;
 use crate::executor_accounts::{EXECUTOR_ACCOUNT, EXECUTOR_NAMESPACE};
 use crate::fault_proxy::FaultProxy;
@@ -39,6 +40,8 @@ pub(super) struct Launcher<'a> {
     pub(super) folder: &'a Path,
     pub(super) secrets: &'a Secrets,
     pub(super) options: &'a StackOptions,
+    /// Who vouches for both services, where they meet over TLS.
+    pub(super) authority: Option<&'a Authority>,
 }
 
 impl Launcher<'_> {
@@ -63,10 +66,16 @@ impl Launcher<'_> {
                 .env("MASTER_KEY_FILE", self.secrets.path("master-key"))
                 .env("JWT_SECRET_FILE", self.secrets.path("jwt-secret"))
                 .env("JWT_SECRET_PREVIOUS_FILE", self.secrets.path("jwt-secret-previous"));
+            if let Some(authority) = self.authority {
+                settings = settings
+                    .env("EXECUTOR_CERTIFICATE_FILE", authority.path("control-plane.crt"))
+                    .env("EXECUTOR_KEY_FILE", authority.path("control-plane.key"))
+                    .env("EXECUTOR_CA_FILE", authority.path("ca.crt"));
+            }
             for (setting, value) in &self.options.control_plane_settings {
                 settings = settings.env(setting, value);
             }
-            Part::new(&name, settings, address, &self.log(&name), None)
+            Part::new(&name, settings, format!("http://{address}"), &self.log(&name), None)
         };
         Ok(addresses.iter().enumerate().map(part).collect())
     }
@@ -129,7 +138,18 @@ impl Launcher<'_> {
         for (setting, value) in &self.options.executor_settings {
             settings = settings.env(setting, value);
         }
-        let part = Part::new(&name, settings, &address, &self.log(&name), proxy);
+        let part = if let Some(authority) = self.authority {
+            let observe = format!("127.0.0.1:{}", ports::free()?);
+            let settings = settings
+                .env("OBSERVE_ADDRESS", &observe)
+                .env("TLS_CERTIFICATE_FILE", authority.path("executor.crt"))
+                .env("TLS_KEY_FILE", authority.path("executor.key"))
+                .env("TLS_CLIENT_CA_FILE", authority.path("ca.crt"));
+            Part::new(&name, settings, format!("https://{address}"), &self.log(&name), proxy)
+                .observed_at(format!("http://{observe}"))
+        } else {
+            Part::new(&name, settings, format!("http://{address}"), &self.log(&name), proxy)
+        };
         part.process().start_again()?;
         Ok(part)
     }

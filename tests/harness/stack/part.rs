@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::certificates::Authority;
 use crate::eventually::until;
 use crate::fault_proxy::FaultProxy;
 use crate::process::{Launch, Process};
@@ -20,6 +21,8 @@ pub struct Part {
     /// The binary with its settings and no argument yet.
     settings: Launch,
     url: String,
+    /// Where it says whether it is ready.
+    observed_at: String,
     api_server: Option<FaultProxy>,
 }
 
@@ -27,18 +30,29 @@ impl Part {
     pub(super) fn new(
         name: &str,
         settings: Launch,
-        address: &str,
+        url: String,
         log: &Path,
         api_server: Option<FaultProxy>,
     ) -> Self {
         let process = Process::prepare(name, settings.clone().arg("serve"), log);
-        Self { process, settings, url: format!("http://{address}"), api_server }
+        Self { process, settings, observed_at: url.clone(), url, api_server }
+    }
+
+    /// The same, observed elsewhere.
+    pub(super) fn observed_at(self, url: String) -> Self {
+        Self { observed_at: url, ..self }
     }
 
     /// Its base URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where it answers about health and metrics without TLS.
+    #[must_use]
+    pub fn observe_url(&self) -> &str {
+        &self.observed_at
     }
 
     /// Its process.
@@ -93,9 +107,32 @@ impl Part {
     /// Waits until it says that it can work.
     pub async fn wait_until_ready(&self) -> Result<()> {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        self.wait_until_ready_at(&http, &self.observed_at).await
+    }
+
+    /// Kills it if it runs and starts it again with a certificate of an authority, so that it speaks TLS alone; returns
+    /// its new base URL when it is ready.
+    pub async fn restart_over_tls<'a>(
+        &self,
+        authority: &Authority,
+        name: &str,
+        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<String> {
+        let launch = self.settings.clone().arg("serve");
+        let launch = launch
+            .env("TLS_CERTIFICATE_FILE", authority.path(&format!("{name}.crt")))
+            .env("TLS_KEY_FILE", authority.path(&format!("{name}.key")));
+        let set = |launch: Launch, (name, value): (&'a str, &'a str)| launch.env(name, value);
+        self.process.replace(settings.into_iter().fold(launch, set))?;
+        let url = self.url.replace("http://", "https://");
+        self.wait_until_ready_at(&authority.http()?, &url).await?;
+        Ok(url)
+    }
+
+    async fn wait_until_ready_at(&self, http: &reqwest::Client, url: &str) -> Result<()> {
         until(&format!("{} becoming ready", self.process.name()), READY_WITHIN, async || {
             self.process.ensure_running()?;
-            let answer = http.get(format!("{}/health/ready", self.url)).send().await?;
+            let answer = http.get(format!("{url}/health/ready")).send().await?;
             let status = answer.status();
             anyhow::ensure!(status.is_success(), "/health/ready answers {status}: {}", answer.text().await?);
             Ok(true)

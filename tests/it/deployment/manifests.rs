@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use aegis_contract::peer::Peer;
 use aegis_tests::eventually::until;
 use aegis_tests::executor_accounts::ROLLBACK_ACCOUNT;
 use aegis_tests::paths::checkout;
@@ -95,6 +96,49 @@ async fn probes_ask_the_health_routes_on_the_port_that_is_served() -> Result<()>
             assert_eq!(asked["port"], port["name"], "{overlay}: {probe}");
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_certificates_orders_and_probes_have_ports_of_their_own_and_every_file_is_mounted() -> Result<()>
+{
+    let installation = Installation::shared().await?;
+    let deployments = installation.with_tls.objects.iter().filter(|object| object["kind"] == "Deployment");
+    let mut seen = 0;
+    for deployment in deployments {
+        let (pod, name) = (&deployment["spec"]["template"]["spec"], text(&deployment["metadata"]["name"])?);
+        let container = items(&pod["containers"]).next().context("a container")?;
+        let value = |setting: &str| {
+            let found = items(&container["env"]).find(|set| set["name"] == setting);
+            found.map(|set| set["value"].clone()).unwrap_or_default()
+        };
+        let volume = items(&pod["volumes"]).find(|volume| volume["name"] == "tls").context("a volume")?;
+        assert_eq!(volume["secret"]["secretName"], format!("{name}-tls"));
+        let (names, file) = match name {
+            "aegis-executor" => (["TLS_CERTIFICATE_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"], "executor"),
+            _ => (["EXECUTOR_CERTIFICATE_FILE", "EXECUTOR_KEY_FILE", "EXECUTOR_CA_FILE"], "control-plane"),
+        };
+        for (setting, item) in names.into_iter().zip(["tls.crt", "tls.key", "ca.crt"]) {
+            assert_eq!(value(setting), format!("/run/secrets/aegis-tls/{item}"), "{name}");
+        }
+        if name == "aegis-executor" {
+            assert_eq!(value("OBSERVE_ADDRESS"), "0.0.0.0:4001");
+            assert_eq!(container["ports"][1]["containerPort"], 4001);
+            for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                assert_eq!(container[probe]["httpGet"]["port"], "observe", "{probe}");
+            }
+        }
+        // What cert-manager is asked for is what the services look for.
+        let peer = match file {
+            "executor" => Peer::Executor { cluster: "prod-1".to_owned() },
+            _ => Peer::ControlPlane,
+        };
+        let asked = std::fs::read_to_string(checkout().join(format!("k8s/cert-manager/{file}.yaml")))?;
+        assert!(asked.contains(&format!("uris: [\"{peer}\"]")), "{asked}");
+        assert!(asked.contains(&format!("secretName: {name}-tls\n")), "{asked}");
+        seen += 1;
+    }
+    assert_eq!(seen, 2);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ async fn refusal(part: &Part, settings: &[(&'static str, String)]) -> Result<Str
 
 #[tokio::test]
 async fn production_refuses_examples_equal_secrets_open_switches_and_executors_without_tls() -> Result<()> {
-    let stack = Stack::start(StackOptions::default()).await?;
+    let stack = Stack::start(StackOptions { mutual_tls: true, ..Default::default() }).await?;
     let file = |name: &str| stack.secret_file(name).display().to_string();
     write_private(&stack.secret_file("example"), EXAMPLE)?;
     write_private(&stack.secret_file("placeholder"), "please-change-me-before-you-go-to-production")?;
@@ -57,7 +57,23 @@ async fn production_refuses_examples_equal_secrets_open_switches_and_executors_w
     let refused = refusal(control_plane, &several).await?;
     ensure!(refused.contains("LOG_LEVEL") && refused.contains("DANGEROUS_"), "{refused}");
 
-    // The settings are sound now; what is stored is not.
+    let without = |names: [&'static str; 3]| names.map(|name| (name, String::new()));
+    let files = ["EXECUTOR_CERTIFICATE_FILE", "EXECUTOR_KEY_FILE", "EXECUTOR_CA_FILE"];
+    let refused = refusal(control_plane, &without(files)).await?;
+    ensure!(refused.contains("PRODUCTION needs EXECUTOR_CERTIFICATE_FILE"), "{refused}");
+    let files = ["TLS_CERTIFICATE_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"];
+    let refused = refusal(executor, &without(files)).await?;
+    ensure!(refused.contains("PRODUCTION needs TLS_CERTIFICATE_FILE"), "{refused}");
+
+    for part in [control_plane, executor] {
+        part.restart_with([("PRODUCTION", "true")]).await?;
+    }
+    stack.admin()?.get("/api/v1/whoami").await?.expect(200)?;
+
+    // The settings are sound; what is stored is not.
+    let plain =
+        ["cluster", "set-executor-url", "--name", stack.cluster_name(), "--executor-url", "http://x:1"];
+    stack.command(plain).await?;
     let refused = refusal(control_plane, &[]).await?;
     ensure!(refused.contains("is reached without TLS") && refused.contains("set-executor-url"), "{refused}");
     Ok(())

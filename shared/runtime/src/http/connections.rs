@@ -55,7 +55,7 @@ impl Connections {
             *of_address += 1;
         }
         open.total += 1;
-        metrics.set_connections(open.total);
+        metrics.count_connection(1);
         Some(Place { connections: self.clone(), address })
     }
 
@@ -68,7 +68,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.connections.open();
         open.total -= 1;
-        self.connections.0.metrics.set_connections(open.total);
+        self.connections.0.metrics.count_connection(-1);
         let Some(address) = self.address else { return };
         if let Some(of_address) = open.by_address.get_mut(&address) {
             *of_address -= 1;
