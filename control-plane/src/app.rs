@@ -118,6 +118,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         safeguards: safeguards.clone(),
         tokens: Tokens::new(&settings.jwt_secret),
         passwords: Passwords::new(counters.clone())?,
+        second_factors: settings.second_factors,
         authorities: settings.public_authorities.clone(),
         activation_rules: settings.activation_rules,
         heavy_work: HeavyWork::default(),

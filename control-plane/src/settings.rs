@@ -16,6 +16,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::client::mirrors::Mirror;
 use crate::seal::{MasterKey, MasterKeys};
 use crate::service::policies::activation::ActivationRules;
+use crate::service::second_factor::Demand;
 use crate::throttle::{Rates, shared};
 
 /// Fewest bytes of `JWT_SECRET`: the output of its MAC.
@@ -47,6 +48,10 @@ pub struct ServeSettings {
     pub log_origin: String,
     /// `JWT_SECRET`: at least 32 bytes; signs access tokens.
     pub jwt_secret: SecretString,
+    /// `SECOND_FACTOR`: `required`: nobody approves, activates policy, changes keys or manages people without a second
+    /// factor; `when-enrolled`: who has none does ([operations.md](operations.md#second-factors)). Default
+    /// `when-enrolled`.
+    pub second_factors: Demand,
     /// `PUBLIC_AUTHORITIES`: host and port as callers name them, separated by commas; signatures cover them. Default:
     /// the listening address, and `localhost` when that is a loopback address.
     pub public_authorities: Vec<String>,
@@ -108,6 +113,7 @@ impl ServeSettings {
         let master_keys = master_keys(&mut source, master_key.as_ref());
         let log_origin = log_origin(&mut source, master_keys.as_ref());
         let jwt_secret = jwt_secret(&mut source, master_key.as_ref());
+        let second_factors = source.or("SECOND_FACTOR", Demand::default());
         let public_authorities = match source.list("PUBLIC_AUTHORITIES") {
             listed if listed.is_empty() => default_authorities(listen_address),
             listed => listed,
@@ -134,6 +140,7 @@ impl ServeSettings {
                 master_keys: master_keys?,
                 log_origin: log_origin?,
                 jwt_secret: jwt_secret?,
+                second_factors,
                 public_authorities,
                 order_lifetime: order_lifetime?,
                 soak_seconds: soak_seconds?,
@@ -395,6 +402,7 @@ mod tests {
             ("MASTER_KEY", "c2hvcnQ="),
             ("MASTER_KEY_PREVIOUS", "c2hvcnQ="),
             ("JWT_SECRET", "short-secret"),
+            ("SECOND_FACTOR", "always"),
             ("ORDER_LIFETIME_SECONDS", "61"),
             ("SOAK_SECONDS", "3601"),
             ("DATABASE_CAPACITY_BYTES", "0"),
@@ -413,6 +421,7 @@ mod tests {
             "MASTER_KEY must",
             "MASTER_KEY_PREVIOUS must",
             "JWT_SECRET",
+            "SECOND_FACTOR",
             "ORDER_LIFETIME_SECONDS",
             "DATABASE_CAPACITY_BYTES",
             "CHECKPOINT_MIRRORS number 2",

@@ -3,6 +3,7 @@
 mod clients;
 mod people;
 mod policies;
+mod second_factor;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;

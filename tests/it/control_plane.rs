@@ -17,6 +17,7 @@ mod policies;
 mod reports;
 mod requests;
 mod role_grants;
+mod second_factor;
 mod sessions;
 mod sign_in;
 mod signatures;

@@ -21,7 +21,8 @@ Examples:
   export AEGIS_TOKEN=$(aegisctl login --email you@example.com --password-file password)
 
 Without --keep nothing is stored, and the token is good for a quarter of an hour. With it, later commands that
-name neither a token nor a key ask in this session, until `logout` or after seven days without one.")]
+name neither a token nor a key ask in this session, until `logout` or after seven days without one. Who has a second
+factor is asked for a code on the terminal, or gives it with --code.")]
 pub(crate) struct Login {
     /// E-mail address of the person
     #[arg(long)]
@@ -38,10 +39,19 @@ pub(crate) struct Login {
 pub(crate) async fn run(command: &Login, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let password = read_secret(&command.password_file)?;
     let client = settings.anonymous_client()?;
-    let call = client
-        .api(Method::POST, &["auth", "login"])
-        .json(&json!({ "email": command.email, "password": password.expose_secret() }));
-    let answer = client.send(&call).await?.body;
+    let mut body = json!({ "email": command.email, "password": password.expose_secret() });
+    if let Some(code) = settings.code()? {
+        body["code"] = code.expose_secret().into();
+    }
+    let sign_in = |body: &Value| client.api(Method::POST, &["auth", "login"]).json(body);
+    let answer = match client.send(&sign_in(&body)).await {
+        Err(failure) if failure.is("code-required") => {
+            let Some(code) = client.code()? else { return Err(failure) };
+            body["code"] = code.expose_secret().into();
+            client.send(&sign_in(&body)).await?.body
+        }
+        answer => answer?.body,
+    };
     if command.keep {
         Session::keep(client.base(), &answer)?;
         eprintln!("signed in; `aegisctl logout` ends it");

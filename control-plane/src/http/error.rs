@@ -54,14 +54,19 @@ fn status(error: &Error) -> StatusCode {
         Error::Invalid(_) | Error::Parameter { .. } | Error::IdempotencyKeyRequired => {
             StatusCode::BAD_REQUEST
         }
-        Error::Unauthenticated | Error::SignInFailed | Error::SignatureInvalid { .. } => {
-            StatusCode::UNAUTHORIZED
-        }
+        Error::Unauthenticated
+        | Error::SignInFailed
+        | Error::CodeRequired
+        | Error::SignatureInvalid { .. } => StatusCode::UNAUTHORIZED,
         Error::Forbidden { .. }
         | Error::OutsideScope { .. }
         | Error::PolicyDenied { .. }
         | Error::FourEyes(_)
         | Error::PasswordWrong
+        | Error::CodeWrong
+        | Error::StepUpRequired
+        | Error::SecondFactorNeeded
+        | Error::SignInAgain { .. }
         | Error::InvitationInvalid
         | Error::TargetOnHold { .. }
         | Error::NotAReviewer
@@ -207,6 +212,11 @@ mod tests {
             Error::UnknownCluster(text()),
             Error::Unauthenticated,
             Error::SignInFailed,
+            Error::CodeRequired,
+            Error::CodeWrong,
+            Error::StepUpRequired,
+            Error::SecondFactorNeeded,
+            Error::SignInAgain { minutes: 10 },
             Error::GuessingSlowed { seconds: 4 },
             Error::InvitationInvalid,
             Error::NotInvitable,
@@ -283,6 +293,11 @@ mod tests {
 422 unknown-cluster
 401 unauthenticated
 401 sign-in-failed
+401 code-required
+403 code-wrong
+403 step-up-required
+403 second-factor-needed
+403 sign-in-again
 429 guessing-slowed
 403 invitation-invalid
 409 not-invitable

@@ -32,6 +32,7 @@ pub mod retention;
 pub mod reviews;
 pub mod role_grants;
 pub mod safeguards;
+pub mod second_factor;
 pub mod sessions;
 pub mod sign_in;
 pub mod story;
@@ -64,6 +65,7 @@ use passwords::Passwords;
 use policies::activation::ActivationRules;
 use policy_set::ActivePolicies;
 use safeguards::Safeguards;
+use second_factor::Demand;
 use tokens::Tokens;
 
 /// What the use cases work with.
@@ -96,6 +98,8 @@ pub struct Services {
     pub tokens: Tokens,
     /// Passwords of people.
     pub passwords: Passwords,
+    /// Whom privileged requests ask for a second factor.
+    pub second_factors: Demand,
     /// Host and port as callers name this control plane.
     pub authorities: Vec<String>,
     /// What activations need besides tests that pass.

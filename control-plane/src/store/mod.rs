@@ -29,6 +29,7 @@ pub mod refusals;
 pub mod reviews;
 pub mod role_grants;
 pub mod root_key;
+pub mod second_factors;
 pub mod sessions;
 pub mod stories;
 pub mod users;

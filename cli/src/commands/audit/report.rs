@@ -20,13 +20,16 @@ use crate::output;
 use crate::settings::Settings;
 
 /// Kinds that change what may be done, by whom and where: no action, and no reading.
-const CHANGES: [&str; 29] = [
+const CHANGES: [&str; 32] = [
     "user.created",
     "user.roles-changed",
     "user.invited",
     "user.password-set",
     "user.disabled",
     "user.enabled",
+    "second-factor.enrolled",
+    "second-factor.removed",
+    "second-factor.reset",
     "role-grant.requested",
     "role-grant.approved",
     "role-grant.denied",
