@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     account, action, alert_source, approval, audit, ca, client, completion, context, decision, doctor, heal,
-    hold, login, man, policy, review, role, session, sign, user, webhook, whoami,
+    hold, login, man, policy, review, role, second_factor, session, sign, user, webhook, whoami,
 };
 use crate::credentials::CredentialOptions;
 use crate::environment::Variable;
@@ -120,6 +120,8 @@ pub(crate) enum Command {
     Login(login::Login),
     /// Sign out
     Logout(session::Logout),
+    /// Show your second factor, before what asks for it
+    StepUp(second_factor::StepUp),
     /// See where you are signed in, and end sessions
     #[command(subcommand, after_help = "Example:\n  aegisctl session list")]
     Session(session::Session),

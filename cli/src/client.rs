@@ -1,5 +1,6 @@
 //! The control plane over HTTP: one request at a time, signed or with a token, answers as JSON.
 
+use std::io::{IsTerminal as _, stderr, stdin};
 use std::time::Duration;
 
 use aegis_contract::http_signature::{
@@ -47,6 +48,8 @@ pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
     credentials: Credentials,
+    /// The code of a second factor that was given beforehand.
+    code: Option<SecretString>,
 }
 
 /// One request.
@@ -85,7 +88,33 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| Failure::usage(format!("no HTTP client: {error}")))?;
-        Ok(Self { http, base, credentials })
+        Ok(Self { http, base, credentials, code: None })
+    }
+
+    /// The same, with a code for when one is asked for.
+    pub(crate) fn with_code(self, code: Option<SecretString>) -> Self {
+        Self { code, ..self }
+    }
+
+    /// A code of the person's second factor: the given one, or what they type. None where nobody can be asked.
+    pub(crate) fn code(&self) -> Result<Option<SecretString>, Failure> {
+        if self.code.is_some() {
+            return Ok(self.code.clone());
+        }
+        if !(stdin().is_terminal() && stderr().is_terminal()) {
+            return Ok(None);
+        }
+        eprint!("code of your authenticator app, or a recovery code: ");
+        let mut line = String::new();
+        stdin().read_line(&mut line).map_err(Failure::usage)?;
+        Ok(Some(line.trim().to_owned().into()))
+    }
+
+    /// Shows the person's second factor in their session; until when that says enough.
+    pub(crate) async fn step_up(&self, code: &SecretString) -> Result<Value, Failure> {
+        let call = self.api(Method::POST, &["auth", "step-up"]);
+        let call = call.json(&json!({ "code": code.expose_secret() }));
+        Ok(self.send_once(&call).await?.body)
     }
 
     /// The address of the control plane.
@@ -115,8 +144,20 @@ impl Client {
         Ok(self.send(&self.api(Method::GET, segments)).await?.body)
     }
 
-    /// Sends a request once.
+    /// Sends a request once; where it is answered that a second factor is to be shown first, does that and sends it once
+    /// more.
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer, Failure> {
+        match self.send_once(call).await {
+            Err(failure) if failure.is("step-up-required") => {
+                let Some(code) = self.code()? else { return Err(failure) };
+                self.step_up(&code).await?;
+                self.send_once(call).await
+            }
+            result => result,
+        }
+    }
+
+    async fn send_once(&self, call: &Call) -> Result<Answer, Failure> {
         let request = self.prepare(call).await?.timeout(ANSWER_WITHIN + call.wait);
         self.exchange(request).await
     }

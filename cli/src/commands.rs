@@ -21,6 +21,7 @@ pub(crate) mod page;
 pub(crate) mod policy;
 pub(crate) mod review;
 pub(crate) mod role;
+pub(crate) mod second_factor;
 pub(crate) mod session;
 pub(crate) mod sign;
 pub(crate) mod user;
@@ -72,6 +73,7 @@ async fn try_run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Sign(command) => sign::run(command, &settings()?),
         Command::Login(command) => login::run(command, &settings()?).await,
         Command::Logout(_) => session::log_out(&settings()?).await,
+        Command::StepUp(_) => second_factor::step_up(&settings()?).await,
         Command::Session(command) => session::run(command, &settings()?).await,
         Command::Account(command) => account::run(command, &settings()?).await,
         Command::User(command) => user::run(command, &settings()?).await,

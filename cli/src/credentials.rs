@@ -38,6 +38,9 @@ pub(crate) struct CredentialOptions {
     /// Access token of a person, from `aegisctl login` [env: AEGIS_TOKEN, or AEGIS_TOKEN_FILE]
     #[arg(long, global = true, value_name = "TOKEN", help_heading = "Connection")]
     pub(crate) token: Option<String>,
+    /// Code of your second factor, where one is asked for; it is good once [env: AEGIS_CODE]
+    #[arg(long, global = true, value_name = "CODE", help_heading = "Connection")]
+    pub(crate) code: Option<String>,
 }
 
 impl CredentialOptions {
@@ -86,6 +89,17 @@ impl CredentialOptions {
             }
             (None, None, None) => Ok(Credentials::None),
         }
+    }
+
+    /// The code of a second factor that the options or the environment name.
+    pub(crate) fn code(&self) -> Result<Option<SecretString>, Failure> {
+        if let Some(code) = &self.code {
+            return Ok(Some(code.clone().into()));
+        }
+        let mut environment = Environment::of_process();
+        let code = environment.secret(Variable::Code);
+        environment.finish()?;
+        Ok(code)
     }
 
     /// The signing key; there must be one.
@@ -146,6 +160,7 @@ mod tests {
             key_id: option("--key-id"),
             secret_file: option("--secret-file").map(PathBuf::from),
             token: option("--token"),
+            code: None,
         };
         match options.resolve_with(Environment::of_pairs(environment), context) {
             Ok(Credentials::None) => Ok("none".to_owned()),

@@ -21,6 +21,8 @@ pub(crate) enum Variable {
     Secret,
     /// Access token of a person.
     Token,
+    /// Code of a person's second factor.
+    Code,
     /// Cluster of targets that name none.
     Cluster,
     /// How data is written.
@@ -34,12 +36,13 @@ pub(crate) enum Variable {
 }
 
 impl Variable {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Context,
         Self::Url,
         Self::KeyId,
         Self::Secret,
         Self::Token,
+        Self::Code,
         Self::Cluster,
         Self::Output,
         Self::NoColor,
@@ -54,6 +57,7 @@ impl Variable {
             Self::KeyId => "AEGIS_KEY_ID",
             Self::Secret => "AEGIS_SECRET",
             Self::Token => "AEGIS_TOKEN",
+            Self::Code => "AEGIS_CODE",
             Self::Cluster => "AEGIS_CLUSTER",
             Self::Output => "AEGIS_OUTPUT",
             Self::NoColor => "NO_COLOR",
@@ -69,6 +73,7 @@ impl Variable {
             Self::KeyId => "key id of a client, as --key-id",
             Self::Secret => "secret of that key; AEGIS_SECRET_FILE is --secret-file",
             Self::Token => "access token of a person, as --token",
+            Self::Code => "code of your second factor, as --code",
             Self::Cluster => "cluster of targets that name none, as --cluster",
             Self::Output => "how data is written, as --output",
             Self::NoColor => "if not empty: no colours, no spinner, no control characters",

@@ -86,7 +86,12 @@ impl Failure {
 
     /// Whether the control plane does not know who is asking.
     pub(crate) fn is_unauthenticated(&self) -> bool {
-        self.problem().is_some_and(|problem| problem.code == "unauthenticated")
+        self.is("unauthenticated")
+    }
+
+    /// Whether the control plane answered a problem of this code.
+    pub(crate) fn is(&self, code: &str) -> bool {
+        self.problem().is_some_and(|problem| problem.code == code)
     }
 
     /// Whether the same request may get another answer when it is sent again.
@@ -191,6 +196,9 @@ fn problem_hint(problem: &Problem) -> Option<String> {
             "sign in (`aegisctl login --keep`) or sign requests (AEGIS_KEY_ID and AEGIS_SECRET_FILE)"
         }
         "sign-in-failed" => "e-mail or password is wrong",
+        "code-required" | "step-up-required" => {
+            "give a code of your authenticator app, or a recovery code, with --code (AEGIS_CODE)"
+        }
         "forbidden" => "`aegisctl whoami` shows as whom you ask and what you may do",
         "policy-denied" => return denial_hint(problem),
         "not-an-approver" => "`aegisctl approval list` shows what you are asked about",

@@ -2,6 +2,7 @@
 //! context, the context beats the defaults.
 
 use aegis_contract::http_signature::SigningKey;
+use secrecy::SecretString;
 
 use crate::arguments::Options;
 use crate::client::{Client, parse_base};
@@ -61,7 +62,12 @@ impl<'o> Settings<'o> {
                 .map_or(Credentials::None, |session| Credentials::Kept(Box::new(session.into()))),
             named => named,
         };
-        Client::new(&self.url, credentials)
+        Ok(Client::new(&self.url, credentials)?.with_code(self.code()?))
+    }
+
+    /// The code of a second factor that was given.
+    pub(crate) fn code(&self) -> Result<Option<SecretString>, Failure> {
+        self.options.credentials.code()
     }
 
     /// A client that shows no credentials, whatever is set.

@@ -142,6 +142,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         mailing: settings.mailing.clone(),
         sign_up: settings.sign_up,
         single_sign_on: settings.single_sign_on.map(single_sign_on).transpose()?,
+        second_factors: settings.second_factors,
         authorities: settings.public_authorities.clone(),
         activation_rules: settings.activation_rules,
         heavy_work: HeavyWork::default(),

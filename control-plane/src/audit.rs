@@ -49,6 +49,20 @@ pub enum Kind {
     UserInvited,
     /// Somebody who was invited chose it.
     UserPasswordSet,
+    /// A person was told a secret for a second factor, which does not count yet.
+    SecondFactorBegun,
+    /// A first code has it count.
+    SecondFactorEnrolled,
+    /// A person gave up their second factor.
+    SecondFactorRemoved,
+    /// Somebody else took a person's second factor away.
+    SecondFactorReset,
+    /// A code was wrong, or missing: the first of its person, place and minute.
+    SecondFactorFailed,
+    /// One of the codes for a lost app was used.
+    RecoveryCodeUsed,
+    /// A person showed their second factor in a session.
+    SessionSteppedUp,
     /// A person may sign in no more.
     UserDisabled,
     /// A disabled person may sign in again.
@@ -165,7 +179,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order they are documented.
-    pub const ALL: [Self; 68] = [
+    pub const ALL: [Self; 75] = [
         Self::RequestRefused,
         Self::UserCreated,
         Self::UserRolesChanged,
@@ -178,6 +192,13 @@ impl Kind {
         Self::UserProfileChanged,
         Self::UserInvited,
         Self::UserPasswordSet,
+        Self::SecondFactorBegun,
+        Self::SecondFactorEnrolled,
+        Self::SecondFactorRemoved,
+        Self::SecondFactorReset,
+        Self::SecondFactorFailed,
+        Self::RecoveryCodeUsed,
+        Self::SessionSteppedUp,
         Self::UserDisabled,
         Self::UserEnabled,
         Self::RoleGrantRequested,
@@ -251,6 +272,13 @@ impl Kind {
             Self::UserProfileChanged => "user.profile-changed",
             Self::UserInvited => "user.invited",
             Self::UserPasswordSet => "user.password-set",
+            Self::SecondFactorBegun => "second-factor.begun",
+            Self::SecondFactorEnrolled => "second-factor.enrolled",
+            Self::SecondFactorRemoved => "second-factor.removed",
+            Self::SecondFactorReset => "second-factor.reset",
+            Self::SecondFactorFailed => "second-factor.failed",
+            Self::RecoveryCodeUsed => "second-factor.recovery-code-used",
+            Self::SessionSteppedUp => "session.stepped-up",
             Self::UserDisabled => "user.disabled",
             Self::UserEnabled => "user.enabled",
             Self::RoleGrantRequested => "role-grant.requested",

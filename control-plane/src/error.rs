@@ -67,8 +67,33 @@ pub enum Error {
     /// E-mail address and password do not belong together.
     #[error("e-mail address or password is wrong")]
     SignInFailed,
-    /// Too many passwords were wrong: nobody may try for a while.
-    #[error("too many passwords were wrong; try again in {seconds} s")]
+    /// The password was right, and a code of the person's second factor is missing.
+    #[error(
+        "this account has a second factor: send a code of its app, or a recovery code, with the password"
+    )]
+    CodeRequired,
+    /// A code is wrong, was used before, or its time is over.
+    #[error("this code is wrong, was used before, or its time is over; use the next one")]
+    CodeWrong,
+    /// It takes the second factor, shown lately in this session.
+    #[error(
+        "show your second factor first: POST a code to /api/v1/auth/step-up (`aegisctl step-up`), then ask again"
+    )]
+    StepUpRequired,
+    /// It takes a second factor, and the person has none.
+    #[error(
+        "this takes a second factor, and you have none: enrol one with POST /api/v1/users/me/second-factor \
+         (`aegisctl account second-factor enrol`), then ask again"
+    )]
+    SecondFactorNeeded,
+    /// Who has no password must have signed in lately.
+    #[error("sign in again, and do this in that session within {minutes} minutes")]
+    SignInAgain {
+        /// How long a sign-in says enough.
+        minutes: i64,
+    },
+    /// Too many passwords or codes were wrong: nobody may try for a while.
+    #[error("too many passwords or codes were wrong; try again in {seconds} s")]
     GuessingSlowed {
         /// After how many seconds.
         seconds: u64,
@@ -349,6 +374,11 @@ impl Error {
             Self::UnknownCluster(_) => "unknown-cluster",
             Self::Unauthenticated => "unauthenticated",
             Self::SignInFailed => "sign-in-failed",
+            Self::CodeRequired => "code-required",
+            Self::CodeWrong => "code-wrong",
+            Self::StepUpRequired => "step-up-required",
+            Self::SecondFactorNeeded => "second-factor-needed",
+            Self::SignInAgain { .. } => "sign-in-again",
             Self::GuessingSlowed { .. } => "guessing-slowed",
             Self::InvitationInvalid => "invitation-invalid",
             Self::ResetInvalid => "reset-invalid",

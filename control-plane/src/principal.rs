@@ -41,6 +41,18 @@ pub struct Nonce {
     pub keep_until: Timestamp,
 }
 
+/// What a caller has shown besides what they signed in with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// They have none, as is so with all automation.
+    #[default]
+    Absent,
+    /// They have one, and did not show it lately in this session.
+    NotShown,
+    /// They showed it lately in this session.
+    Shown,
+}
+
 /// A proven caller and what they may do.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -56,6 +68,8 @@ pub struct Caller {
     pub requests_per_minute: Option<u32>,
     /// The session of a person; absent for clients.
     pub session: Option<SessionId>,
+    /// How far a person has proven more than their session does.
+    pub second_factor: SecondFactor,
     /// The nonce to spend; absent for people and for requests that only read.
     pub nonce: Option<Nonce>,
     /// Names the request.

@@ -33,6 +33,8 @@ pub enum Purpose {
     OrderKey,
     /// What a webhook's deliveries are signed with.
     WebhookSecret,
+    /// What a person's app computes codes from.
+    SecondFactor,
     /// The seed of a key of the audit log.
     LogKey,
     /// The leaf of an intent's entry: no secret, but nobody else can write one.
@@ -49,6 +51,7 @@ impl Purpose {
             Self::ClientKey => b"client-key",
             Self::OrderKey => b"order-key",
             Self::WebhookSecret => b"webhook-secret",
+            Self::SecondFactor => b"second-factor",
             Self::LogKey => b"log-key",
             Self::IntentLeaf => b"intent-leaf",
             Self::ProvenIdentity => b"proven-identity",

@@ -22,6 +22,7 @@ use crate::client::oidc::{ProviderSettings, read_url};
 use crate::seal::{MasterKey, MasterKeys};
 use crate::service::mails::Mailing;
 use crate::service::policies::activation::ActivationRules;
+use crate::service::second_factor::Demand;
 use crate::service::sign_up::SignUp;
 use crate::service::single_sign_on::ClaimedRoles;
 use crate::service::tokens::TokenSecrets;
@@ -63,6 +64,10 @@ pub struct ServeSettings {
     /// as `example.com/aegis`. The same for all replicas, and for as long as nobody puts a backup back. Default
     /// `aegis.local/audit`.
     pub log_origin: String,
+    /// `SECOND_FACTOR`: `required`: nobody approves, activates policy, changes keys or manages people without a second
+    /// factor; `when-enrolled`: who has none does ([operations.md](operations.md#second-factors)). Default
+    /// `when-enrolled`.
+    pub second_factors: Demand,
     /// `PUBLIC_AUTHORITIES`: host and port as callers name them, separated by commas; signatures cover them. Default:
     /// the listening address, and `localhost` when that is a loopback address.
     pub public_authorities: Vec<String>,
@@ -122,7 +127,8 @@ pub struct ServeSettings {
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
     /// `PRODUCTION`: whether to refuse to start with what is for trying things out: secrets of examples, secrets that
-    /// are equal, executors without TLS, `DANGEROUS_…` switches, and logs that show too much. Default `false`.
+    /// are equal, executors without TLS, privileges without a second factor, `DANGEROUS_…` switches, and logs that show
+    /// too much. Default `false`.
     pub production: bool,
 }
 
@@ -205,6 +211,7 @@ impl ServeSettings {
         let database_capacity_bytes = source.optional("DATABASE_CAPACITY_BYTES");
         let master_keys = master_keys(&mut source, secrets.as_ref().map(|secrets| &secrets.master_key));
         let log_origin = log_origin(&mut source, master_keys.as_ref());
+        let second_factors = source.or("SECOND_FACTOR", Demand::default());
         let public_authorities = match source.list("PUBLIC_AUTHORITIES") {
             listed if listed.is_empty() => default_authorities(listen_address),
             listed => listed,
@@ -230,6 +237,9 @@ impl ServeSettings {
             let files = "EXECUTOR_CERTIFICATE_FILE, EXECUTOR_KEY_FILE and EXECUTOR_CA_FILE";
             source.problem("PRODUCTION", format!("needs {files}: orders go by mutual TLS"));
         }
+        if production && second_factors != Demand::Required {
+            source.problem("PRODUCTION", "needs SECOND_FACTOR=required");
+        }
         let settings = (|| {
             Some(Self {
                 secrets: secrets?,
@@ -239,6 +249,7 @@ impl ServeSettings {
                 database_capacity_bytes,
                 master_keys: master_keys?,
                 log_origin: log_origin?,
+                second_factors,
                 public_authorities,
                 order_lifetime: order_lifetime?,
                 soak_seconds: soak_seconds?,
@@ -603,6 +614,7 @@ mod tests {
             ("MASTER_KEY", "c2hvcnQ="),
             ("MASTER_KEY_PREVIOUS", "c2hvcnQ="),
             ("JWT_SECRET", "short-secret"),
+            ("SECOND_FACTOR", "always"),
             ("ORDER_LIFETIME_SECONDS", "61"),
             ("SOAK_SECONDS", "3601"),
             ("DATABASE_CAPACITY_BYTES", "0"),
@@ -630,6 +642,7 @@ mod tests {
             "MASTER_KEY must",
             "MASTER_KEY_PREVIOUS must",
             "JWT_SECRET",
+            "SECOND_FACTOR",
             "ORDER_LIFETIME_SECONDS",
             "DATABASE_CAPACITY_BYTES",
             "CHECKPOINT_MIRRORS number 2",

@@ -7,6 +7,7 @@
 //! Nothing started here survives the process that started it. A missing program fails with a sentence that says
 //! what to install.
 
+pub mod authenticator;
 pub mod callers;
 pub mod certificates;
 pub mod cluster;

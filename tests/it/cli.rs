@@ -4,6 +4,7 @@ mod authority;
 mod clients;
 mod people;
 mod policies;
+mod second_factor;
 mod single_sign_on;
 
 use std::os::unix::fs::PermissionsExt as _;

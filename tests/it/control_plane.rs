@@ -20,6 +20,7 @@ mod reports;
 mod requests;
 mod role_grants;
 mod rotation;
+mod second_factor;
 mod sessions;
 mod sign_in;
 mod signatures;

@@ -7,6 +7,7 @@ use http::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use crate::commands::second_factor::{self, SecondFactor};
 use crate::credentials::read_secret;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -75,6 +76,12 @@ You are mailed a token, which proves that the address is yours. It is good once,
         /// Your e-mail address
         email: String,
     },
+    /// See, get and give up your second factor
+    #[command(
+        subcommand,
+        after_help = "Example:\n  aegisctl account second-factor enrol --password-file password"
+    )]
+    SecondFactor(SecondFactor),
     /// Change your password, which ends your other sessions
     #[command(
         after_help = "Example:\n  aegisctl account change-password --current-file password --new-file password.new"
@@ -94,6 +101,7 @@ pub(crate) async fn run(command: &Account, settings: &Settings<'_>) -> Result<Ex
     let client = settings.client()?;
     let show = |account: &Value| settings.output.document(account, &["id", "email", "name", "roles"]);
     match command {
+        Account::SecondFactor(command) => return second_factor::run(command, settings).await,
         Account::Show => show(&client.get(&["users", "me"]).await?)?,
         Account::Rename { name } => {
             let call = client.api(Method::PATCH, &["users", "me"]).json(&json!({ "name": name }));

@@ -5,9 +5,10 @@ mod single_sign_on;
 use std::path::PathBuf;
 
 use http::Method;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::credentials::read_secret;
 use crate::exit::Exit;
 use crate::failure::{Cause, Failure};
@@ -24,7 +25,8 @@ Examples:
   aegisctl login --keep --sso
 
 Without --keep nothing is stored, and the token is good for a quarter of an hour. With it, later commands that
-name neither a token nor a key ask in this session, until `logout` or after seven days without one.")]
+name neither a token nor a key ask in this session, until `logout` or after seven days without one. Who has a second
+factor is asked for a code on the terminal, or gives it with --code.")]
 pub(crate) struct Login {
     /// E-mail address of the person
     #[arg(long, required_unless_present = "sso")]
@@ -47,13 +49,7 @@ pub(crate) struct Login {
 pub(crate) async fn run(command: &Login, settings: &Settings<'_>) -> Result<Exit, Failure> {
     let client = settings.anonymous_client()?;
     let answer = match (&command.email, &command.password_file) {
-        (Some(email), Some(file)) => {
-            let password = read_secret(file)?;
-            let call = client
-                .api(Method::POST, &["auth", "login"])
-                .json(&json!({ "email": email, "password": password.expose_secret() }));
-            client.send(&call).await?.body
-        }
+        (Some(email), Some(file)) => sign_in(&client, settings, email, &read_secret(file)?).await?,
         _ => single_sign_on::sign_in(&client, !command.no_browser).await?,
     };
     if command.keep {
@@ -74,4 +70,26 @@ pub(crate) async fn run(command: &Login, settings: &Settings<'_>) -> Result<Exit
         eprintln!("good for {seconds} s");
     }
     Ok(Exit::Done)
+}
+
+/// Signs in with a password, and with a code where one is asked for.
+async fn sign_in(
+    client: &Client,
+    settings: &Settings<'_>,
+    email: &str,
+    password: &SecretString,
+) -> Result<Value, Failure> {
+    let mut body = json!({ "email": email, "password": password.expose_secret() });
+    if let Some(code) = settings.code()? {
+        body["code"] = code.expose_secret().into();
+    }
+    let call = |body: &Value| client.api(Method::POST, &["auth", "login"]).json(body);
+    match client.send(&call(&body)).await {
+        Err(failure) if failure.is("code-required") => {
+            let Some(code) = client.code()? else { return Err(failure) };
+            body["code"] = code.expose_secret().into();
+            Ok(client.send(&call(&body)).await?.body)
+        }
+        answer => Ok(answer?.body),
+    }
 }

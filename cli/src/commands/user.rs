@@ -59,6 +59,12 @@ admin cannot be disabled.")]
         /// E-mail address or id of the person
         person: String,
     },
+    /// Take the second factor of a person away who has lost it, which ends their sessions
+    #[command(after_help = "Example:\n  aegisctl user reset-second-factor anna@example.com")]
+    ResetSecondFactor {
+        /// E-mail address or id of the person
+        person: String,
+    },
     /// Let a disabled person sign in again, with the roles they had
     #[command(after_help = "Example:\n  aegisctl user enable anna@example.com")]
     Enable {
@@ -95,6 +101,12 @@ pub(crate) async fn run(command: &User, settings: &Settings<'_>) -> Result<Exit,
         }
         User::Show { person } => {
             show(&client.get(&["users", &id_of(&client, person).await?]).await?)?;
+            return Ok(Exit::Done);
+        }
+        User::ResetSecondFactor { person } => {
+            let id = id_of(&client, person).await?;
+            client.send(&client.api(Method::DELETE, &["users", &id, "second-factor"])).await?;
+            eprintln!("reset; they can enrol another one");
             return Ok(Exit::Done);
         }
         User::Invite { person } => (person, "invite"),

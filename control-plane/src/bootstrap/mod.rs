@@ -18,7 +18,7 @@ use crate::service::clients::{self, Bounds, CreatedKey, KeyRequest, NewClient};
 use crate::service::clusters::{self, NewCluster};
 use crate::service::log::{self, LogSigners};
 use crate::service::master_key::{self, Changed};
-use crate::service::{passwords, users};
+use crate::service::{passwords, second_factor, users};
 use crate::settings::{self, CommandSettings, LogSettings, ServeSettings};
 use crate::store::{self, Store};
 use crate::{app, http};
@@ -101,6 +101,12 @@ enum User {
     Grant(RoleOf),
     /// Take a role from a person; prints the roles they hold then.
     Revoke(RoleOf),
+    /// Take the second factor of a person away who has lost it, and end their sessions.
+    ResetSecondFactor {
+        /// E-mail address they sign in with.
+        #[arg(long)]
+        email: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -331,6 +337,10 @@ async fn run_user(source: Source, command: User) -> anyhow::Result<Value> {
         User::Create { email, roles, password_file } => (email, roles, password_file),
         User::Grant(RoleOf { email, role }) => return set_role(&store, &email, &role, true).await,
         User::Revoke(RoleOf { email, role }) => return set_role(&store, &email, &role, false).await,
+        User::ResetSecondFactor { email } => {
+            second_factor::reset_by_operator(&store, &email).await?;
+            return Ok(json!({ "email": email, "reset": true }));
+        }
     };
     let given = password_file.as_deref().map(read).transpose()?;
     let password = given.clone().unwrap_or_else(passwords::generate);

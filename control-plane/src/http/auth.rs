@@ -25,6 +25,9 @@ pub(super) struct LoginBody {
     email: String,
     #[schema(format = Password)]
     password: String,
+    /// Where the person has a second factor: a code of their app, or a recovery code.
+    #[schema(format = Password)]
+    code: Option<String>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -72,13 +75,13 @@ pub(super) struct WhoamiBody {
     scope: Scope,
 }
 
-/// Sign in with e-mail address and password.
+/// Sign in with e-mail address and password, and a code where the person has a second factor.
 #[utoipa::path(
     post, path = "/api/v1/auth/login", operation_id = "login", tag = "sign-in", security(()),
     request_body = LoginBody,
     responses(
         (status = 200, description = "An access token, and the one that continues the session", body = TokenBody),
-        (status = 401, description = "`sign-in-failed`", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`sign-in-failed`; `code-required`: the same again with a code", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "`guessing-slowed`, `too-many-requests`: `Retry-After` says when", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", description = "Not signed in", body = Problem, content_type = "application/problem+json"),
     ),
@@ -86,9 +89,10 @@ pub(super) struct WhoamiBody {
 pub(super) async fn login(State(services): State<Shared>, request: Request) -> Result<Response, Failure> {
     let context = context(&request)?;
     let (agent, neighbourhood) = (agent(request.headers()), Gate::of(&request)?.neighbourhood());
-    let LoginBody { email, password } = read_json(&read_body(request).await?)?;
+    let LoginBody { email, password, code } = read_json(&read_body(request).await?)?;
     let request_id = &context.request_id;
-    let attempt = Attempt { email: &email, password, agent: &agent, neighbourhood, request_id };
+    let code = code.as_deref();
+    let attempt = Attempt { email: &email, password, code, agent: &agent, neighbourhood, request_id };
     Ok(answer(sign_in(&services, &attempt).await?))
 }
 

@@ -15,12 +15,13 @@ use serde::de::DeserializeOwned;
 
 use super::Shared;
 use super::error::Failure;
+use super::step_up;
 use super::throttle::Gate;
 use crate::error::Error;
 use crate::principal::Caller;
 use crate::service::alert_sources::{CredentialKind, TOKEN_PREFIX};
-use crate::service::authenticate;
 use crate::service::authenticate::credential::{Presented, by_credential};
+use crate::service::{authenticate, second_factor};
 use crate::throttle::Rate;
 
 /// Most characters of an `Idempotency-Key`: it is stored for a day.
@@ -55,6 +56,7 @@ impl FromRequest<Shared> for Call {
     async fn from_request(request: Request, services: &Shared) -> Result<Self, Failure> {
         let context = context(&request)?;
         let gate = Gate::of(&request)?;
+        let guards = step_up::guards(&request);
         let (method, uri, headers) =
             (request.method().clone(), request.uri().clone(), request.headers().clone());
         let proven = prove(request, services, &context.request_id, (&method, &uri, &headers)).await;
@@ -63,6 +65,9 @@ impl FromRequest<Shared> for Call {
             Err(failure) => return Err(gate.refuse(failure).await),
         };
         gate.admit(&caller.principal, caller.requests_per_minute.and_then(Rate::per_minute)).await?;
+        if let Some(guards) = guards {
+            second_factor::require(services, &caller, guards)?;
+        }
         let body = match body {
             Body::Read(body) => body,
             Body::Open(request) => read_body(*request).await?,

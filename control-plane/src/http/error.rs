@@ -54,9 +54,10 @@ fn status(error: &Error) -> StatusCode {
         Error::Invalid(_) | Error::Parameter { .. } | Error::IdempotencyKeyRequired => {
             StatusCode::BAD_REQUEST
         }
-        Error::Unauthenticated | Error::SignInFailed | Error::SignatureInvalid { .. } => {
-            StatusCode::UNAUTHORIZED
-        }
+        Error::Unauthenticated
+        | Error::SignInFailed
+        | Error::CodeRequired
+        | Error::SignatureInvalid { .. } => StatusCode::UNAUTHORIZED,
         Error::Forbidden { .. }
         | Error::OutsideScope { .. }
         | Error::PolicyDenied { .. }
@@ -67,6 +68,10 @@ fn status(error: &Error) -> StatusCode {
         | Error::IdentityRefused
         | Error::NoRole
         | Error::EmailUnverified
+        | Error::CodeWrong
+        | Error::StepUpRequired
+        | Error::SecondFactorNeeded
+        | Error::SignInAgain { .. }
         | Error::InvitationInvalid
         | Error::ResetInvalid
         | Error::MailOff
@@ -218,6 +223,11 @@ mod tests {
             Error::UnknownCluster(text()),
             Error::Unauthenticated,
             Error::SignInFailed,
+            Error::CodeRequired,
+            Error::CodeWrong,
+            Error::StepUpRequired,
+            Error::SecondFactorNeeded,
+            Error::SignInAgain { minutes: 10 },
             Error::GuessingSlowed { seconds: 4 },
             Error::InvitationInvalid,
             Error::ResetInvalid,
@@ -306,6 +316,11 @@ mod tests {
 422 unknown-cluster
 401 unauthenticated
 401 sign-in-failed
+401 code-required
+403 code-wrong
+403 step-up-required
+403 second-factor-needed
+403 sign-in-again
 429 guessing-slowed
 403 invitation-invalid
 403 reset-invalid

@@ -27,7 +27,9 @@ mod policy_tools;
 mod recovery;
 mod reviews;
 mod role_grants;
+mod second_factor;
 mod sessions;
+mod step_up;
 mod story;
 mod throttle;
 mod users;
@@ -176,6 +178,10 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(role_grants::deny))
         .routes(routes!(account::find, account::change))
         .routes(routes!(account::change_password))
+        .routes(routes!(second_factor::step_up))
+        .routes(routes!(second_factor::show, second_factor::begin, second_factor::remove))
+        .routes(routes!(second_factor::confirm))
+        .routes(routes!(second_factor::reset))
         .routes(routes!(health::look))
         .routes(routes!(health::ping))
         .routes(routes!(health::ready))

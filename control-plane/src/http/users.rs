@@ -267,6 +267,6 @@ pub(super) async fn withdraw_role(
     Ok(Json(users::withdraw_role(&services, &call.caller, read_user(&id)?, &name).await?.into()))
 }
 
-fn read_user(id: &str) -> Result<UserId, Failure> {
+pub(super) fn read_user(id: &str) -> Result<UserId, Failure> {
     id.parse().map_err(|_| Error::NotFound { what: "user" }.into())
 }

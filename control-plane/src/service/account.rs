@@ -1,5 +1,6 @@
 //! What people see and change of their own account.
 
+use aegis_contract::ids::UserId;
 use serde_json::json;
 
 use super::guessing::Guess;
@@ -69,14 +70,9 @@ pub async fn change_password(
         users::password_hash(&mut *services.store.acquire().await?, user).await
     });
     let before = before.await?.ok_or(Error::Unauthenticated)?;
-    let guess = Guess::begin_own(services, user).await?;
-    let password_hash = match judge(services, current, &before, new).await {
-        Ok(Some(password_hash)) => password_hash,
-        Ok(None) => {
-            services.metrics.count_sign_in("failed");
-            sign_in::record_failure(services, Some(user), &caller.request_id).await?;
-            return Err(Error::PasswordWrong);
-        }
+    let guess = prove_password(services, caller, user, current, &before).await?;
+    let password_hash = match services.passwords.hash(new).await {
+        Ok(password_hash) => password_hash,
         Err(error) => {
             guess.take_back(services).await;
             return Err(error);
@@ -105,18 +101,33 @@ pub async fn change_password(
     commit(tx, None).await
 }
 
-/// The hash of the new password; nothing when the current one is wrong.
-async fn judge(
+/// Checks the password of a person who is signed in, and asked for it once more.
+///
+/// # Errors
+/// `PasswordWrong`, and after too many of these `GuessingSlowed`; `Busy`.
+pub(super) async fn prove_password(
     services: &Services,
-    current: String,
-    before: &str,
-    new: String,
-) -> Result<Option<String>, Error> {
-    let fits = current.len() <= PASSWORD_LENGTH_MAX;
-    if fits && services.passwords.verify(current, Some(before.to_owned())).await? {
-        services.passwords.hash(new).await.map(Some)
-    } else {
-        Ok(None)
+    caller: &Caller,
+    user: UserId,
+    password: String,
+    hash: &str,
+) -> Result<Guess, Error> {
+    let guess = Guess::begin_own(services, user).await?;
+    let matches = match password.len() <= PASSWORD_LENGTH_MAX {
+        true => services.passwords.verify(password, Some(hash.to_owned())).await,
+        false => Ok(false),
+    };
+    match matches {
+        Ok(true) => Ok(guess),
+        Ok(false) => {
+            services.metrics.count_sign_in("failed");
+            sign_in::record_failure(services, Some(user), &caller.request_id).await?;
+            Err(Error::PasswordWrong)
+        }
+        Err(error) => {
+            guess.take_back(services).await;
+            Err(error)
+        }
     }
 }
 

@@ -11,12 +11,14 @@ use serde_json::json;
 use tracing::warn;
 
 use super::Services;
+use super::second_factor::STEP_UP_GOOD_FOR;
 use crate::audit::{self, ANONYMOUS, Kind, Record};
 use crate::error::Error;
-use crate::principal::{Caller, Nonce, Principal};
+use crate::principal::{Caller, Nonce, Principal, SecondFactor};
 use crate::scope::Scope;
 use crate::seal::Purpose;
 use crate::store::client_keys::ClientKey;
+use crate::store::sessions::Standing;
 use crate::store::{ANSWER_WITHIN, commit, refusals, sessions, within};
 
 /// How much longer than its signature a nonce is remembered: clocks differ.
@@ -98,6 +100,7 @@ fn caller_of(key: ClientKey, verified: Verified, request_id: &str, reads: bool) 
         scope: key.scope,
         requests_per_minute: key.requests_per_minute,
         session: None,
+        second_factor: SecondFactor::Absent,
         nonce,
         request_id: request_id.to_owned(),
     }
@@ -114,12 +117,18 @@ pub async fn by_token(services: &Services, token: &str, request_id: &str) -> Res
         Ok(proven) => proven,
         Err(reason) => return Err(refuse_token(services, reason, request_id).await),
     };
-    let roles = within(ANSWER_WITHIN, async {
-        sessions::roles(&mut *services.store.acquire().await?, session, user).await
+    let standing = within(ANSWER_WITHIN, async {
+        let mut conn = services.store.acquire().await?;
+        sessions::standing(&mut conn, session, user, STEP_UP_GOOD_FOR).await
     })
     .await?;
-    let Some(roles) = roles else {
+    let Some(Standing { roles, is_enrolled, is_stepped_up }) = standing else {
         return Err(refuse_token(services, "token-session-over", request_id).await);
+    };
+    let second_factor = match (is_enrolled, is_stepped_up) {
+        (false, _) => SecondFactor::Absent,
+        (true, false) => SecondFactor::NotShown,
+        (true, true) => SecondFactor::Shown,
     };
     let principal = Principal::User(user);
     let name = principal.to_string();
@@ -130,6 +139,7 @@ pub async fn by_token(services: &Services, token: &str, request_id: &str) -> Res
         scope: Scope::default(),
         requests_per_minute: None,
         session: Some(session),
+        second_factor,
         nonce: None,
         request_id: request_id.to_owned(),
     })

@@ -1,9 +1,10 @@
-//! Makes guessing passwords slow, without letting those who guess keep the owner out (ADR 24). A try is counted before
-//! it is judged, so that many at once are not more than one after the other, and taken back if it was right.
+//! Makes guessing passwords and codes slow, without letting those who guess keep the owner out (ADR 24, ADR 29). A try is
+//! counted before it is judged, so that many at once are not more than one after the other, and taken back if it was
+//! right.
 
 use std::net::IpAddr;
 
-use aegis_contract::ids::UserId;
+use aegis_contract::ids::{SessionId, UserId};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::PgConnection;
 
@@ -12,8 +13,12 @@ use crate::error::Error;
 use crate::store::delays::{self, Count};
 use crate::store::{ANSWER_WITHIN, commit, dispatch, within};
 
-/// How long failures count on after nobody has to wait any more.
-pub(super) const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
+/// How long wrong passwords count on after nobody has to wait any more.
+const PASSWORDS_REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
+/// How long wrong codes do: there are only so many of them.
+const CODES_REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+/// How long any failures do.
+pub(super) const REMEMBERED: SignedDuration = CODES_REMEMBERED;
 /// How long somebody stays known at an address.
 pub(super) const KNOWN_FOR: SignedDuration = SignedDuration::from_hours(90 * 24);
 
@@ -28,6 +33,10 @@ enum Counter {
     Address,
     /// What a person who is signed in is asked for once more.
     Own,
+    /// Codes of a second factor where its person has shown one before: at an address, or in a session.
+    CodeAtHome,
+    /// Those everywhere else, together.
+    CodeElsewhere,
 }
 
 impl Counter {
@@ -35,7 +44,7 @@ impl Counter {
     /// several of one account, an office those of many people.
     const fn free(self) -> u32 {
         match self {
-            Self::Own => 4,
+            Self::Own | Self::CodeAtHome | Self::CodeElsewhere => 4,
             Self::Pair => 9,
             Self::Account => 20,
             Self::Address => 100,
@@ -43,11 +52,21 @@ impl Counter {
     }
 
     /// The longest wait. A quarter of an hour leaves some hundred guesses a day (NIST SP 800-63B, 5.2.2); a minute is
-    /// what somebody may have to wait who has nothing to do with the guesses.
+    /// what somebody may have to wait who has nothing to do with the guesses. Of codes three in a million are right at any
+    /// time: some thirty a day, from whoever has the password, find one in thirty years.
     const fn wait_max(self) -> SignedDuration {
         match self {
             Self::Pair | Self::Own => SignedDuration::from_mins(15),
             Self::Account | Self::Address => SignedDuration::from_mins(1),
+            Self::CodeAtHome | Self::CodeElsewhere => SignedDuration::from_hours(1),
+        }
+    }
+
+    /// How long failures count on after nobody has to wait any more.
+    const fn remembered(self) -> SignedDuration {
+        match self {
+            Self::Pair | Self::Own | Self::Account | Self::Address => PASSWORDS_REMEMBERED,
+            Self::CodeAtHome | Self::CodeElsewhere => CODES_REMEMBERED,
         }
     }
 
@@ -74,6 +93,15 @@ pub(super) struct Tried<'a> {
     pub(super) neighbourhood: IpAddr,
 }
 
+/// Where a code of a second factor is tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CodeAt {
+    /// At sign-in, from an address.
+    Address(IpAddr),
+    /// In a session; and whether one was shown there before.
+    Session(SessionId, bool),
+}
+
 /// A try that counts as a failure until it is said to be none.
 #[derive(Clone, Debug)]
 pub(super) struct Guess {
@@ -94,11 +122,9 @@ impl Guess {
             None => tried.email.to_lowercase(),
         };
         let place = tried.neighbourhood;
-        let name = |parts: &str| services.keyring.text_hash(&format!("sign-in\0{parts}"));
+        let name = |parts: &str| name(services, parts);
         let address = name(&format!("from\0{place}"));
-        let is_known = within(ANSWER_WITHIN, async {
-            delays::is_known(&mut *services.store.acquire().await?, tried.user, &address).await
-        });
+        let is_known = is_known(services, tried.user, &address);
         let mut counters = vec![(name(&format!("pair\0{place}\0{account}")), Counter::Pair)];
         if !is_known.await? {
             counters.push((name(&format!("account\0{account}")), Counter::Account));
@@ -112,8 +138,27 @@ impl Guess {
     /// # Errors
     /// `GuessingSlowed` while it has to wait; then it is not counted.
     pub(super) async fn begin_own(services: &Services, user: UserId) -> Result<Self, Error> {
-        let name = services.keyring.text_hash(&format!("sign-in\0own\0{user}"));
+        let name = name(services, &format!("own\0{user}"));
         Self::count(services, vec![(name, Counter::Own)], None).await
+    }
+
+    /// Counts a code of a person's second factor. Where they have shown one before, only what is tried there counts.
+    ///
+    /// # Errors
+    /// `GuessingSlowed` while it has to wait; then it is not counted.
+    pub(super) async fn begin_code(services: &Services, user: UserId, at: CodeAt) -> Result<Self, Error> {
+        let home = match at {
+            CodeAt::Address(place) => {
+                let address = name(services, &format!("from\0{place}"));
+                is_known(services, Some(user), &address).await?.then(|| place.to_string())
+            }
+            CodeAt::Session(session, is_proven) => is_proven.then(|| session.to_string()),
+        };
+        let counter = match home {
+            Some(home) => (name(services, &format!("code\0{home}\0{user}")), Counter::CodeAtHome),
+            None => (name(services, &format!("code\0{user}")), Counter::CodeElsewhere),
+        };
+        Self::count(services, vec![counter], None).await
     }
 
     async fn count(
@@ -149,8 +194,8 @@ impl Guess {
     pub(super) async fn was_right(&self, conn: &mut PgConnection, user: UserId) -> Result<(), Error> {
         for (name, counter) in &self.counters {
             match counter {
-                Counter::Pair | Counter::Own => delays::clear(conn, name).await?,
-                Counter::Account | Counter::Address => {
+                Counter::Pair | Counter::Own | Counter::CodeAtHome => delays::clear(conn, name).await?,
+                Counter::Account | Counter::Address | Counter::CodeElsewhere => {
                     delays::take_back(conn, std::slice::from_ref(name)).await?;
                 }
             }
@@ -177,6 +222,18 @@ impl Guess {
     }
 }
 
+/// What a counter, or an address, is called where it is kept.
+fn name(services: &Services, parts: &str) -> String {
+    services.keyring.text_hash(&format!("sign-in\0{parts}"))
+}
+
+async fn is_known(services: &Services, user: Option<UserId>, address: &str) -> Result<bool, Error> {
+    within(ANSWER_WITHIN, async {
+        delays::is_known(&mut *services.store.acquire().await?, user, address).await
+    })
+    .await
+}
+
 /// How long the counter with most of it makes everybody wait; nothing when nobody has to.
 fn seconds_to_wait(counts: &[Count], now: Timestamp) -> Option<u64> {
     let longest = counts.iter().map(|count| count.free_at.duration_since(now)).max()?;
@@ -188,7 +245,7 @@ fn seconds_to_wait(counts: &[Count], now: Timestamp) -> Option<u64> {
 
 /// A counter after one failure more.
 fn counted(counter: Counter, before: Count, now: Timestamp) -> Count {
-    let is_over = before.free_at.saturating_add(REMEMBERED).is_ok_and(|until| until < now);
+    let is_over = before.free_at.saturating_add(counter.remembered()).is_ok_and(|until| until < now);
     let failures = if is_over { 1 } else { before.failures.saturating_add(1) };
     Count { failures, free_at: now + counter.wait(failures) }
 }
@@ -210,6 +267,8 @@ mod tests {
         assert_eq!(waits(Counter::Account, 19..29), [0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(waits(Counter::Address, 100..102), [0, 1]);
         assert_eq!(Counter::Own.wait(u32::MAX), SignedDuration::from_mins(15));
+        assert_eq!(waits(Counter::CodeElsewhere, 4..8), [0, 1, 2, 4]);
+        assert_eq!(waits(Counter::CodeAtHome, 16..18), [2_048, 3_600]);
     }
 
     #[test]
@@ -217,6 +276,8 @@ mod tests {
         let before = Count { failures: 9, free_at: at(1_000) };
         assert_eq!(counted(Counter::Pair, before, at(4_600)).failures, 10);
         assert_eq!(counted(Counter::Pair, before, at(4_601)).failures, 1);
+        assert_eq!(counted(Counter::CodeAtHome, before, at(87_400)).failures, 10);
+        assert_eq!(counted(Counter::CodeAtHome, before, at(87_401)).failures, 1);
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub mod retention;
 pub mod reviews;
 pub mod role_grants;
 pub mod safeguards;
+pub mod second_factor;
 pub mod sessions;
 pub mod sign_in;
 pub mod sign_up;
@@ -70,6 +71,7 @@ use passwords::Passwords;
 use policies::activation::ActivationRules;
 use policy_set::ActivePolicies;
 use safeguards::Safeguards;
+use second_factor::Demand;
 use sign_up::SignUp;
 use single_sign_on::SingleSignOn;
 use tokens::Tokens;
@@ -110,6 +112,8 @@ pub struct Services {
     pub sign_up: SignUp,
     /// The identity provider that people may sign in with, if there is one.
     pub single_sign_on: Option<SingleSignOn>,
+    /// Whom privileged requests ask for a second factor.
+    pub second_factors: Demand,
     /// Host and port as callers name this control plane.
     pub authorities: Vec<String>,
     /// What activations need besides tests that pass.

@@ -1,4 +1,4 @@
-//! Signing in with e-mail address and password.
+//! Signing in with e-mail address and password, and a code where the person has a second factor.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,12 +12,13 @@ use super::Services;
 use super::authenticate::this_minute;
 use super::guessing::{Guess, Tried};
 use super::passwords::{self, PASSWORD_LENGTH_MAX};
+use super::second_factor::{self, AtSignIn, Shown};
 use super::sessions::{self, SignedIn};
 use crate::audit::{self, ANONYMOUS, Kind, Record};
 use crate::error::Error;
 use crate::principal::Principal;
 use crate::store::users::User;
-use crate::store::{ANSWER_WITHIN, commit, refusals, users, within};
+use crate::store::{self, ANSWER_WITHIN, commit, refusals, users, within};
 
 /// Failures are answered after whole multiples of this: what was different about them, such as that one of them was
 /// recorded, shall not be seen by how long they took.
@@ -31,6 +32,8 @@ pub struct Attempt<'a> {
     pub email: &'a str,
     /// Their password.
     pub password: String,
+    /// A code of their second factor, if they have one.
+    pub code: Option<&'a str>,
     /// What they do it with, in its own words.
     pub agent: &'a str,
     /// Where the caller is: their address, or the /64 of an IPv6 one.
@@ -43,13 +46,14 @@ pub struct Attempt<'a> {
 /// as a wrong password, and is answered the same.
 ///
 /// # Errors
-/// `SignInFailed` when they do not belong together; `GuessingSlowed` after too many of these; `Busy` when too many are
-/// signing in; `ClockSkewed` while a token would be of a wrong time.
+/// `SignInFailed` when they do not belong together; `CodeRequired` and `CodeWrong` when they do, and the second factor is
+/// not shown; `GuessingSlowed` after too many of these; `Busy` when too many are signing in; `ClockSkewed` while a token
+/// would be of a wrong time.
 pub async fn sign_in(services: &Services, attempt: &Attempt<'_>) -> Result<SignedIn, Error> {
     services.safeguards.require_true_clock()?;
     let begun = Instant::now();
     let result = judge(services, attempt).await;
-    if matches!(result, Err(Error::SignInFailed)) {
+    if matches!(result, Err(Error::SignInFailed | Error::CodeRequired | Error::CodeWrong)) {
         let steps = u32::try_from(begun.elapsed().as_millis() / FAILURE_STEP.as_millis()).unwrap_or(u32::MAX);
         tokio::time::sleep_until(begun + FAILURE_STEP.saturating_mul(steps.saturating_add(1))).await;
     }
@@ -72,6 +76,15 @@ async fn judge(services: &Services, attempt: &Attempt<'_>) -> Result<SignedIn, E
             }
             Ok(None) => user = find(services, attempt.email).await?,
             Err(Error::SignInFailed) => break,
+            // The password was right, and is good for nothing alone: it counts as a guess like any other.
+            Err(error @ (Error::CodeRequired | Error::CodeWrong)) => {
+                services.metrics.count_sign_in("failed");
+                let reason = if matches!(error, Error::CodeWrong) { "wrong" } else { "missing" };
+                if let Some(user) = &user {
+                    second_factor::note_failure(services, user.id, reason, attempt.request_id).await?;
+                }
+                return Err(error);
+            }
             Err(error) => {
                 guess.take_back(services).await;
                 return Err(error);
@@ -108,8 +121,16 @@ async fn verify(
     } else {
         None
     };
-    let proven = Proven { user, password_hash: &password_hash, upgraded: upgraded.as_deref() };
-    record_success(services, attempt, proven, guess).await
+    let code = AtSignIn::begin(services, user.id, attempt.code, attempt.neighbourhood).await?;
+    let proven =
+        Proven { user, password_hash: &password_hash, upgraded: upgraded.as_deref(), code: code.as_ref() };
+    let result = record_success(services, attempt, proven, guess).await;
+    if let (Some(code), Ok(None) | Err(_)) = (&code, &result)
+        && !matches!(result, Err(Error::CodeWrong))
+    {
+        code.take_back(services).await;
+    }
+    result
 }
 
 /// Somebody whose password was right.
@@ -120,6 +141,8 @@ struct Proven<'a> {
     password_hash: &'a str,
     /// A stronger one, to be kept from now on.
     upgraded: Option<&'a str>,
+    /// The code of their second factor, if they have one.
+    code: Option<&'a AtSignIn<'a>>,
 }
 
 /// Begins the session; nothing when the password was changed, or the person disabled, while it was checked.
@@ -129,7 +152,7 @@ async fn record_success(
     proven: Proven<'_>,
     guess: &Guess,
 ) -> Result<Option<SignedIn>, Error> {
-    let Proven { user, password_hash, upgraded } = proven;
+    let Proven { user, password_hash, upgraded, code } = proven;
     let begun = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         let still = match upgraded {
@@ -139,15 +162,27 @@ async fn record_success(
         if !still {
             return Ok(None);
         }
+        let shown = match code {
+            Some(code) => Some(code.use_up(&mut tx, services, user.id, attempt.request_id).await?),
+            None => None,
+        };
         guess.was_right(&mut tx, user.id).await?;
         let (session, signed_in) =
             sessions::begin(&mut tx, services, user.id, &user.roles, attempt.agent).await?;
+        if shown.is_some() {
+            store::sessions::step_up(&mut tx, session, user.id).await?;
+        }
         let record = Record {
             kind: Kind::UserSignedIn,
             principal: &Principal::User(user.id).to_string(),
             action_id: None,
             request_id: Some(attempt.request_id),
-            data: json!({ "session": session, "roles": user.roles, "hashUpgraded": upgraded.is_some() }),
+            data: json!({
+                "session": session,
+                "roles": user.roles,
+                "hashUpgraded": upgraded.is_some(),
+                "secondFactor": shown.map(Shown::as_str),
+            }),
         };
         audit::append(&mut tx, record).await?;
         Ok(Some((tx, signed_in)))

@@ -99,6 +99,12 @@ pub async fn note_known(
     Ok(())
 }
 
+/// Forgets where a person has signed in from.
+pub async fn forget_known(conn: &mut PgConnection, user: UserId) -> Result<(), Error> {
+    sqlx::query!("delete from known_addresses where user_id = $1", user.0).execute(conn).await?;
+    Ok(())
+}
+
 /// Forgets counters that were free before `counted_before`, and addresses not seen since `seen_before`.
 pub async fn forget(
     conn: &mut PgConnection,

@@ -33,6 +33,7 @@ pub mod refusals;
 pub mod reviews;
 pub mod role_grants;
 pub mod root_key;
+pub mod second_factors;
 pub mod sessions;
 pub mod sign_in_flows;
 pub mod sign_ups;

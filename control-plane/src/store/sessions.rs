@@ -2,7 +2,7 @@
 
 use aegis_contract::digest::Digest;
 use aegis_contract::ids::{SessionId, UserId};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::PgConnection;
 
 use super::Stored;
@@ -82,22 +82,78 @@ pub async fn insert(conn: &mut PgConnection, new: NewSession<'_>) -> Result<(), 
     Ok(())
 }
 
-/// The present roles of a person, if this session of theirs is not over and they may sign in.
-pub async fn roles(
+/// How somebody stands who calls in a session.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Their present roles, sorted.
+    pub roles: Vec<String>,
+    /// Whether they have a second factor that counts.
+    pub is_enrolled: bool,
+    /// Whether they showed it lately in this session.
+    pub is_stepped_up: bool,
+}
+
+/// How a person stands, if this session of theirs is not over and they may sign in. Their second factor was shown
+/// lately when that was less than `good_for` ago.
+pub async fn standing(
     conn: &mut PgConnection,
     id: SessionId,
     user: UserId,
-) -> Result<Option<Vec<String>>, Error> {
-    Ok(sqlx::query_scalar!(
-        r#"select array(select role from user_roles where user_id = users.id order by role) as "roles!"
-           from sessions join users on users.id = user_id
-           where sessions.id = $1 and user_id = $2 and ended_at is null and expires_at > clock_timestamp()
+    good_for: SignedDuration,
+) -> Result<Option<Standing>, Error> {
+    Ok(sqlx::query_as!(
+        Standing,
+        r#"select array(select role from user_roles where user_id = users.id order by role) as "roles!",
+                  confirmed_at is not null as "is_enrolled!",
+                  coalesce(stepped_up_at > clock_timestamp() - make_interval(secs => $3), false) as "is_stepped_up!"
+           from sessions join users on users.id = sessions.user_id
+               left join second_factors on second_factors.user_id = users.id
+           where sessions.id = $1 and sessions.user_id = $2 and ended_at is null and expires_at > clock_timestamp()
              and disabled_at is null"#,
         id.0,
         user.0,
+        good_for.as_secs_f64(),
     )
     .fetch_optional(conn)
     .await?)
+}
+
+/// Notes that the person has shown their second factor in a session of theirs, and when; nothing when it is over.
+pub async fn step_up(
+    conn: &mut PgConnection,
+    id: SessionId,
+    user: UserId,
+) -> Result<Option<Timestamp>, Error> {
+    let at = sqlx::query_scalar!(
+        r#"update sessions set stepped_up_at = clock_timestamp()
+           where id = $1 and user_id = $2 and ended_at is null and expires_at > clock_timestamp()
+           returning stepped_up_at as "at!: Stored""#,
+        id.0,
+        user.0,
+    );
+    Ok(at.fetch_optional(conn).await?.map(Stored::to_jiff))
+}
+
+/// Forgets that a person has shown a second factor, in all sessions of theirs.
+pub async fn forget_step_ups(conn: &mut PgConnection, user: UserId) -> Result<(), Error> {
+    sqlx::query!(
+        "update sessions set stepped_up_at = null where user_id = $1 and stepped_up_at is not null",
+        user.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// When a session was begun, and whether its person ever showed a second factor in it; nothing of one that is unknown.
+pub async fn beginning(conn: &mut PgConnection, id: SessionId) -> Result<Option<(Timestamp, bool)>, Error> {
+    let row = sqlx::query!(
+        r#"select created_at as "created_at: Stored", stepped_up_at is not null as "is_proven!"
+           from sessions where id = $1"#,
+        id.0
+    );
+    let row = row.fetch_optional(conn).await?;
+    Ok(row.map(|row| (row.created_at.to_jiff(), row.is_proven)))
 }
 
 /// The sessions of a person that are not over, the oldest first, those after `after` only.

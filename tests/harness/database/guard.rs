@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 /// Tables whose changes are state, and which of their changes.
-const GUARDED: [(&str, &str); 35] = [
+const GUARDED: [(&str, &str); 37] = [
     ("audit.log_keys", "insert or update or delete"),
     ("audit.retired_log_keys", "insert or update or delete"),
     ("actions", "insert or update of state or delete"),
@@ -34,11 +34,13 @@ const GUARDED: [(&str, &str); 35] = [
     ("policy_sets", "insert or update or delete"),
     ("policy_versions", "insert or update or delete"),
     ("receipts", "insert or update or delete"),
+    ("recovery_codes", "insert or update or delete"),
     ("reviews", "insert or update or delete"),
     ("role_grant_approvals", "insert or update or delete"),
     ("role_grants", "insert or update or delete"),
     ("root_key", "insert or update or delete"),
-    ("sessions", "insert or update of ended_at"),
+    ("second_factors", "insert or update or delete"),
+    ("sessions", "insert or update of ended_at, stepped_up_at"),
     ("user_identities", "insert or update or delete"),
     ("user_roles", "insert or update or delete"),
     ("users", "insert or update or delete"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use aegis_tests::callers::Caller;
+use aegis_tests::callers::{Answer, Caller};
 use aegis_tests::stack::{Stack, StackOptions};
 use anyhow::{Context, Result};
 use base64::Engine as _;
@@ -114,6 +114,12 @@ POST /api/v1/role-grants/{id}/deny           401 403 404 404 404 404
 GET  /api/v1/users/me                        401 403 200 200 200 200
 PATCH /api/v1/users/me                       401 403 200 200 200 200
 POST /api/v1/users/me/password               401 403 403 403 403 403
+GET  /api/v1/users/me/second-factor          401 403 200 200 200 200
+POST /api/v1/users/me/second-factor          401 403 400 400 400 400
+DELETE /api/v1/users/me/second-factor        401 403 404 404 404 404
+POST /api/v1/users/me/second-factor/confirm  401 403 404 404 404 404
+DELETE /api/v1/users/{id}/second-factor      401 403 403 403 404 403
+POST /api/v1/auth/step-up                    401 403 404 404 404 404
 POST /api/v1/auth/logout                     401 403 204 204 204 204
 DELETE /api/v1/sessions                      401 403 204 204 204 204
 GET  /api/v1/health                          200 200 200 200 200 200
@@ -155,6 +161,7 @@ fn body(method: &str, path: &str) -> Value {
         }
         "/api/v1/auth/forgot-password" | "/api/v1/auth/sign-up" => json!({ "email": "nobody@example.com" }),
         "/api/v1/auth/reset-password" => json!({ "resetToken": "x", "password": "long enough to be one" }),
+        "/api/v1/auth/step-up" | "/api/v1/users/me/second-factor/confirm" => json!({ "code": "000000" }),
         "/api/v1/users/me" => json!({ "name": "Ursula" }),
         "/api/v1/users/me/password" => {
             json!({ "currentPassword": "x", "newPassword": "long enough to be one" })
@@ -163,7 +170,8 @@ fn body(method: &str, path: &str) -> Value {
     }
 }
 
-async fn call(caller: &Caller, method: &str, path: &str) -> Result<u16> {
+/// Sends what every caller sends there.
+pub(super) async fn call(caller: &Caller, method: &str, path: &str) -> Result<Answer> {
     let concrete = concrete(path);
     let draft = caller.request(method.parse()?, &concrete);
     let draft = match method {
@@ -178,7 +186,7 @@ async fn call(caller: &Caller, method: &str, path: &str) -> Result<u16> {
         _ if path == "/api/v1/actions" => draft.json(&body(method, path)).header("idempotency-key", "key"),
         _ => draft.json(&body(method, path)),
     };
-    Ok(draft.send().await?.status)
+    draft.send().await
 }
 
 /// People and clients whose proof was good once, or is good elsewhere, and what each is called.
@@ -236,7 +244,11 @@ async fn whose_proof_is_worth_nothing_is_nobody_on_every_route() -> Result<()> {
             anyhow::bail!("a line of the table is incomplete: {line}");
         };
         for (what, caller) in &callers {
-            assert_eq!(call(caller, method, path).await?.to_string(), to_nobody, "{what}: {method} {path}");
+            assert_eq!(
+                call(caller, method, path).await?.status.to_string(),
+                to_nobody,
+                "{what}: {method} {path}"
+            );
         }
     }
     Ok(())
@@ -272,7 +284,7 @@ async fn an_alert_source_may_ask_who_it_is_and_nothing_else_on_every_route() -> 
             None => to_nobody,
         };
         for source in &sources {
-            assert_eq!(call(source, method, path).await?.to_string(), expected, "{method} {path}");
+            assert_eq!(call(source, method, path).await?.status.to_string(), expected, "{method} {path}");
         }
     }
     Ok(())
@@ -306,7 +318,7 @@ async fn every_route_answers_every_caller_as_the_table_says() -> Result<()> {
         listed.insert(format!("{method} {path}"));
         let mut found = Vec::new();
         for caller in &callers {
-            found.push(call(caller, method, path).await?.to_string());
+            found.push(call(caller, method, path).await?.status.to_string());
         }
         assert_eq!(found, *statuses, "{method} {path}");
         if *method != "GET" && ENDS_SESSIONS.contains(path) {

@@ -1,6 +1,7 @@
 //! Secrets are put wherever a caller could put one, rightly or by mistake, and then looked for wherever anything is
 //! written down.
 
+use aegis_tests::authenticator::Authenticator;
 use aegis_tests::callers::{Answer, Caller};
 use aegis_tests::paths::{hex, random_name};
 use aegis_tests::stack::{Stack, StackOptions};
@@ -43,6 +44,7 @@ async fn spill(caller: &Caller, method: &str, path: &str, secret: &str) -> Resul
             json!({ "currentPassword": secret, "newPassword": secret }).to_string(),
             json!({ "refreshToken": secret }).to_string(),
             json!({ "resetToken": secret, "password": secret }).to_string(),
+            json!({ "code": secret }).to_string(),
             json!({ "secret": { "is": secret } }).to_string(),
             json!(secret).to_string(),
             format!(r#"{{"password":"{secret}"#),
@@ -77,7 +79,17 @@ async fn use_up(stack: &Stack) -> Result<Vec<String>> {
     let change = |current: &str| json!({ "currentPassword": current, "newPassword": new });
     person.post("/api/v1/users/me/password", &change(&wrong)).await?.expect(403)?;
     person.post("/api/v1/users/me/password", &change(&admin.password)).await?.expect(204)?;
-    secrets.extend([wrong, new]);
+    let begun = json!({ "password": new });
+    let begun = person.post("/api/v1/users/me/second-factor", &begun).await?.expect(200)?.body;
+    let app = Authenticator::new(&text(&begun, "secret")?)?;
+    let confirm = json!({ "code": app.code(0) });
+    let confirm = person.post("/api/v1/users/me/second-factor/confirm", &confirm).await?.expect(200)?.body;
+    let codes = confirm["recoveryCodes"].as_array().context("recovery codes")?.iter();
+    let codes: Vec<String> = codes.filter_map(|code| code.as_str().map(str::to_owned)).collect();
+    person.post("/api/v1/auth/step-up", &json!({ "code": codes[0] })).await?.expect(200)?;
+    secrets.extend(codes.iter().map(|code| code.replace('-', "")));
+    secrets.extend(codes);
+    secrets.extend([wrong, new, text(&begun, "secret")?]);
 
     let webhook = json!({ "url": "https://hooks.example.com/" });
     let made = person.put("/api/v1/webhooks/told", &webhook, None).await?;

@@ -65,8 +65,12 @@ async fn production_refuses_examples_equal_secrets_open_switches_and_executors_w
     let refused = refusal(executor, &without(files)).await?;
     ensure!(refused.contains("PRODUCTION needs TLS_CERTIFICATE_FILE"), "{refused}");
 
+    let refused = refusal(control_plane, &[]).await?;
+    ensure!(refused.contains("PRODUCTION needs SECOND_FACTOR=required"), "{refused}");
+
+    let second_factor = ("SECOND_FACTOR", "required");
     for part in [control_plane, executor] {
-        part.restart_with([("PRODUCTION", "true")]).await?;
+        part.restart_with([("PRODUCTION", "true"), second_factor]).await?;
     }
     stack.admin()?.get("/api/v1/whoami").await?.expect(200)?;
 
@@ -74,7 +78,8 @@ async fn production_refuses_examples_equal_secrets_open_switches_and_executors_w
     let plain =
         ["cluster", "set-executor-url", "--name", stack.cluster_name(), "--executor-url", "http://x:1"];
     stack.command(plain).await?;
-    let refused = refusal(control_plane, &[]).await?;
+    let refused =
+        refusal(control_plane, &[second_factor].map(|(name, value)| (name, value.to_owned()))).await?;
     ensure!(refused.contains("is reached without TLS") && refused.contains("set-executor-url"), "{refused}");
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::output;
 use crate::settings::Settings;
 
 /// Kinds that change what may be done, by whom and where: no action, and no reading.
-const CHANGES: [&str; 36] = [
+const CHANGES: [&str; 39] = [
     "user.created",
     "user.roles-changed",
     "user.invited",
@@ -28,6 +28,9 @@ const CHANGES: [&str; 36] = [
     "user.password-reset",
     "user.disabled",
     "user.enabled",
+    "second-factor.enrolled",
+    "second-factor.removed",
+    "second-factor.reset",
     "role-grant.requested",
     "role-grant.approved",
     "role-grant.denied",

@@ -230,7 +230,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::principal::Principal;
+    use crate::principal::{Principal, SecondFactor};
     use crate::scope::Scope;
 
     fn check(body: Value) -> Result<Valid, Error> {
@@ -243,6 +243,7 @@ mod tests {
             scope: Scope::default(),
             requests_per_minute: None,
             session: None,
+            second_factor: SecondFactor::Absent,
             nonce: None,
             request_id: String::new(),
         };

@@ -4,7 +4,7 @@ use aegis_contract::digest::Digest;
 
 use super::refuse_token;
 use crate::error::Error;
-use crate::principal::{Caller, Principal};
+use crate::principal::{Caller, Principal, SecondFactor};
 use crate::scope::Scope;
 use crate::service::Services;
 use crate::service::alert_sources::CredentialKind;
@@ -40,6 +40,7 @@ pub async fn by_credential(
                 scope: Scope::default(),
                 requests_per_minute: None,
                 session: None,
+                second_factor: SecondFactor::Absent,
                 nonce: None,
                 request_id: request_id.to_owned(),
             })
