@@ -22,6 +22,12 @@ POST /api/v1/policy/sync
 POST /api/v1/policies/{name}/activate
 POST /api/v1/policies/{name}/deactivate
 POST /api/v1/policies/{name}/release
+POST /api/v1/alert-sources
+DELETE /api/v1/alert-sources/{name}
+POST /api/v1/alert-sources/{name}/disable
+POST /api/v1/alert-sources/{name}/enable
+POST /api/v1/alert-sources/{name}/credentials
+DELETE /api/v1/alert-sources/{name}/credentials/{id}
 PUT /api/v1/webhooks/{name}
 DELETE /api/v1/webhooks/{name}
 POST /api/v1/webhooks/{name}/rotate-secret
