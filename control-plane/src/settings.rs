@@ -158,6 +158,7 @@ impl Secrets {
         let database = database(source, "DATABASE_URL");
         let master_key = source.secret("MASTER_KEY");
         let tokens = token_secrets(source, master_key.as_ref());
+        let master_key = master_key.filter(|text| read_master_key(source, "MASTER_KEY", text).is_some());
         let redis = redis(source);
         let fingerprint = source.fingerprint();
         Some(Self {
@@ -359,12 +360,13 @@ fn database(source: &mut Source, name: &str) -> Option<PgConnectOptions> {
 
 fn master_keys(source: &mut Source, master_key: Option<&SecretString>) -> Option<MasterKeys> {
     let previous = source.optional_secret("MASTER_KEY_PREVIOUS");
-    let mut read = |name: &str, text: &SecretString| {
-        MasterKey::from_base64(text.expose_secret()).map_err(|error| source.problem(name, error)).ok()
-    };
-    let previous = previous.map(|text| read("MASTER_KEY_PREVIOUS", &text));
-    let current = read("MASTER_KEY", master_key?);
+    let previous = previous.map(|text| read_master_key(source, "MASTER_KEY_PREVIOUS", &text));
+    let current = read_master_key(source, "MASTER_KEY", master_key?);
     Some(MasterKeys { current: current?, previous: previous.map_or(Some(None), |key| key.map(Some))? })
+}
+
+fn read_master_key(source: &mut Source, name: &str, text: &SecretString) -> Option<MasterKey> {
+    MasterKey::from_base64(text.expose_secret()).map_err(|error| source.problem(name, error)).ok()
 }
 
 fn log_origin(source: &mut Source, master_keys: Option<&MasterKeys>) -> Option<String> {
