@@ -31,6 +31,7 @@ use crate::seal::Keyring;
 use crate::service::actions::InFlight;
 use crate::service::analysis::HeavyWork;
 use crate::service::authenticate::keys::{self, keys};
+use crate::service::authenticate::standings::{self, standings};
 use crate::service::decisions::recorder::{self, recorder};
 use crate::service::dispatch::{Nudge, OrderTerms};
 use crate::service::export::Turns;
@@ -114,6 +115,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let recording = tokio::spawn(recorder::run(store.clone(), policies.clone(), questions));
     let (keys, wanted_keys) = keys(store.clone());
     let finding_keys = tokio::spawn(keys::run(store.clone(), wanted_keys));
+    let (standings, wanted_standings) = standings(store.clone());
+    let finding_people = tokio::spawn(standings::run(store.clone(), wanted_standings));
     let follower = Follower {
         store: store.clone(),
         client: executors.clone(),
@@ -129,6 +132,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         keyring: keyring.clone(),
         log_origin: origin.clone(),
         keys,
+        standings,
         policies,
         recorder,
         executors,
@@ -181,6 +185,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     // Whoever waited for it was answered.
     recording.abort();
     finding_keys.abort();
+    finding_people.abort();
     dispatching.await.context("the dispatcher failed")?;
     telling.await.context("telling webhooks failed")?;
     if let Some(mailing) = mailing {

@@ -1,8 +1,10 @@
-//! Who is calling: a signed request of a client, the token of a person, or the credential of an alert source. The caller of a refused
-//! request learns one public reason; the precise one is counted, and recorded once a minute.
+//! Who is calling: a signed request of a client, the token of a person, or the credential of an alert source. The caller
+//! of a refused request learns one public reason; the precise one is counted, and recorded once a minute.
 
 pub mod credential;
 pub mod keys;
+pub mod lookup;
+pub mod standings;
 
 use aegis_contract::http_signature::{self, Presented, Refusal, Request, Verified, VerifyingKey};
 use aegis_runtime::clock;
@@ -11,7 +13,6 @@ use serde_json::json;
 use tracing::warn;
 
 use super::Services;
-use super::second_factor::STEP_UP_GOOD_FOR;
 use crate::audit::{self, ANONYMOUS, Kind, Record};
 use crate::error::Error;
 use crate::principal::{Caller, Nonce, Principal, SecondFactor};
@@ -19,7 +20,7 @@ use crate::scope::Scope;
 use crate::seal::Purpose;
 use crate::store::client_keys::ClientKey;
 use crate::store::sessions::Standing;
-use crate::store::{ANSWER_WITHIN, commit, refusals, sessions, within};
+use crate::store::{ANSWER_WITHIN, commit, refusals, within};
 
 /// How much longer than its signature a nonce is remembered: clocks differ.
 const NONCE_KEPT_AFTER: SignedDuration = SignedDuration::from_secs(60);
@@ -117,11 +118,7 @@ pub async fn by_token(services: &Services, token: &str, request_id: &str) -> Res
         Ok(proven) => proven,
         Err(reason) => return Err(refuse_token(services, reason, request_id).await),
     };
-    let standing = within(ANSWER_WITHIN, async {
-        let mut conn = services.store.acquire().await?;
-        sessions::standing(&mut conn, session, user, STEP_UP_GOOD_FOR).await
-    })
-    .await?;
+    let standing = services.standings.find(session, user).await?;
     let Some(Standing { roles, is_enrolled, is_stepped_up }) = standing else {
         return Err(refuse_token(services, "token-session-over", request_id).await);
     };

@@ -63,6 +63,7 @@ use crate::throttle::Throttles;
 use actions::InFlight;
 use analysis::HeavyWork;
 use authenticate::keys::Keys;
+use authenticate::standings::Standings;
 use decisions::recorder::Recorder;
 use dispatch::Nudge;
 use export::Turns;
@@ -86,6 +87,8 @@ pub struct Services {
     pub log_origin: String,
     /// The keys that requests are signed with.
     pub keys: Keys,
+    /// How people stand in their sessions.
+    pub standings: Standings,
     /// The policies that decide.
     pub policies: ActivePolicies,
     /// Where bare questions wait to be answered together.

@@ -103,7 +103,7 @@ pub async fn revoke(
 }
 
 /// Keys by their ids, also those that are good no more.
-pub async fn find(conn: &mut PgConnection, ids: &[&str]) -> Result<HashMap<String, ClientKey>, Error> {
+pub async fn find(conn: &mut PgConnection, ids: &[String]) -> Result<HashMap<String, ClientKey>, Error> {
     let rows = sqlx::query!(
         r#"select client_keys.id, clients.name as client, algorithm, sealed_key, scope_actions, scope_namespaces,
                revoked_at is not null as "is_revoked!",

@@ -1,5 +1,7 @@
 //! Sessions of people, and the refresh tokens that continue them.
 
+use std::collections::HashMap;
+
 use aegis_contract::digest::Digest;
 use aegis_contract::ids::{SessionId, UserId};
 use jiff::{SignedDuration, Timestamp};
@@ -93,29 +95,35 @@ pub struct Standing {
     pub is_stepped_up: bool,
 }
 
-/// How a person stands, if this session of theirs is not over and they may sign in. Their second factor was shown
-/// lately when that was less than `good_for` ago.
-pub async fn standing(
+/// How people stand in these sessions of theirs that are not over, as far as they may sign in. Their second factor was
+/// shown lately when that was less than `good_for` ago.
+pub async fn standings(
     conn: &mut PgConnection,
-    id: SessionId,
-    user: UserId,
+    wanted: &[(SessionId, UserId)],
     good_for: SignedDuration,
-) -> Result<Option<Standing>, Error> {
-    Ok(sqlx::query_as!(
-        Standing,
-        r#"select array(select role from user_roles where user_id = users.id order by role) as "roles!",
+) -> Result<HashMap<(SessionId, UserId), Standing>, Error> {
+    let ids: Vec<_> = wanted.iter().map(|(session, _)| session.0).collect();
+    let rows = sqlx::query!(
+        r#"select sessions.id, sessions.user_id,
+                  array(select role from user_roles where user_id = users.id order by role) as "roles!",
                   confirmed_at is not null as "is_enrolled!",
-                  coalesce(stepped_up_at > clock_timestamp() - make_interval(secs => $3), false) as "is_stepped_up!"
+                  coalesce(stepped_up_at > clock_timestamp() - make_interval(secs => $2), false) as "is_stepped_up!"
            from sessions join users on users.id = sessions.user_id
                left join second_factors on second_factors.user_id = users.id
-           where sessions.id = $1 and sessions.user_id = $2 and ended_at is null and expires_at > clock_timestamp()
+           where sessions.id = any($1) and ended_at is null and expires_at > clock_timestamp()
              and disabled_at is null"#,
-        id.0,
-        user.0,
+        &ids,
         good_for.as_secs_f64(),
     )
-    .fetch_optional(conn)
-    .await?)
+    .fetch_all(conn)
+    .await?;
+    // Under whose session it is: whoever names somebody else's finds nothing.
+    let standings = rows.into_iter().map(|row| {
+        let standing =
+            Standing { roles: row.roles, is_enrolled: row.is_enrolled, is_stepped_up: row.is_stepped_up };
+        ((SessionId(row.id), UserId(row.user_id)), standing)
+    });
+    Ok(standings.collect())
 }
 
 /// Notes that the person has shown their second factor in a session of theirs, and when; nothing when it is over.
