@@ -35,10 +35,8 @@ use crate::store::actions::{self, Action, NewAction};
 use crate::store::idempotency::{self, Known};
 use crate::store::{ANSWER_WITHIN, commit, decisions, dispatch, nonces, within};
 
-/// How long an executor may take to say what the target looks like.
-const FACTS_WITHIN: Duration = Duration::from_secs(1);
 /// How long a copy waits for the one that is worked on.
-const COPY_WITHIN: Duration = Duration::from_secs(2);
+const COPY_WITHIN: Duration = Duration::from_secs(3);
 /// How long a key and its first answer are kept.
 const KEY_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// Status of an accepted action.
@@ -125,9 +123,8 @@ async fn replay_or_observe(
             Err(error) => Err(Err(error)),
         }
     };
-    let observed = async {
-        Ok(services.executors.observe(&valid.target, &valid.change, request.trace, FACTS_WITHIN).await)
-    };
+    let observed =
+        async { Ok(services.executors.observe(&valid.target, &valid.change, request.trace).await) };
     let ((), observed) = tokio::try_join!(replayed, observed)?;
     Ok(observed)
 }

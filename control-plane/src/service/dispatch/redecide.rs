@@ -1,8 +1,6 @@
 //! Deciding an action again: its decision is too old, the policies changed, an attempt was closed
 //! without having begun, or enough people have agreed to it.
 
-use std::time::Duration;
-
 use aegis_contract::action::ActionState;
 use aegis_contract::code::{OutcomeCode, RefusalCode};
 use aegis_contract::facts::Facts;
@@ -24,9 +22,6 @@ use crate::service::holds;
 use crate::service::policy_set::ActivePolicies;
 use crate::store::dispatch::{self, OpenAction};
 use crate::store::{Store, attempts, commit};
-
-/// How long an executor may take to say what a target looks like.
-const FACTS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What came of deciding again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +50,7 @@ pub async fn redecide(
         return Ok(Redecided::Over);
     };
     let trace = TraceContext::from_text(&seen.traceparent);
-    let observed = match client.observe(&seen.target, &seen.change, trace, FACTS_TIMEOUT).await {
+    let observed = match client.observe(&seen.target, &seen.change, trace).await {
         Err(Error::ExecutorUnavailable { .. }) => {
             return expire_if_late(store, &seen).await;
         }
