@@ -125,6 +125,15 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     };
     let redis = redis(settings.secrets.redis, &counters, &shutdown).await;
     let tokens = Tokens::new(&settings.secrets.tokens);
+    let single_sign_on = settings.single_sign_on.map(single_sign_on).transpose()?;
+    let renewed = Renewed {
+        store: store.clone(),
+        keyring: keyring.clone(),
+        tokens: tokens.clone(),
+        redis: redis.clone(),
+        mail: settings.mailing.as_ref().map(|mailing| mailing.client.clone()),
+        provider: single_sign_on.as_ref().map(|sign_on| sign_on.provider.clone()),
+    };
     let filing = tokio::spawn(filing::run(store.clone(), shutdown.clone()));
     let following = tokio::spawn(follow::run(follower, shutdown.clone()));
     let services = Services {
@@ -141,21 +150,20 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         in_flight: InFlight::default(),
         metrics: counters.clone(),
         safeguards: safeguards.clone(),
-        tokens: tokens.clone(),
+        tokens,
         passwords: Passwords::new(counters.clone())?,
         mailing: settings.mailing.clone(),
         sign_up: settings.sign_up,
-        single_sign_on: settings.single_sign_on.map(single_sign_on).transpose()?,
+        single_sign_on,
         second_factors: settings.second_factors,
         authorities: settings.public_authorities.clone(),
         activation_rules: settings.activation_rules,
         heavy_work: HeavyWork::default(),
         exports: Turns::default(),
-        throttles: Throttles::new(settings.throttles, redis.clone(), counters.clone()),
+        throttles: Throttles::new(settings.throttles, redis, counters.clone()),
         proxies: settings.bounds.proxies.clone(),
         shutdown: shutdown.clone(),
     };
-    let renewed = Renewed { store: store.clone(), keyring: keyring.clone(), tokens, redis };
     let renewing =
         renewal.follow(Secrets::read, async move |secrets| renewed.take(secrets).await, shutdown.clone());
     let renewing = tokio::spawn(renewing);
@@ -205,8 +213,8 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
 
 /// The identity provider. It is asked nothing before somebody signs in: nothing else depends on it.
 fn single_sign_on(settings: SingleSignOnSettings) -> anyhow::Result<SingleSignOn> {
-    let SingleSignOnSettings { provider, roles } = settings;
-    Ok(SingleSignOn { provider: ProviderClient::new(provider)?, roles })
+    let SingleSignOnSettings { provider, client_secret, roles } = settings;
+    Ok(SingleSignOn { provider: ProviderClient::new(provider, client_secret)?, roles })
 }
 
 /// What replicas share throttles by. A Redis that is away at start is as one that is lost later.

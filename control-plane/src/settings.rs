@@ -36,6 +36,8 @@ const SOAK_SECONDS: u32 = 5;
 const MIRROR_SECONDS: u64 = 60;
 const MIRROR_SECONDS_MAX: u64 = 86_400;
 const AUDIT_LOG_ORIGIN: &str = "aegis.local/audit";
+const MAIL_SERVER: &str = "SMTP_URL";
+const PROVIDER_SECRET: &str = "OIDC_CLIENT_SECRET";
 
 /// Settings of `serve`.
 pub struct ServeSettings {
@@ -102,11 +104,7 @@ pub struct ServeSettings {
     /// `SLOW_SECONDS_MAX`: how long a body may take to arrive, and an answer may wait for its reader. Default 30.
     /// `REQUEST_SECONDS_MAX`: how long a request may be worked on. Default 180.
     pub bounds: Bounds,
-    /// `SMTP_URL`: the server that takes mails, as `smtps://USER:PASSWORD@HOST:PORT`, or with
-    /// `smtp://…?tls=required`; without TLS only on this machine ([operations.md](operations.md#mail)). Default: none,
-    /// and no mail is sent.
-    /// `SMTP_CA`: certificates (PEM) of the authorities that vouch for it, in place of the system's. Default: those.
-    /// `MAIL_FROM`: whom mails come from, such as `Aegis <aegis@example.com>`. Needed with `SMTP_URL`.
+    /// How mails are sent, if they are.
     pub mailing: Option<Mailing>,
     /// `SIGN_UP_DOMAINS`: domains of e-mail addresses, separated by commas, with which people may make accounts of the
     /// role `user` for themselves; `*` is all. Needs `SMTP_URL`. Default: none, and nobody may.
@@ -116,7 +114,6 @@ pub struct ServeSettings {
     /// `OIDC_ISSUER`: the identity provider that people may sign in with, exactly as it names itself
     /// ([operations.md](operations.md#single-sign-on)). Default: none.
     /// `OIDC_CLIENT_ID`: what it calls this control plane; set with `OIDC_ISSUER`.
-    /// `OIDC_CLIENT_SECRET`: what proves to it that this is that client; set with `OIDC_ISSUER`.
     /// `OIDC_CA`: certificates in PEM that vouch for it instead of the system's. Default: the system's.
     /// `OIDC_SCOPES`: what it is asked for, separated by spaces; ID tokens must hold what roles and e-mail addresses are
     /// read from. Default `openid email`.
@@ -150,6 +147,14 @@ pub struct Secrets {
     /// `REDIS_CA_FILE`: path of the certificates of the authority that vouches for Redis, in PEM. Read for each
     /// connection. Default: those that the system believes.
     pub redis: Option<shared::Address>,
+    /// `SMTP_URL`: the server that takes mails, as `smtps://USER:PASSWORD@HOST:PORT`, or with
+    /// `smtp://…?tls=required`; without TLS only on this machine ([operations.md](operations.md#mail)). Default: none,
+    /// and no mail is sent.
+    /// `SMTP_CA`: certificates (PEM) of the authorities that vouch for it, in place of the system's. Default: those.
+    /// `MAIL_FROM`: whom mails come from, such as `Aegis <aegis@example.com>`. Needed with `SMTP_URL`.
+    pub mail: Option<MailClient>,
+    /// `OIDC_CLIENT_SECRET`: what proves to it that this is that client; set with `OIDC_ISSUER`.
+    pub provider: Option<SecretString>,
 }
 
 impl Secrets {
@@ -160,6 +165,8 @@ impl Secrets {
         let tokens = token_secrets(source, master_key.as_ref());
         let master_key = master_key.filter(|text| read_master_key(source, "MASTER_KEY", text).is_some());
         let redis = redis(source);
+        let mail = mail(source);
+        let provider = source.optional_secret(PROVIDER_SECRET);
         let fingerprint = source.fingerprint();
         Some(Self {
             fingerprint,
@@ -167,6 +174,8 @@ impl Secrets {
             master_key: master_key?,
             tokens: tokens?,
             redis: redis?,
+            mail: mail?,
+            provider,
         })
     }
 
@@ -184,6 +193,8 @@ impl Secrets {
 pub struct SingleSignOnSettings {
     /// The provider.
     pub provider: ProviderSettings,
+    /// What proves to it that this is its client.
+    pub client_secret: SecretString,
     /// Which roles its claims give.
     pub roles: ClaimedRoles,
 }
@@ -229,9 +240,9 @@ impl ServeSettings {
         let throttles = reading(&mut source, "THROTTLES", Rates::read);
         let bounds = bounds(&mut source);
         let public_url = public_url(&mut source);
-        let mailing = mailing(&mut source, public_url.as_ref());
-        let sign_up = sign_up(&mut source, mailing.as_ref());
-        let single_sign_on = single_sign_on(&mut source, public_url.as_ref());
+        let mailing = mailing(&mut source, secrets.as_ref(), public_url.as_ref());
+        let sign_up = sign_up(&mut source);
+        let single_sign_on = single_sign_on(&mut source, secrets.as_ref(), public_url.as_ref());
         let log_level = source.or("LOG_LEVEL", "info".to_owned());
         let production = source.production("PRODUCTION");
         if production && matches!(executor_tls, Some(None)) {
@@ -471,26 +482,27 @@ fn public_url(source: &mut Source) -> Option<Option<Url>> {
 /// The identity provider, if there is one; nothing when it cannot be used so.
 fn single_sign_on(
     source: &mut Source,
+    secrets: Option<&Secrets>,
     public_url: Option<&Option<Url>>,
 ) -> Option<Option<SingleSignOnSettings>> {
     let public_url = public_url?.as_ref();
     let issuer: Option<String> = source.optional("OIDC_ISSUER");
     let client_id: Option<String> = source.optional("OIDC_CLIENT_ID");
-    let client_secret = source.optional_secret("OIDC_CLIENT_SECRET");
     let authority: Option<String> = source.optional("OIDC_CA");
     let scopes = source.or("OIDC_SCOPES", "openid email".to_owned());
     let roles_claim = source.or("OIDC_ROLES_CLAIM", "groups".to_owned());
     let roles = reading(source, "OIDC_ROLES", ClaimedRoles::read);
     let Some(issuer) = issuer else { return Some(None) };
 
-    let mut missing = |name: &str, is_there: bool| {
+    for (name, is_there) in [
+        ("PUBLIC_URL", public_url.is_some()),
+        ("OIDC_CLIENT_ID", client_id.is_some()),
+        (PROVIDER_SECRET, source.is_set(PROVIDER_SECRET)),
+    ] {
         if !is_there {
             source.problem(name, "is not set, and OIDC_ISSUER is: single sign-on needs both");
         }
-    };
-    missing("PUBLIC_URL", public_url.is_some());
-    missing("OIDC_CLIENT_ID", client_id.is_some());
-    missing("OIDC_CLIENT_SECRET", client_secret.is_some());
+    }
     if let Err(error) = read_url(&issuer) {
         source.problem("OIDC_ISSUER", error);
     }
@@ -508,13 +520,13 @@ fn single_sign_on(
     let provider = ProviderSettings {
         issuer,
         client_id: client_id?,
-        client_secret: client_secret?,
         scopes,
         roles_claim,
         authorities: authorities?,
         redirect_uri: public_url?.join("api/v1/auth/oidc/callback").ok()?.into(),
     };
-    Some(Some(SingleSignOnSettings { provider, roles: roles? }))
+    let client_secret = secrets?.provider.clone()?;
+    Some(Some(SingleSignOnSettings { provider, client_secret, roles: roles? }))
 }
 
 /// Where Redis is, if it is used; nothing when that cannot be read.
@@ -547,26 +559,37 @@ fn bounds(source: &mut Source) -> Option<Bounds> {
     Some(Bounds { connections_max, connections_per_address_max, proxies, requests_max, idle, slow, request })
 }
 
-/// How mails are sent, if they are; nothing when that cannot be read.
-fn mailing(source: &mut Source, public_url: Option<&Option<Url>>) -> Option<Option<Mailing>> {
-    const NAME: &str = "SMTP_URL";
-    let Some(url) = source.optional_secret(NAME) else { return Some(None) };
+/// The mail server, if there is one; nothing when it cannot be used so.
+fn mail(source: &mut Source) -> Option<Option<MailClient>> {
+    let Some(url) = source.optional_secret(MAIL_SERVER) else { return Some(None) };
     let authorities: Option<String> = source.optional("SMTP_CA");
     let from: Option<Mailbox> = source.required("MAIL_FROM");
-    if matches!(public_url, Some(None)) {
-        source.problem("PUBLIC_URL", "is not set, and SMTP_URL is: mails say where people go on");
-    }
-    let public_url = public_url?.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
     let client = MailClient::new(&url, authorities.as_deref(), from?);
-    let client = client.map_err(|error| source.problem(NAME, error)).ok();
-    Some(Some(Mailing { client: client?, public_url: public_url? }))
+    client.map(Some).map_err(|error| source.problem(MAIL_SERVER, error)).ok()
+}
+
+/// How mails are sent, if they are; nothing when that cannot be read.
+fn mailing(
+    source: &mut Source,
+    secrets: Option<&Secrets>,
+    public_url: Option<&Option<Url>>,
+) -> Option<Option<Mailing>> {
+    if !source.is_set(MAIL_SERVER) {
+        return Some(None);
+    }
+    let Some(public_url) = public_url? else {
+        source.problem("PUBLIC_URL", "is not set, and SMTP_URL is: mails say where people go on");
+        return None;
+    };
+    let public_url = public_url.as_str().trim_end_matches('/').to_owned();
+    Some(Some(Mailing { client: secrets?.mail.clone()?, public_url }))
 }
 
 /// Who may sign up. They prove their address by a mail.
-fn sign_up(source: &mut Source, mailing: Option<&Option<Mailing>>) -> Option<SignUp> {
+fn sign_up(source: &mut Source) -> Option<SignUp> {
     const NAME: &str = "SIGN_UP_DOMAINS";
     let sign_up = reading(source, NAME, SignUp::read)?;
-    if matches!(mailing, Some(None)) && !sign_up.is_off() {
+    if !sign_up.is_off() && !source.is_set(MAIL_SERVER) {
         source.problem(NAME, "needs SMTP_URL: who signs up proves their address by a mail");
         return None;
     }

@@ -117,7 +117,7 @@ impl MailServer {
     #[must_use]
     pub fn settings(&self) -> Vec<(String, String)> {
         let mut settings = vec![
-            ("SMTP_URL_FILE", self.folder.path().join("url").display().to_string()),
+            ("SMTP_URL_FILE", self.url_file().display().to_string()),
             ("MAIL_FROM", "Aegis <aegis@example.com>".to_owned()),
             ("PUBLIC_URL", PUBLIC_URL.to_owned()),
         ];
@@ -125,6 +125,12 @@ impl MailServer {
             settings.push(("SMTP_CA_FILE", self.authority_file().display().to_string()));
         }
         settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// The file that says where it is, with its password.
+    #[must_use]
+    pub fn url_file(&self) -> PathBuf {
+        self.folder.path().join("url")
     }
 
     /// The certificate of who vouches for it.

@@ -79,6 +79,7 @@ impl Provider {
         let (port, client_secret) = (ports::free()?, random_name(32));
         let (people, config) = (folder.path().join("people.json"), folder.path().join("config.json"));
         write_private(&people, "{}")?;
+        write_private(&folder.path().join("client-secret"), &client_secret)?;
         let mut description = json!({
             "port": port, "people": people, "clientSecret": client_secret, "redirectUri": redirect_uri,
         });
@@ -116,13 +117,19 @@ impl Provider {
         &self.client_secret
     }
 
+    /// The file that a control plane reads that secret from.
+    #[must_use]
+    pub fn client_secret_file(&self) -> PathBuf {
+        self.folder.path().join("client-secret")
+    }
+
     /// What a control plane is told of it.
     #[must_use]
     pub fn settings(&self) -> Vec<(String, String)> {
         let mut settings = vec![
             ("OIDC_ISSUER".to_owned(), self.issuer.clone()),
             ("OIDC_CLIENT_ID".to_owned(), "aegis".to_owned()),
-            ("OIDC_CLIENT_SECRET".to_owned(), self.client_secret.clone()),
+            ("OIDC_CLIENT_SECRET_FILE".to_owned(), self.client_secret_file().display().to_string()),
             ("OIDC_SCOPES".to_owned(), "openid email groups".to_owned()),
         ];
         settings.extend(self.authority.iter().map(|pem| ("OIDC_CA".to_owned(), pem.clone())));

@@ -1,8 +1,10 @@
 //! The mail server: hands mails over by SMTP (RFC 5321), over TLS unless it is on this machine, and says what came of
 //! it. Nothing that the server says is passed on but its reply code: it may repeat what it was sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_runtime::settings::renewal::InForce;
 pub use lettre::message::Mailbox;
 use lettre::message::Message;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
@@ -20,9 +22,12 @@ const REASON_LENGTH_MAX: usize = 300;
 const FORM: &str =
     "is not of the form smtps://USER:PASSWORD@HOST:PORT or smtp://USER:PASSWORD@HOST:PORT?tls=required";
 
-/// Sends mails.
+/// Sends mails. Clones share the server.
 #[derive(Clone)]
-pub struct MailClient {
+pub struct MailClient(Arc<InForce<Server>>);
+
+#[derive(Clone)]
+struct Server {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
 }
@@ -69,7 +74,13 @@ impl MailClient {
             Some(tls) => builder.tls(tls(trust(host, authorities)?)),
             None => builder,
         };
-        Ok(Self { transport: builder.timeout(Some(SEND_TIMEOUT)).build(), from })
+        let transport = builder.timeout(Some(SEND_TIMEOUT)).build();
+        Ok(Self(Arc::new(InForce::new(Server { transport, from }))))
+    }
+
+    /// Goes on with the server of another one.
+    pub fn renew(&self, other: &Self) {
+        self.0.put(Server::clone(&other.0.get()));
     }
 
     /// Hands one mail over.
@@ -77,14 +88,17 @@ impl MailClient {
     /// # Errors
     /// Why the server did not take it, for people. Nothing says that it did not, when the connection was lost.
     pub async fn send(&self, letter: &Letter) -> Result<(), String> {
-        let message = self.message(letter)?;
-        match tokio::time::timeout(SEND_TIMEOUT, self.transport.send(message)).await {
+        let server = self.0.get();
+        let message = server.message(letter)?;
+        match tokio::time::timeout(SEND_TIMEOUT, server.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(reason(&error)),
             Err(_) => Err("the mail server did not answer in time".to_owned()),
         }
     }
+}
 
+impl Server {
     fn message(&self, letter: &Letter) -> Result<Message, String> {
         let to = mailable(&letter.to).ok_or("nothing can be sent to such an address")?;
         // RFC 3834: no absence note answers it.
@@ -193,7 +207,7 @@ mod tests {
             assert!(!is_mailable(address), "{address}");
             let letter =
                 Letter { id: Uuid::nil(), to: address.to_owned(), subject: "s", text: String::new() };
-            let refused = client("smtp://localhost", None).unwrap().message(&letter);
+            let refused = client("smtp://localhost", None).unwrap().0.get().message(&letter);
             assert!(refused.is_err(), "{address}");
         }
     }
@@ -206,7 +220,7 @@ mod tests {
             subject: "hello",
             text: "text\n".to_owned(),
         };
-        let message = client("smtp://localhost", None).unwrap().message(&letter).unwrap();
+        let message = client("smtp://localhost", None).unwrap().0.get().message(&letter).unwrap();
         let text = String::from_utf8(message.formatted()).unwrap();
         for line in [
             "Auto-Submitted: auto-generated\r\n",

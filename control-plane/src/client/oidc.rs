@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use aegis_contract::strict::{self, Limits};
 use aegis_runtime::clock;
+use aegis_runtime::settings::renewal::InForce;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, Url};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -73,6 +74,8 @@ pub struct ProviderClient(Arc<Inner>);
 
 struct Inner {
     settings: ProviderSettings,
+    /// What proves to the provider who asks.
+    secret: InForce<SecretString>,
     http: reqwest::Client,
     known: Mutex<Known>,
 }
@@ -124,7 +127,7 @@ impl ProviderClient {
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub fn new(mut settings: ProviderSettings) -> Result<Self, Error> {
+    pub fn new(mut settings: ProviderSettings, secret: SecretString) -> Result<Self, Error> {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_WITHIN)
             .timeout(ANSWER_WITHIN)
@@ -136,7 +139,13 @@ impl ProviderClient {
             builder = builder.tls_certs_only(authorities);
         }
         let http = builder.build().map_err(Error::internal)?;
-        Ok(Self(Arc::new(Inner { settings, http, known: Mutex::default() })))
+        let secret = InForce::new(secret);
+        Ok(Self(Arc::new(Inner { settings, secret, http, known: Mutex::default() })))
+    }
+
+    /// Proves by another secret from now on who asks.
+    pub fn renew(&self, secret: SecretString) {
+        self.0.secret.put(secret);
     }
 
     /// Its issuer identifier.
@@ -220,7 +229,8 @@ impl ProviderClient {
         binding: Binding<'_>,
     ) -> Result<Tokens, ProviderFault> {
         let settings = &self.0.settings;
-        let (id, secret) = (&settings.client_id, settings.client_secret.expose_secret());
+        let secret = self.0.secret.get();
+        let (id, secret) = (&settings.client_id, secret.expose_secret());
         let mut fields = vec![
             ("grant_type", "authorization_code"),
             ("code", code),

@@ -2,6 +2,8 @@
 
 use aegis_runtime::settings::SettingsError;
 
+use crate::client::mail::MailClient;
+use crate::client::oidc::ProviderClient;
 use crate::error::Error;
 use crate::seal::Keyring;
 use crate::service::clusters;
@@ -20,6 +22,10 @@ pub struct Renewed {
     pub tokens: Tokens,
     /// Where replicas share throttles, if they do.
     pub redis: Option<Shared>,
+    /// Who sends mails, if any are sent.
+    pub mail: Option<MailClient>,
+    /// The identity provider, if people sign in with one.
+    pub provider: Option<ProviderClient>,
 }
 
 impl Renewed {
@@ -37,16 +43,29 @@ impl Renewed {
         })?;
         let database = self.store.admitted(secrets.database).await;
         let database = database.map_err(|error| problem(format!("DATABASE_URL {error}")))?;
-        match (&self.redis, secrets.redis) {
-            (Some(shared), Some(address)) => {
-                let renewed = shared.renew(address).await;
-                renewed.map_err(|error| problem(format!("REDIS_URL cannot be used: {error}")))?;
+        for (name, was, is) in [
+            ("REDIS_URL", self.redis.is_some(), secrets.redis.is_some()),
+            ("SMTP_URL", self.mail.is_some(), secrets.mail.is_some()),
+        ] {
+            if was != is {
+                return Err(problem(format!("{name} is new or gone; for that, start again")));
             }
-            (None, None) => {}
-            _ => return Err(problem("REDIS_URL is new or gone; for that, start again".to_owned())),
+        }
+        if self.provider.is_some() && secrets.provider.is_none() {
+            return Err(problem("OIDC_CLIENT_SECRET is gone; for that, start again".to_owned()));
+        }
+        if let (Some(shared), Some(address)) = (&self.redis, secrets.redis) {
+            let renewed = shared.renew(address).await;
+            renewed.map_err(|error| problem(format!("REDIS_URL cannot be used: {error}")))?;
         }
         self.store.renew(database);
         self.tokens.renew(&secrets.tokens);
+        if let (Some(client), Some(mail)) = (&self.mail, &secrets.mail) {
+            client.renew(mail);
+        }
+        if let (Some(client), Some(secret)) = (&self.provider, secrets.provider) {
+            client.renew(secret);
+        }
         Ok(())
     }
 }

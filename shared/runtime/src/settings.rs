@@ -150,6 +150,11 @@ impl Source {
         is_on
     }
 
+    /// Whether a setting is given, by itself or by the name of a file; what that holds is not looked at.
+    pub fn is_set(&self, name: &str) -> bool {
+        [name, &format!("{name}_FILE")].into_iter().any(|name| self.plain(name).is_some())
+    }
+
     /// A variable of the system, such as `HOME`: never read from a file; absent if empty.
     pub fn plain(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())

@@ -94,7 +94,7 @@ async fn round(stack: &Stack, replica: usize, token: &str) -> Result<()> {
 }
 
 /// How often a process has taken new secrets, and whether there are some that it cannot take.
-async fn renewals(part: &Part) -> Result<(u64, bool)> {
+pub(super) async fn renewals(part: &Part) -> Result<(u64, bool)> {
     let page = Caller::anonymous(part.url())?.get("/metrics").await?.expect(200)?.text;
     let value = |name: &str| -> Result<u64> {
         let line = page.lines().find_map(|line| line.strip_prefix(name));

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use aegis_tests::callers::Caller;
 use aegis_tests::database::execute;
-use aegis_tests::eventually::eventually;
+use aegis_tests::eventually::{eventually, until};
 use aegis_tests::oidc::{Browser, Provider};
+use aegis_tests::paths::write_private;
 use aegis_tests::stack::{Stack, sign_in as sign_in_with_password};
 use anyhow::{Context, Error, Result};
 use reqwest::Method;
@@ -19,7 +20,10 @@ use self::scene::{
 };
 use super::log::{entries, refusals};
 use super::people::{ask, id_of, role};
+use super::rotation::renewals;
 
+/// What is waited for takes seconds; a busy machine is given much more before the test fails.
+const WITHIN: Duration = Duration::from_secs(120);
 const ROLES: &str = "sre-leads=sre-lead,sre-leads=user,platform-admins=admin";
 
 fn person(name: &str, groups: &[&str]) -> Value {
@@ -261,9 +265,31 @@ async fn a_provider_that_is_away_keeps_nobody_with_a_password_out_and_comes_back
 
     // Its keys are others now. They are looked at again, but not as often as tokens name one.
     provider.restart().await?;
-    eventually("signing in under the provider's new keys", Duration::from_secs(120), async || {
+    eventually("signing in under the provider's new keys", WITHIN, async || {
         Ok(Some(sign_in(&stack, &provider, "alice").await?.expect(200)?))
     })
     .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_proof_to_the_provider_changes_while_people_sign_in() -> Result<()> {
+    let (stack, provider) = start(false).await?;
+    provider.set_people(&json!({ "alice": person("alice", &["sre-leads"]) }))?;
+    let renewed = async |times: u64| {
+        for replica in stack.control_planes() {
+            until("the other proof being in force", WITHIN, async || Ok(renewals(replica).await?.0 == times))
+                .await?;
+        }
+        anyhow::Ok(())
+    };
+    write_private(&provider.client_secret_file(), "one that the provider does not know")?;
+    renewed(1).await?;
+    let program = Program::begin(&stack, 0).await?;
+    let page = Browser::new(None)?.get(&back_from(&provider, &program, "alice").await?).await?;
+    assert!(handed_over(&page, &program)?.is_err(), "the provider took another proof: {page:?}");
+    write_private(&provider.client_secret_file(), provider.client_secret())?;
+    renewed(2).await?;
+    sign_in(&stack, &provider, "alice").await?.expect(200)?;
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The identity provider as the settings name it.
 
 use reqwest::{Certificate, Url};
-use secrecy::SecretString;
 
 /// What is known of the provider before it is asked anything.
 pub struct ProviderSettings {
@@ -9,8 +8,6 @@ pub struct ProviderSettings {
     pub issuer: String,
     /// What it calls this control plane.
     pub client_id: String,
-    /// What proves to it that this is that client.
-    pub client_secret: SecretString,
     /// What it is asked for, separated by spaces.
     pub scopes: String,
     /// The claim that roles are read from.

@@ -1,10 +1,14 @@
 //! A mail server that is away, refuses, hangs, or is another one; and a control plane that is killed while it sends.
 
+use std::fs;
+
 use aegis_tests::certificates::Authority;
 use aegis_tests::eventually::until;
-use aegis_tests::mail_server::Encryption;
+use aegis_tests::mail_server::{Encryption, MailServer};
+use aegis_tests::paths::write_private;
 use anyhow::{Context, Result};
 
+use super::super::rotation::renewals;
 use super::{NEW, Post, WITHIN};
 
 #[tokio::test]
@@ -37,7 +41,7 @@ async fn a_mail_server_that_is_away_or_refuses_loses_nothing_and_holds_up_nobody
 
     // What it said is not repeated, since it may say anything.
     for replica in post.stack.control_planes() {
-        let log = std::fs::read_to_string(replica.process().log())?;
+        let log = fs::read_to_string(replica.process().log())?;
         assert!(!log.contains("550 no") && !log.contains(&anna.email), "{log}");
     }
     Ok(())
@@ -96,7 +100,7 @@ async fn a_mail_server_whose_certificate_nobody_vouches_for_is_told_nothing() ->
     })
     .await?;
     for replica in post.stack.control_planes() {
-        let log = std::fs::read_to_string(replica.process().log())?;
+        let log = fs::read_to_string(replica.process().log())?;
         assert!(!log.contains(post.server.password()) && !log.contains(&anna.email), "{log}");
     }
     assert_eq!(post.server.mails()?.len(), 0);
@@ -118,4 +122,23 @@ async fn a_mail_server_whose_certificate_nobody_vouches_for_is_told_nothing() ->
     let said = format!("{refused:#}\n{}", part.process().log_tail(20));
     assert!(said.contains("SMTP_URL must have ?tls=required") && !said.contains("hunter2"), "{said}");
     Ok(())
+}
+
+#[tokio::test]
+async fn another_mail_server_takes_over_while_everything_runs() -> Result<()> {
+    let post = Post::open(Encryption::None, &[]).await?;
+    let anna = post.stack.new_user("anna", &["user"]).await?;
+    post.forgot(&anna.email).await?;
+    post.mail(1).await?;
+    post.until_nothing_waits().await?;
+
+    let other = MailServer::start(Encryption::None).await?;
+    write_private(&post.server.url_file(), fs::read(other.url_file())?)?;
+    for replica in post.stack.control_planes() {
+        until("the other server being in force", WITHIN, async || Ok(renewals(replica).await?.0 == 1))
+            .await?;
+    }
+    post.server.process().kill()?;
+    post.forgot(&anna.email).await?;
+    until("a mail at the other server", WITHIN, async || Ok(other.mails()?.len() == 1)).await
 }
