@@ -9,6 +9,7 @@ use aegis_runtime::shutdown::Shutdown;
 use aegis_runtime::tls::{ClientTls, ServerTls};
 use aegis_runtime::{http as edge, telemetry};
 use anyhow::Context;
+use axum::Router;
 use tracing::{info, warn};
 
 use crate::client::executor::ExecutorClient;
@@ -69,7 +70,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let store = Store::serving(settings.secrets.database.clone());
     let safeguards = Safeguards::new(settings.database_capacity_bytes, counters.clone());
     let keyring = open_database(&store, &settings).await?;
-    let renewal = Renewal::new(settings.secrets.fingerprint, &metrics);
+    let renewal = Renewal::new(settings.secrets.fingerprint, settings.production, &metrics);
     let origin = settings.log_origin;
     measuring::measure(&store, &safeguards, &origin)
         .await
@@ -129,6 +130,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let renewed = Renewed {
         store: store.clone(),
         keyring: keyring.clone(),
+        master_key: settings.secrets.master_key,
         tokens: tokens.clone(),
         redis: redis.clone(),
         mail: settings.mailing.as_ref().map(|mailing| mailing.client.clone()),
@@ -186,9 +188,22 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let dispatching = tokio::spawn(dispatch::run(dispatcher, shutdown.clone()));
     let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, origin, shutdown.clone()));
     let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
-    let router = edge::with_edge(http::router(Arc::new(services)), metrics.clone(), settings.bounds.clone());
+    let api = http::router(Arc::new(services));
+    let observed = edge::with_problems(edge::with_metrics(Router::new(), metrics.clone()));
+    let api = match settings.observe_address {
+        None => edge::with_metrics(api, metrics.clone()),
+        Some(_) => api,
+    };
+    let serve = async |listen, router| {
+        let router = edge::with_edge(router, metrics.clone(), settings.bounds.clone());
+        edge::serve(listen, router, metrics.clone(), settings.bounds.clone(), shutdown.clone()).await
+    };
     let listen = edge::Listen { setting: "LISTEN_ADDRESS", address: settings.listen_address, tls: api_tls };
-    edge::serve(listen, router, metrics, settings.bounds, shutdown).await?;
+    let being_observed = async {
+        let Some(address) = settings.observe_address else { return Ok(()) };
+        serve(edge::Listen { setting: "OBSERVE_ADDRESS", address, tls: None }, observed).await
+    };
+    tokio::try_join!(serve(listen, api), being_observed)?;
     renewing.abort();
     // Whoever waited for it was answered.
     recording.abort();
@@ -251,6 +266,6 @@ async fn open_database(store: &Store, settings: &ServeSettings) -> anyhow::Resul
     if settings.production {
         clusters::require_tls(store).await?;
     }
-    clusters::check_purposes(store, &keyring, &settings.secrets.mac_keys()).await?;
+    clusters::check_purposes(&mut *store.acquire().await?, &keyring, &settings.secrets.mac_keys()).await?;
     Ok(keyring)
 }

@@ -437,8 +437,19 @@ impl From<sqlx::Error> for Error {
     /// Tells a database that cannot be used now from a fault. True only before a commit was sent;
     /// `Store::commit` judges commits.
     fn from(error: sqlx::Error) -> Self {
-        if is_unavailable(&error) { Self::AuditUnavailable(Some(error)) } else { Self::internal(error) }
+        if is_unavailable(&error) {
+            Self::AuditUnavailable(Some(error))
+        } else if is_no_text(&error) {
+            Self::Parameter { name: "request", message: "must hold no U+0000 in any text".to_owned() }
+        } else {
+            Self::internal(error)
+        }
     }
+}
+
+/// Whether it was asked for a text that it cannot hold: one with U+0000.
+fn is_no_text(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "22021")
 }
 
 fn is_unavailable(error: &sqlx::Error) -> bool {

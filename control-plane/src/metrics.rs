@@ -233,7 +233,8 @@ impl ControlPlaneMetrics {
         metrics.register(
             "mails",
             "Mails that somebody asked for: taken by the mail server (sent), not taken and tried again (failed), given up \
-             when their time was over (given-up), or for nobody who is to get one (dropped)",
+             when their time was over (given-up), to a recipient that there is not (refused), or for nobody who is to get \
+             one (dropped)",
             mails.clone(),
         );
         metrics.register("mails_waiting", "Mails that wait to be sent", mails_waiting.clone());

@@ -45,6 +45,10 @@ pub struct ServeSettings {
     pub listen_address: SocketAddr,
     /// What may change while it serves.
     pub secrets: Secrets,
+    /// `OBSERVE_ADDRESS`: where `/metrics`, and nothing else, is answered, without TLS; then it is not at
+    /// `LISTEN_ADDRESS`. Metrics tell more than answers do, such as whether a mail went to anybody: let scrapers alone
+    /// reach it. Default: `LISTEN_ADDRESS`.
+    pub observe_address: Option<SocketAddr>,
     /// `TLS_CERTIFICATE_FILE`: path of the certificate chain to serve with, in PEM; then there is no plain HTTP. Read
     /// again when it changes ([operations.md](operations.md#certificates)). Default: plain HTTP, for a proxy that ends
     /// TLS.
@@ -124,8 +128,8 @@ pub struct ServeSettings {
     /// `LOG_LEVEL`: a filter such as `info` or `aegis_control_plane=debug,info`. Default `info`.
     pub log_level: String,
     /// `PRODUCTION`: whether to refuse to start with what is for trying things out: secrets of examples, secrets that
-    /// are equal, executors without TLS, privileges without a second factor, `DANGEROUS_…` switches, and logs that show
-    /// too much. Default `false`.
+    /// are equal, executors without TLS, privileges without a second factor, metrics beside the API, `DANGEROUS_…`
+    /// switches, and logs that show too much. Default `false`.
     pub production: bool,
 }
 
@@ -215,6 +219,7 @@ impl ServeSettings {
     pub fn read(mut source: Source) -> Result<Self, SettingsError> {
         let secrets = Secrets::read(&mut source);
         let listen_address = source.or("LISTEN_ADDRESS", SocketAddr::from(([127, 0, 0, 1], 3000)));
+        let observe_address = source.optional("OBSERVE_ADDRESS");
         let tls = OwnFiles::read(&mut source, "TLS_CERTIFICATE_FILE", "TLS_KEY_FILE");
         let executor_tls = MutualFiles::read(
             &mut source,
@@ -249,6 +254,9 @@ impl ServeSettings {
             let files = "EXECUTOR_CERTIFICATE_FILE, EXECUTOR_KEY_FILE and EXECUTOR_CA_FILE";
             source.problem("PRODUCTION", format!("needs {files}: orders go by mutual TLS"));
         }
+        if production && observe_address.is_none() {
+            source.problem("PRODUCTION", "needs OBSERVE_ADDRESS: metrics are not for callers of the API");
+        }
         if production && second_factors != Demand::Required {
             source.problem("PRODUCTION", "needs SECOND_FACTOR=required");
         }
@@ -256,6 +264,7 @@ impl ServeSettings {
             Some(Self {
                 secrets: secrets?,
                 listen_address,
+                observe_address,
                 tls: tls?,
                 executor_tls: executor_tls?,
                 database_capacity_bytes,

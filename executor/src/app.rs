@@ -132,7 +132,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         metrics: counters,
         shutdown: shutdown.clone(),
     });
-    let renewal = Renewal::new(secrets.fingerprint, &metrics);
+    let renewal = Renewal::new(secrets.fingerprint, production, &metrics);
     let renewed = Arc::clone(&executor);
     let renew = async move |secrets| renewed.renew(secrets).await;
     tokio::spawn(renewal.follow(Secrets::read, renew, shutdown.clone()));
@@ -149,6 +149,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let serve = async |listen, routes| {
         let bounds = edge::Bounds::default();
         let router = edge::with_problems(reviewed.guard(routes));
+        let router = edge::with_metrics(router, metrics.clone());
         let router = edge::with_edge(router, metrics.clone(), bounds.clone());
         edge::serve(listen, router, metrics.clone(), bounds, shutdown.clone()).await
     };

@@ -19,7 +19,7 @@ mod policies;
 mod reports;
 mod requests;
 mod role_grants;
-mod rotation;
+pub(crate) mod rotation;
 mod second_factor;
 mod sessions;
 mod sign_in;

@@ -61,7 +61,7 @@ pub(crate) struct Init {
     /// The folder, which is made
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// How long the authority is good
+    /// What its certificate says of how long it is good; services look at the end of what it issued alone
     #[arg(long, value_name = "DAYS", default_value_t = AUTHORITY_DAYS,
           value_parser = clap::value_parser!(u32).range(1..=AUTHORITY_DAYS_MAX))]
     days: u32,

@@ -17,6 +17,9 @@ use uuid::Uuid;
 
 /// How long handing one mail over may take altogether.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// What servers say of recipients that there are not (RFC 5321 section 4.2.3). Other refusals may be about us, such as a
+/// password that was changed.
+const NO_SUCH_RECIPIENT: [u16; 3] = [550, 551, 553];
 /// Most characters kept of a reason.
 const REASON_LENGTH_MAX: usize = 300;
 const FORM: &str =
@@ -43,6 +46,15 @@ pub struct Letter {
     pub subject: &'static str,
     /// Plain text.
     pub text: String,
+}
+
+/// Why a mail was not taken.
+#[derive(Debug)]
+pub struct NotTaken {
+    /// For people.
+    pub reason: String,
+    /// Whether it never will be: there is no such recipient.
+    pub is_final: bool,
 }
 
 impl MailClient {
@@ -86,14 +98,20 @@ impl MailClient {
     /// Hands one mail over.
     ///
     /// # Errors
-    /// Why the server did not take it, for people. Nothing says that it did not, when the connection was lost.
-    pub async fn send(&self, letter: &Letter) -> Result<(), String> {
+    /// [`NotTaken`]. Nothing says that it was not, when the connection was lost.
+    pub async fn send(&self, letter: &Letter) -> Result<(), NotTaken> {
         let server = self.0.get();
-        let message = server.message(letter)?;
+        let message = server.message(letter).map_err(|reason| NotTaken { reason, is_final: true })?;
         match tokio::time::timeout(SEND_TIMEOUT, server.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(reason(&error)),
-            Err(_) => Err("the mail server did not answer in time".to_owned()),
+            Ok(Err(error)) => {
+                let is_final = error.status().is_some_and(|code| NO_SUCH_RECIPIENT.contains(&code.into()));
+                Err(NotTaken { reason: reason(&error), is_final })
+            }
+            Err(_) => {
+                let reason = "the mail server did not answer in time".to_owned();
+                Err(NotTaken { reason, is_final: false })
+            }
         }
     }
 }

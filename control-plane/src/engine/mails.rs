@@ -7,7 +7,7 @@ use aegis_runtime::shutdown::Shutdown;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::client::mail::SEND_TIMEOUT;
+use crate::client::mail::{NotTaken, SEND_TIMEOUT};
 use crate::error::Error;
 use crate::metrics::ControlPlaneMetrics;
 use crate::seal::Keyring;
@@ -98,8 +98,10 @@ async fn attempt(postman: Postman, mail: Taken) {
     let noted = async {
         let mut conn = postman.store.acquire().await?;
         match &sent {
-            Ok(_) => mails::remove(&mut conn, id).await,
-            Err(_) => mails::postpone(&mut conn, id, tries, pause_seconds(tries)).await,
+            Err(NotTaken { is_final: false, .. }) => {
+                mails::postpone(&mut conn, id, tries, pause_seconds(tries)).await
+            }
+            Ok(_) | Err(NotTaken { is_final: true, .. }) => mails::remove(&mut conn, id).await,
         }
     };
     let noted = noted.await;
@@ -108,7 +110,11 @@ async fn attempt(postman: Postman, mail: Taken) {
             postman.metrics.count_mails(result, 1);
             info!(mail = %id, result, "a mail is done");
         }
-        Err(reason) => {
+        Err(NotTaken { reason, is_final: true }) => {
+            postman.metrics.count_mails("refused", 1);
+            warn!(mail = %id, reason, "a mail was refused for good by the mail server");
+        }
+        Err(NotTaken { reason, is_final: false }) => {
             postman.metrics.count_mails("failed", 1);
             warn!(mail = %id, reason, tries, "a mail was not taken by the mail server; it is sent again");
         }

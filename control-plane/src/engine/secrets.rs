@@ -1,6 +1,7 @@
 //! Puts secrets into force that were changed while the process runs.
 
 use aegis_runtime::settings::SettingsError;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::client::mail::MailClient;
 use crate::client::oidc::ProviderClient;
@@ -18,6 +19,8 @@ pub struct Renewed {
     pub store: Store,
     /// Opens the keys that no secret may be the same as.
     pub keyring: Keyring,
+    /// What the keyring was opened with.
+    pub master_key: SecretString,
     /// Access tokens of people.
     pub tokens: Tokens,
     /// Where replicas share throttles, if they do.
@@ -29,20 +32,29 @@ pub struct Renewed {
 }
 
 impl Renewed {
-    /// Takes secrets over, all of them if all can be used. (The master key has opened what it is for at the start.)
+    /// Takes secrets over, all of them if all can be used. The master key has opened what it is for at the start, and
+    /// stays.
     ///
     /// # Errors
     /// What cannot be used; nothing has changed.
     pub async fn take(&self, secrets: Secrets) -> Result<(), SettingsError> {
         let problem = |text: String| SettingsError(vec![text]);
-        clusters::check_purposes(&self.store, &self.keyring, &secrets.mac_keys()).await.map_err(|error| {
+        if secrets.master_key.expose_secret() != self.master_key.expose_secret() {
+            return Err(problem("MASTER_KEY is another one; for that, start again".to_owned()));
+        }
+        let (database, mut conn) = match self.store.admitted(secrets.database.clone()).await {
+            Ok(admitted) => admitted,
+            Err(error) => return Err(problem(format!("DATABASE_URL {error}"))),
+        };
+        let checked = clusters::check_purposes(&mut conn, &self.keyring, &secrets.mac_keys()).await;
+        checked.map_err(|error| {
             problem(match error {
                 Error::Parameter { name, message } => format!("{name} {message}"),
                 error => format!("JWT_SECRET cannot be compared with what is stored: {error}"),
             })
         })?;
-        let database = self.store.admitted(secrets.database).await;
-        let database = database.map_err(|error| problem(format!("DATABASE_URL {error}")))?;
+        // It has said what was asked, and is closed all the same.
+        drop(conn);
         for (name, was, is) in [
             ("REDIS_URL", self.redis.is_some(), secrets.redis.is_some()),
             ("SMTP_URL", self.mail.is_some(), secrets.mail.is_some()),

@@ -55,8 +55,8 @@ pub async fn rename(services: &Services, caller: &Caller, name: Option<&str>) ->
 /// Gives the caller another password, which ends their other sessions.
 ///
 /// # Errors
-/// `Forbidden` for clients; `Parameter` for a password that may not be chosen; `PasswordWrong`, and after too many of
-/// these `GuessingSlowed`; `Busy`.
+/// `Forbidden` for clients; `Parameter` for a password that may not be chosen; `NotFound` for who has none;
+/// `PasswordWrong`, and after too many of these `GuessingSlowed`; `Busy`.
 pub async fn change_password(
     services: &Services,
     caller: &Caller,
@@ -69,7 +69,8 @@ pub async fn change_password(
     let before = within(ANSWER_WITHIN, async {
         users::password_hash(&mut *services.store.acquire().await?, user).await
     });
-    let before = before.await?.ok_or(Error::Unauthenticated)?;
+    // Who comes from the identity provider has none.
+    let before = before.await?.ok_or(Error::NotFound { what: "password" })?;
     let guess = prove_password(services, caller, user, current, &before).await?;
     let password_hash = match services.passwords.hash(new).await {
         Ok(password_hash) => password_hash,

@@ -187,11 +187,11 @@ pub async fn require_tls(store: &Store) -> Result<(), Error> {
 /// # Errors
 /// A sentence for the operator.
 pub async fn check_purposes(
-    store: &Store,
+    conn: &mut PgConnection,
     keyring: &Keyring,
     settings: &[(&'static str, &SecretString)],
 ) -> Result<(), Error> {
-    let secrets = shared_secrets(&mut *store.acquire().await?, keyring).await?;
+    let secrets = shared_secrets(conn, keyring).await?;
     for (name, setting) in settings.iter().copied() {
         let text = setting.expose_secret();
         let decoded = Zeroizing::new(base64_decode(text.trim()).unwrap_or_default());

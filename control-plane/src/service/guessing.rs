@@ -209,7 +209,18 @@ impl Guess {
 
     /// Says that it could not be judged.
     pub(super) async fn take_back(&self, services: &Services) {
-        let names: Vec<String> = self.counters.iter().map(|(name, _)| name.clone()).collect();
+        self.take_back_of(services, |_| true).await;
+    }
+
+    /// Says that the password was right and only the code is missing, which many ask for in this way: that is nothing to
+    /// make others wait for.
+    pub(super) async fn was_asked_for_a_code(&self, services: &Services) {
+        self.take_back_of(services, |counter| matches!(counter, Counter::Account | Counter::Address)).await;
+    }
+
+    async fn take_back_of(&self, services: &Services, is_meant: impl Fn(Counter) -> bool) {
+        let meant = self.counters.iter().filter(|(_, counter)| is_meant(*counter));
+        let names: Vec<String> = meant.map(|(name, _)| name.clone()).collect();
         let done = within(ANSWER_WITHIN, async {
             let mut tx = services.store.begin().await?;
             delays::take_back(&mut tx, &names).await?;

@@ -19,7 +19,7 @@ use crate::store::{ANSWER_WITHIN, Store, commit, within};
 /// Most mails of one purpose to one recipient in an hour, whoever asks: nobody is flooded. Tokens are good for an hour or
 /// longer, so whoever used it up has left the recipient that many good ones.
 const HOURLY_MAX: i64 = 3;
-/// Most mails that wait. A mail server that is away for an hour must not fill the database.
+/// Most mails of one purpose that wait. A mail server that is away for an hour must not fill the database.
 const WAITING_MAX: i64 = 10_000;
 
 /// How mails are sent, and what they say of where this control plane is.
@@ -146,10 +146,14 @@ pub async fn prepare(
     let (tx, content) = within(ANSWER_WITHIN, async {
         let mut tx = store.begin().await?;
         let is_first = mails::begin(&mut tx, mail.id).await?;
-        let person = users::list(&mut tx, Some(mail.email.as_str()), None, 1).await?.pop();
+        let person = match users::list(&mut tx, Some(mail.email.as_str()), None, 1).await?.pop() {
+            // Whoever disables them, or changes their password, takes back what was mailed before, or comes first.
+            Some(person) => users::lock(&mut tx, person.id).await?,
+            None => None,
+        };
         // The person's own spelling: the database may think more of them the same than mail servers do.
         let address = person.as_ref().map_or(&mail.email, |person| &person.email).to_lowercase();
-        let recipient = keyring.text_hash(&format!("mail\0{}\0{address}", purpose.as_str()));
+        let recipient = keyring.text_hash(&format!("mail\0{}\0{}", purpose.as_str(), mailbox(&address)));
         let draft = Draft { mail, is_first, hash: Digest::of(token.as_bytes()), person, recipient };
         let terms = Terms { url: public_url, token: &token, until: minute(mail.expires_at) };
         let content = match purpose {
@@ -161,6 +165,12 @@ pub async fn prepare(
     .await?;
     commit(tx, None).await?;
     Ok(content.map(|Content { to, subject, text }| Letter { id: mail.id, to, subject, text }))
+}
+
+/// An address without the tag of its mailbox (RFC 5233 section 1), since there is no end of tags.
+fn mailbox(address: &str) -> String {
+    let (mailbox, domain) = address.rsplit_once('@').unwrap_or((address, ""));
+    format!("{}@{domain}", mailbox.split('+').next().unwrap_or_default())
 }
 
 /// A time as people read it, not later than it is.

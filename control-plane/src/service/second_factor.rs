@@ -21,7 +21,7 @@ use crate::audit::{self, Kind, OPERATOR, Record};
 use crate::error::Error;
 use crate::permission::Permission;
 use crate::principal::{Caller, Principal, SecondFactor};
-use crate::store::{ANSWER_WITHIN, Store, commit, second_factors, sessions, users, within};
+use crate::store::{ANSWER_WITHIN, Store, commit, second_factors, users, within};
 
 /// How long a second factor that was shown in a session says enough there.
 pub const STEP_UP_GOOD_FOR: SignedDuration = SignedDuration::from_mins(10);
@@ -112,7 +112,8 @@ pub async fn state(services: &Services, caller: &Caller) -> Result<State, Error>
     .await
 }
 
-/// Takes the caller's second factor away, with its recovery codes. What was shown of it counts no more, in any session.
+/// Takes the caller's second factor away, with its recovery codes, and ends all their sessions: a stolen one in which it
+/// was shown must not become worth more.
 ///
 /// # Errors
 /// `Forbidden` for clients; `NotFound` where there is none.
@@ -125,9 +126,16 @@ pub async fn remove(services: &Services, caller: &Caller) -> Result<(), Error> {
         if !second_factors::delete(&mut tx, user).await? {
             return Err(none());
         }
-        sessions::forget_step_ups(&mut tx, user).await?;
         let data = json!({ "user": caller.name });
         audit::append(&mut tx, record(caller, Kind::SecondFactorRemoved, data)).await?;
+        let ending = Ending {
+            user,
+            which: Which::All,
+            reason: "second-factor-removed",
+            by: &caller.name,
+            request_id: Some(&caller.request_id),
+        };
+        end_recorded(&mut tx, ending).await?;
         Ok(tx)
     })
     .await?;

@@ -76,8 +76,11 @@ async fn judge(services: &Services, attempt: &Attempt<'_>) -> Result<SignedIn, E
             }
             Ok(None) => user = find(services, attempt.email).await?,
             Err(Error::SignInFailed) => break,
-            // The password was right, and is good for nothing alone: it counts as a guess like any other.
+            // The password was right, and is good for nothing alone: at this address it counts as a guess like any other.
             Err(error @ (Error::CodeRequired | Error::CodeWrong)) => {
+                if matches!(error, Error::CodeRequired) {
+                    guess.was_asked_for_a_code(services).await;
+                }
                 services.metrics.count_sign_in("failed");
                 let reason = if matches!(error, Error::CodeWrong) { "wrong" } else { "missing" };
                 if let Some(user) = &user {

@@ -69,7 +69,8 @@ pub async fn sign_up(services: &Services, email: &str, request_id: &str) -> Resu
     if !services.sign_up.admits(email) {
         return Err(Error::SignUpOff);
     }
-    if !is_mailable(email) {
+    // By quotes (RFC 5321 section 4.1.2) one mailbox has many spellings.
+    if !is_mailable(email) || email.contains(['"', '\\']) {
         let message = "is not an address that mail can be sent to".to_owned();
         return Err(Error::Parameter { name: "email", message });
     }

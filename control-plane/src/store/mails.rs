@@ -40,11 +40,12 @@ pub struct Taken {
 }
 
 /// Puts a mail into the outbox; the same one again while it waits is the same, and writes as much: nobody shall see by
-/// the time it takes whether a mail to that address waits. False when `waiting_max` wait.
+/// the time it takes whether a mail to that address waits. False when `waiting_max` of its purpose wait.
 pub async fn put(conn: &mut PgConnection, mail: NewMail<'_>, waiting_max: i64) -> Result<bool, Error> {
     let waiting = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from (select from mails limit $1) as waiting"#,
-        waiting_max
+        r#"select count(*) as "count!" from (select from mails where purpose = $2 limit $1) as waiting"#,
+        waiting_max,
+        mail.purpose,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -66,14 +67,14 @@ pub async fn put(conn: &mut PgConnection, mail: NewMail<'_>, waiting_max: i64) -
     Ok(true)
 }
 
-/// Takes up to `limit` mails that are due, for `seconds`: after that another replica takes them, and they are sent
-/// again.
+/// Takes up to `limit` mails that are due, those first whose token is over first, for `seconds`: after that another
+/// replica takes them, and they are sent again.
 pub async fn take(conn: &mut PgConnection, seconds: f64, limit: i64) -> Result<Vec<Taken>, Error> {
     let rows = sqlx::query!(
         r#"update mails set tries = tries + 1, due_at = clock_timestamp() + make_interval(secs => $1)
            where id in (
                select id from mails where due_at <= clock_timestamp() and expires_at > clock_timestamp()
-               order by due_at limit $2 for update skip locked)
+               order by expires_at limit $2 for update skip locked)
            returning id, purpose, email, request_id, tries, expires_at as "expires_at: Stored""#,
         seconds,
         limit,

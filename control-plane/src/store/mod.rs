@@ -138,11 +138,15 @@ impl Store {
         Self { pool, renewed_at }
     }
 
-    /// Whether the same database lets us in with other options; they are for [`Store::renew`] then.
+    /// Whether the same database lets us in with other options; they are for [`Store::renew`] then. With a connection
+    /// of theirs: those of before may be good for nothing any more.
     ///
     /// # Errors
     /// A sentence when it does not, or lets us do too much, or it is another database.
-    pub async fn admitted(&self, options: PgConnectOptions) -> Result<PgConnectOptions, String> {
+    pub async fn admitted(
+        &self,
+        options: PgConnectOptions,
+    ) -> Result<(PgConnectOptions, PgConnection), String> {
         let place = |options: &PgConnectOptions| {
             (options.get_host().to_owned(), options.get_port(), options.get_database().map(str::to_owned))
         };
@@ -153,12 +157,11 @@ impl Store {
         let looked = async {
             let mut conn = PgConnection::connect_with(&options).await?;
             let may_change_entries = may_change_entries(&mut conn).await?;
-            conn.close().await?;
-            Ok::<_, sqlx::Error>(may_change_entries)
+            Ok::<_, sqlx::Error>((may_change_entries, conn))
         };
         match looked.await {
-            Ok(false) => Ok(options),
-            Ok(true) => Err("names a role that could change the audit log".to_owned()),
+            Ok((false, conn)) => Ok((options, conn)),
+            Ok((true, _)) => Err("names a role that could change the audit log".to_owned()),
             Err(error) => Err(format!("does not let us in: {error}")),
         }
     }

@@ -142,17 +142,6 @@ pub async fn step_up(
     Ok(at.fetch_optional(conn).await?.map(Stored::to_jiff))
 }
 
-/// Forgets that a person has shown a second factor, in all sessions of theirs.
-pub async fn forget_step_ups(conn: &mut PgConnection, user: UserId) -> Result<(), Error> {
-    sqlx::query!(
-        "update sessions set stepped_up_at = null where user_id = $1 and stepped_up_at is not null",
-        user.0
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 /// When a session was begun, and whether its person ever showed a second factor in it; nothing of one that is unknown.
 pub async fn beginning(conn: &mut PgConnection, id: SessionId) -> Result<Option<(Timestamp, bool)>, Error> {
     let row = sqlx::query!(

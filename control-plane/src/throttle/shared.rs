@@ -91,6 +91,10 @@ impl Address {
         }
     }
 
+    fn is_same(&self, other: &Self) -> bool {
+        self.url.expose_secret() == other.url.expose_secret() && self.authority == other.authority
+    }
+
     fn client(&self) -> Result<Client, Fault> {
         let Some(path) = &self.authority else { return Ok(Client::open(self.url.expose_secret())?) };
         let authority =
@@ -189,6 +193,10 @@ impl Shared {
     /// # Errors
     /// [`Fault`]; nothing has changed.
     pub async fn renew(&self, address: Address) -> Result<(), Fault> {
+        // Where it is lost, that must not keep other secrets from being changed.
+        if self.0.address.get().is_same(&address) {
+            return Ok(());
+        }
         let before = self.0.address.put(address);
         self.connect().await.inspect_err(|_| drop(self.0.address.put(Address::clone(&before))))
     }

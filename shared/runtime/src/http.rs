@@ -84,13 +84,16 @@ async fn method_not_allowed() -> ProblemResponse {
     ProblemResponse(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"))
 }
 
-/// Adds to `router` what every service has: `GET /metrics`, request ids, log lines, metrics, problem bodies for
-/// panics, and bounds on how many requests are worked on at once and for how long.
+/// Adds `GET /metrics` to `router`.
+pub fn with_metrics(router: Router, metrics: Metrics) -> Router {
+    router.route("/metrics", get(|| async move { metrics.render() }).fallback(method_not_allowed))
+}
+
+/// Adds to `router` what every service has: request ids, log lines, metrics, problem bodies for panics, and bounds on how
+/// many requests are worked on at once and for how long.
 pub fn with_edge(router: Router, metrics: Metrics, bounds: Bounds) -> Router {
-    let metrics_route = metrics.clone();
     let turns = Arc::new(Semaphore::new(bounds.requests_max));
     router
-        .route("/metrics", get(|| async move { metrics_route.render() }).fallback(method_not_allowed))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| internal_error(&*panic)))
         .layer(from_fn_with_state(Edge { metrics, bounds, turns }, edge))
 }

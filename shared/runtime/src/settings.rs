@@ -18,6 +18,8 @@ pub struct Source {
     problems: Vec<String>,
     read: DefaultHasher,
     secrets: Vec<(String, SecretString)>,
+    /// What was read, of those that production does not have as it likes.
+    switches: Vec<(String, String)>,
 }
 
 /// Everything that is wrong with the settings.
@@ -41,6 +43,7 @@ impl Source {
             problems: Vec::new(),
             read: DefaultHasher::new(),
             secrets: Vec::new(),
+            switches: Vec::new(),
         }
     }
 
@@ -52,6 +55,9 @@ impl Source {
     fn text(&mut self, name: &str) -> Option<String> {
         let text = self.find(name);
         (name, &text).hash(&mut self.read);
+        if let Some(text) = text.as_ref().filter(|_| production::is_switch(name)) {
+            self.switches.push((name.to_owned(), text.clone()));
+        }
         text
     }
 
@@ -140,14 +146,18 @@ impl Source {
     pub fn production(&mut self, name: &str) -> bool {
         let is_on = self.or(name, false);
         if is_on {
-            let secrets: Vec<_> =
-                self.secrets.iter().map(|(name, secret)| (name.as_str(), secret.expose_secret())).collect();
-            let secrets = production::problems_of_secrets(&secrets);
-            let switches = self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-            let switches = production::problems_of_switches(switches);
-            self.problems.extend(secrets.into_iter().chain(switches));
+            self.refuse_examples();
+            self.problems.extend(production::problems_of_switches(&self.switches));
         }
         is_on
+    }
+
+    /// Takes secrets of examples, and secrets that are equal, for problems. To be done after they were read.
+    pub fn refuse_examples(&mut self) {
+        let secrets: Vec<_> =
+            self.secrets.iter().map(|(name, secret)| (name.as_str(), secret.expose_secret())).collect();
+        let problems = production::problems_of_secrets(&secrets);
+        self.problems.extend(problems);
     }
 
     /// Whether a setting is given, by itself or by the name of a file; what that holds is not looked at.

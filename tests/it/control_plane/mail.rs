@@ -59,7 +59,7 @@ impl Post {
         .await
     }
 
-    /// How many mails the replicas count as this: `sent`, `failed`, `dropped` or `given-up`.
+    /// How many mails the replicas count as this: `sent`, `failed`, `refused`, `dropped` or `given-up`.
     async fn counted(&self, result: &str) -> Result<f64> {
         let mut sum = 0.0;
         for replica in self.stack.control_planes() {

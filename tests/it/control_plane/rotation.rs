@@ -93,9 +93,9 @@ async fn round(stack: &Stack, replica: usize, token: &str) -> Result<()> {
     Ok(())
 }
 
-/// How often a process has taken new secrets, and whether there are some that it cannot take.
-pub(super) async fn renewals(part: &Part) -> Result<(u64, bool)> {
-    let page = Caller::anonymous(part.url())?.get("/metrics").await?.expect(200)?.text;
+/// How often the process at an address has taken new secrets, and whether there are some that it cannot take.
+pub(crate) async fn renewals(url: &str) -> Result<(u64, bool)> {
+    let page = Caller::anonymous(url)?.get("/metrics").await?.expect(200)?.text;
     let value = |name: &str| -> Result<u64> {
         let line = page.lines().find_map(|line| line.strip_prefix(name));
         Ok(line.with_context(|| format!("no {name}"))?.trim().parse()?)
@@ -107,14 +107,14 @@ pub(super) async fn renewals(part: &Part) -> Result<(u64, bool)> {
 async fn change(stack: &Stack, parts: &[Part], files: &[(&str, &str)]) -> Result<()> {
     let mut before = Vec::new();
     for part in parts {
-        before.push(renewals(part).await?.0);
+        before.push(renewals(part.url()).await?.0);
     }
     for (name, content) in files {
         write_private(&stack.secret_file(name), content)?;
     }
     for (part, before) in parts.iter().zip(before) {
         until("new secrets being in force", WITHIN, async || {
-            let (renewed, unusable) = renewals(part).await?;
+            let (renewed, unusable) = renewals(part.url()).await?;
             ensure!(!unusable, "{} cannot use {files:?}", part.url());
             Ok(renewed > before)
         })
@@ -181,7 +181,7 @@ async fn every_secret_changes_while_everybody_works_and_no_request_fails() -> Re
     let (first, second) = (redis.url(), redis.admit("second")?);
     write_private(&redis.url_file(), &second)?;
     for part in stack.control_planes() {
-        until("Redis being asked as somebody else", WITHIN, async || Ok(renewals(part).await?.0 >= 5))
+        until("Redis being asked as somebody else", WITHIN, async || Ok(renewals(part.url()).await?.0 >= 5))
             .await?;
     }
     redis.shut_out_first()?;
@@ -274,6 +274,33 @@ async fn cluster_receipt_keys(stack: &Stack) -> Result<String> {
 }
 
 #[tokio::test]
+async fn a_password_that_was_changed_under_both_services_is_followed_by_them() -> Result<()> {
+    let stack =
+        Stack::start_on(Cluster::shared().await?, Server::start().await?, StackOptions::default()).await?;
+    let services = [
+        (stack.control_plane_database(), Service::ControlPlane, stack.control_plane(0), "control-plane-url"),
+        (stack.executor_database(), Service::Executor, stack.executor(0), "executor-url"),
+    ];
+    for (database, service, part, file) in services {
+        let (role, password) = (service.role(), random_name(24));
+        let (_, place) = database.url.split_once('@').context("a place")?;
+        let (before, url) = (renewals(part.url()).await?.0, format!("postgres://{role}:{password}@{place}"));
+        execute(&database.superuser_url, format!("alter role {role} password '{password}'")).await?;
+        let end = format!("select pg_terminate_backend(pid) from pg_stat_activity where usename = '{role}'");
+        execute(&database.superuser_url, end).await?;
+        write_private(&stack.secret_file(file), &url)?;
+        until("the new password being in force", WITHIN, async || Ok(renewals(part.url()).await?.0 > before))
+            .await?;
+    }
+    let admin = stack.admin()?;
+    until("the control plane working", WITHIN, async || Ok(admin.get("/api/v1/whoami").await?.status == 200))
+        .await?;
+    let executor = Caller::anonymous(stack.executor(0).url())?;
+    until("the executor working", WITHIN, async || Ok(executor.get("/health/ready").await?.status == 200))
+        .await
+}
+
+#[tokio::test]
 async fn what_cannot_be_used_changes_nothing_and_is_told() -> Result<()> {
     let stack = Stack::start(StackOptions::default()).await?;
     let (control_plane, executor) = (stack.control_plane(0), stack.executor(0));
@@ -282,6 +309,7 @@ async fn what_cannot_be_used_changes_nothing_and_is_told() -> Result<()> {
         (control_plane, "jwt-secret", "short".to_owned(), "JWT_SECRET must have at least 32 bytes"),
         (control_plane, "jwt-secret", stack.master_key()?, "JWT_SECRET must not be the same as MASTER_KEY"),
         (control_plane, "jwt-secret", read(&stack, "order-key")?, "is the same as order key"),
+        (control_plane, "master-key", secret(), "MASTER_KEY is another one"),
         (control_plane, "control-plane-url", stack.control_plane_database().owner_url.clone(), "audit log"),
         (control_plane, "control-plane-url", stack.executor_database().url.clone(), "another database"),
         (executor, "order-key", "c2hvcnQ=".to_owned(), "ORDER_KEY is not usable"),
@@ -291,13 +319,13 @@ async fn what_cannot_be_used_changes_nothing_and_is_told() -> Result<()> {
     for (part, file, content, told) in cases {
         let sound = read(&stack, file)?;
         write_private(&stack.secret_file(file), &content)?;
-        until("the alarm", WITHIN, async || Ok(renewals(part).await?.1)).await?;
+        until("the alarm", WITHIN, async || Ok(renewals(part.url()).await?.1)).await?;
         let log = std::fs::read_to_string(part.process().log())?;
         ensure!(log.contains(told), "{file}: the log does not say `{told}`");
         ensure!(!log.contains(&content), "{file}: what it holds was written down");
         stack.admin()?.get("/api/v1/whoami").await?.expect(200)?;
         write_private(&stack.secret_file(file), &sound)?;
-        until("the alarm's end", WITHIN, async || Ok(!renewals(part).await?.1)).await?;
+        until("the alarm's end", WITHIN, async || Ok(!renewals(part.url()).await?.1)).await?;
     }
     Ok(())
 }

@@ -131,13 +131,16 @@ async fn a_secret_counts_when_a_code_confirms_it_and_is_asked_for_from_then_on()
     assert_eq!(privileged(&signed_in).await?.status, 404, "signing in with a code has shown it");
     assert_eq!(login(&anonymous, &user, Some(&code)).await?.code(), "code-wrong", "it is good once");
 
-    // Nobody gives it up who does not have it. Then it is asked for no more, and nothing of it is left.
+    // Nobody gives it up who does not have it. Then it is asked for no more, and nothing of it is left, in any session.
     assert_eq!(elsewhere.delete(OWN).await?.expect(403)?.code(), "step-up-required");
     signed_in.delete(OWN).await?.expect(204)?;
+    for session in [&anna, &elsewhere, &signed_in] {
+        assert_eq!(session.get("/api/v1/whoami").await?.status, 401);
+    }
+    let (anna, elsewhere) = (person(&stack, 0, &user).await?, person(&stack, 1, &user).await?);
     assert_eq!(anna.get(OWN).await?.expect(200)?.body, json!({ "state": "none" }));
-    person(&stack, 0, &user).await?;
     let (_, _) = Authenticator::enrol(&elsewhere, &user.password).await?;
-    assert_eq!(privileged(&signed_in).await?.code(), "step-up-required", "the one before is not this one");
+    assert_eq!(privileged(&anna).await?.code(), "step-up-required", "the one before is not this one");
 
     let name = format!("user:{}", id_of(&admin, "anna").await?);
     let told = entries(&admin, "").await?;

@@ -32,8 +32,6 @@ pub(super) struct Installation {
     pub(super) overlays: Vec<Overlay>,
     /// The executor of the last of them, to which `k8s/rollback` was added.
     pub(super) with_rollback: Overlay,
-    /// The last of them, to which `k8s/tls` was added.
-    pub(super) with_tls: Overlay,
 }
 
 /// The folder of an overlay.
@@ -60,9 +58,8 @@ impl Installation {
             overlays.push(apply(&cluster, name, &folder(name)).await?);
             step.done();
         }
-        let with_tls = apply(&cluster, "with-tls", &overlay_with_tls()?).await?;
         let with_rollback = apply(&cluster, "with-rollback", &overlay_with_rollback()?).await?;
-        Ok(Self { cluster, overlays, with_rollback, with_tls })
+        Ok(Self { cluster, overlays, with_rollback })
     }
 
     /// All objects of one kind, of both overlays, with the name of theirs.
@@ -91,18 +88,6 @@ fn overlay_with_rollback() -> Result<PathBuf> {
         top.join(ALLOWED).join("kustomization.yaml"),
         json!({ "namespace": ALLOWED, "resources": ["../../../k8s/allowed-namespace/rollback"] }),
     )?;
-    Ok(top)
-}
-
-/// An overlay of somebody who has certificates.
-fn overlay_with_tls() -> Result<PathBuf> {
-    let top = checkout().join("target/k8s-with-tls");
-    std::fs::create_dir_all(&top)?;
-    let kustomization = json!({
-        "resources": ["../../k8s/overlays/production"],
-        "components": ["../../k8s/tls/executor", "../../k8s/tls/control-plane"],
-    });
-    std::fs::write(top.join("kustomization.yaml"), kustomization.to_string())?;
     Ok(top)
 }
 

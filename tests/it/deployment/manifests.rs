@@ -1,7 +1,7 @@
 //! The manifests in `k8s/`, as a real API server takes them. No container runs on the test bed: that traffic flows as
 //! the network policies say, and what probes find, cannot be shown here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aegis_contract::peer::Peer;
@@ -75,8 +75,13 @@ async fn every_container_is_confined_bounded_and_of_this_version() -> Result<()>
     Ok(())
 }
 
+/// What a container's environment says by itself, without its ConfigMap.
+fn setting<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
+    items(&container["env"]).find(|setting| setting["name"] == name)?["value"].as_str()
+}
+
 #[tokio::test]
-async fn probes_ask_the_health_routes_on_the_port_that_is_served() -> Result<()> {
+async fn probes_ask_the_health_routes_on_a_port_that_is_served_to_them() -> Result<()> {
     let installation = Installation::shared().await?;
     for (overlay, deployment) in installation.objects("Deployment") {
         let [container] =
@@ -84,61 +89,130 @@ async fn probes_ask_the_health_routes_on_the_port_that_is_served() -> Result<()>
         else {
             panic!("{overlay}: one container");
         };
-        let port = &container["ports"][0];
-        let served = items(&container["env"]).find(|setting| setting["name"] == "LISTEN_ADDRESS");
-        let served = text(&served.context("LISTEN_ADDRESS")?["value"])?;
-        assert!(served.ends_with(&format!(":{}", port["containerPort"])), "{overlay}: {served}");
+        let is_executor = deployment["metadata"]["name"] == "aegis-executor";
+        let is_production = overlay == "production";
+        let what = format!("{overlay}: {}", container["name"]);
+
+        let http: u64 = if is_executor { 4000 } else { 3000 };
+        let observe = is_production.then_some(http + 1);
+        let expected: BTreeMap<_, _> = [("http", Some(http)), ("observe", observe)]
+            .into_iter()
+            .filter(|(_, port)| port.is_some())
+            .collect();
+        let ports: BTreeMap<_, _> = items(&container["ports"])
+            .filter_map(|port| Some((port["name"].as_str()?, port["containerPort"].as_u64())))
+            .collect();
+        assert_eq!(ports, expected, "{what}");
+        let address = |port: u64| format!("0.0.0.0:{port}");
+        assert_eq!(setting(container, "LISTEN_ADDRESS"), Some(address(http).as_str()), "{what}");
+        assert_eq!(setting(container, "OBSERVE_ADDRESS"), observe.map(address).as_deref(), "{what}");
+
+        // Probes have no certificate; the control plane asks callers for none.
+        let asked_port = if is_executor && is_production { "observe" } else { "http" };
         for (probe, path) in
             [("startupProbe", "ping"), ("livenessProbe", "ping"), ("readinessProbe", "ready")]
         {
             let asked = &container[probe]["httpGet"];
-            assert_eq!(asked["path"], format!("/health/{path}"), "{overlay}: {probe}");
-            assert_eq!(asked["port"], port["name"], "{overlay}: {probe}");
+            assert_eq!(asked["path"], format!("/health/{path}"), "{what}: {probe}");
+            assert_eq!(asked["port"], asked_port, "{what}: {probe}");
         }
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn with_certificates_orders_and_probes_have_ports_of_their_own_and_every_file_is_mounted() -> Result<()>
-{
+async fn in_production_both_have_certificates_and_every_file_of_them_is_mounted() -> Result<()> {
     let installation = Installation::shared().await?;
-    let deployments = installation.with_tls.objects.iter().filter(|object| object["kind"] == "Deployment");
-    let mut seen = 0;
-    for deployment in deployments {
+    let mut seen = BTreeSet::new();
+    for (overlay, deployment) in installation.objects("Deployment") {
         let (pod, name) = (&deployment["spec"]["template"]["spec"], text(&deployment["metadata"]["name"])?);
-        let container = items(&pod["containers"]).next().context("a container")?;
-        let value = |setting: &str| {
-            let found = items(&container["env"]).find(|set| set["name"] == setting);
-            found.map(|set| set["value"].clone()).unwrap_or_default()
+        let names = match name {
+            "aegis-executor" => ["TLS_CERTIFICATE_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"],
+            _ => ["EXECUTOR_CERTIFICATE_FILE", "EXECUTOR_KEY_FILE", "EXECUTOR_CA_FILE"],
         };
+        let container = items(&pod["containers"]).next().context("a container")?;
+        if overlay != "production" {
+            let found = names.into_iter().find(|name| setting(container, name).is_some());
+            assert_eq!(found, None, "{overlay}: {name} has certificates");
+            continue;
+        }
         let volume = items(&pod["volumes"]).find(|volume| volume["name"] == "tls").context("a volume")?;
         assert_eq!(volume["secret"]["secretName"], format!("{name}-tls"));
-        let (names, file) = match name {
-            "aegis-executor" => (["TLS_CERTIFICATE_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"], "executor"),
-            _ => (["EXECUTOR_CERTIFICATE_FILE", "EXECUTOR_KEY_FILE", "EXECUTOR_CA_FILE"], "control-plane"),
-        };
-        for (setting, item) in names.into_iter().zip(["tls.crt", "tls.key", "ca.crt"]) {
-            assert_eq!(value(setting), format!("/run/secrets/aegis-tls/{item}"), "{name}");
+        assert_ne!(volume["secret"]["optional"], true, "{name} starts without certificates");
+        let mount = items(&container["volumeMounts"]).find(|mount| mount["name"] == "tls");
+        assert_eq!(mount.context("a mount")?["mountPath"], "/run/secrets/aegis-tls", "{name}");
+        for (setting_name, item) in names.into_iter().zip(["tls.crt", "tls.key", "ca.crt"]) {
+            let path = format!("/run/secrets/aegis-tls/{item}");
+            assert_eq!(setting(container, setting_name), Some(path.as_str()), "{name}");
         }
-        if name == "aegis-executor" {
-            assert_eq!(value("OBSERVE_ADDRESS"), "0.0.0.0:4001");
-            assert_eq!(container["ports"][1]["containerPort"], 4001);
-            for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-                assert_eq!(container[probe]["httpGet"]["port"], "observe", "{probe}");
+        seen.insert(name);
+    }
+    assert_eq!(seen, BTreeSet::from(["aegis-control-plane", "aegis-executor"]));
+    Ok(())
+}
+
+#[test]
+fn cert_manager_signs_in_the_control_planes_namespace_alone_and_names_what_services_look_for() -> Result<()> {
+    let mut objects = Vec::new();
+    for file in std::fs::read_dir(checkout().join("k8s/cert-manager"))? {
+        let manifests = std::fs::read_to_string(file?.path())?;
+        objects.extend(manifests.split("\n---\n").map(str::to_owned));
+    }
+    // Whoever may ask an issuer can be any service: none may be asked from another namespace.
+    for object in &objects {
+        assert!(object.contains("\n  namespace: aegis-control-plane\n"), "{object}");
+        assert!(!object.contains("ClusterIssuer"), "{object}");
+    }
+    let authorities: Vec<_> = objects.iter().filter(|object| object.contains("isCA: true")).collect();
+    let [authority] = authorities[..] else { panic!("one authority: {authorities:?}") };
+    assert!(authority.contains("rotationPolicy: Never"), "its key would change by itself: {authority}");
+
+    let executor = Peer::Executor { cluster: "prod-1".to_owned() };
+    let settings = std::fs::read_to_string(folder("production/executor").join("executor.env"))?;
+    assert!(settings.contains("\nCLUSTER=prod-1\n"), "{settings}");
+    for (peer, usage, secret) in [
+        (Peer::ControlPlane, "client auth", "aegis-control-plane-tls"),
+        (executor, "server auth", "aegis-executor-prod-1-tls"),
+    ] {
+        let uris = format!("  uris: [\"{peer}\"]\n");
+        let asked = objects.iter().find(|object| object.contains(&uris)).context(uris)?;
+        assert!(asked.contains(&format!("  usages: [digital signature, {usage}]\n")), "{asked}");
+        assert!(asked.contains(&format!("  secretName: {secret}\n")), "{asked}");
+        assert!(asked.contains("  issuerRef: { kind: Issuer, name: aegis }\n"), "{asked}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_readme_makes_every_secret_with_exactly_the_files_that_are_looked_for() -> Result<()> {
+    let installation = Installation::shared().await?;
+    let readme = std::fs::read_to_string(checkout().join("k8s/README.md"))?.replace("\\\n", "");
+    for (overlay, deployment) in installation.objects("Deployment") {
+        let namespace = text(&deployment["metadata"]["namespace"])?;
+        let volumes = &deployment["spec"]["template"]["spec"]["volumes"];
+        for container in containers(deployment) {
+            for mount in items(&container["volumeMounts"]) {
+                let volume = items(volumes).find(|volume| volume["name"] == mount["name"]);
+                let Some(secret) = volume.context("a volume")?["secret"]["secretName"].as_str() else {
+                    continue;
+                };
+                let command = format!("kubectl -n {namespace} create secret generic {secret} ");
+                let line = readme.lines().find(|line| line.starts_with(&command)).context(command)?;
+                let made: BTreeSet<_> = line
+                    .split_whitespace()
+                    .filter_map(|word| {
+                        word.strip_prefix("--from-file=").or_else(|| word.strip_prefix("--from-literal="))
+                    })
+                    .filter_map(|pair| pair.split('=').next())
+                    .collect();
+                let path = format!("{}/", text(&mount["mountPath"])?);
+                let looked_for: BTreeSet<_> = items(&container["env"])
+                    .filter_map(|setting| setting["value"].as_str()?.strip_prefix(&path))
+                    .collect();
+                assert_eq!(made, looked_for, "{overlay}: {secret}");
             }
         }
-        // What cert-manager is asked for is what the services look for.
-        let peer = match file {
-            "executor" => Peer::Executor { cluster: "prod-1".to_owned() },
-            _ => Peer::ControlPlane,
-        };
-        let asked = std::fs::read_to_string(checkout().join(format!("k8s/cert-manager/{file}.yaml")))?;
-        assert!(asked.contains(&format!("uris: [\"{peer}\"]")), "{asked}");
-        assert!(asked.contains(&format!("secretName: {name}-tls\n")), "{asked}");
-        seen += 1;
     }
-    assert_eq!(seen, 2);
     Ok(())
 }
 
@@ -157,19 +231,22 @@ async fn secrets_are_only_referred_to_and_every_setting_is_one_the_program_reads
         let source = std::fs::read_to_string(checkout().join(crate_folder).join("src/settings.rs"))?;
         let names = |setting: &str| source.contains(&format!("\"{setting}\""));
         let is_known = |setting: &str| names(setting) || names(setting.trim_end_matches("_FILE"));
+        let (endings, plain): (&[&str], &[&str]) = match overlay {
+            "production" => (&["", "-owner", "-tls"], &["LISTEN_ADDRESS", "OBSERVE_ADDRESS"]),
+            _ => (&["", "-owner"], &["LISTEN_ADDRESS"]),
+        };
+        let expected: BTreeSet<_> = endings.iter().map(|ending| format!("{name}{ending}")).collect();
         let secrets = mounted_secrets(deployment);
-        assert_eq!(secrets.len(), 2, "{overlay}: {name}: {secrets:?}");
+        assert!(secrets.iter().eq(&expected), "{overlay}: {name}: {secrets:?}");
         for container in containers(deployment) {
             for setting in items(&container["env"]) {
                 let (setting, value) = (text(&setting["name"])?, text(&setting["value"])?);
                 assert!(is_known(setting), "{overlay}: {name} does not read {setting}");
-                let is_plain = setting == "LISTEN_ADDRESS";
-                let mounts: Vec<_> =
-                    items(&container["volumeMounts"]).map(|mount| &mount["mountPath"]).collect();
-                let is_mounted =
-                    mounts.iter().any(|path| path.as_str().is_some_and(|path| value.starts_with(path)));
+                let is_mounted = items(&container["volumeMounts"])
+                    .filter_map(|mount| value.strip_prefix(mount["mountPath"].as_str()?))
+                    .any(|rest| rest.starts_with('/'));
                 assert!(
-                    is_plain || (setting.ends_with("_FILE") && is_mounted),
+                    plain.contains(&setting) || (setting.ends_with("_FILE") && is_mounted),
                     "{overlay}: {setting}={value}"
                 );
             }
@@ -210,12 +287,19 @@ async fn nothing_flows_but_what_a_policy_names_with_its_ports_and_peers() -> Res
             assert!(found, "{overlay}: nothing denies all flows of {namespace}");
         }
     }
+    let reads_metrics =
+        json!({ "namespaceSelector": { "matchLabels": { "aegis.dev/reads-metrics": "true" } } });
+    let mut observing = 0;
     for (overlay, policy) in policies {
         for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
             for rule in items(&policy["spec"][rules]) {
                 let what = format!("{overlay}: {} of {}", rules, policy["metadata"]["namespace"]);
                 assert!(items(&rule["ports"]).count() > 0, "{what} names no port: {rule}");
                 assert!(items(&rule[peers]).count() > 0, "{what} names no peer: {rule}");
+                if overlay == "production" && items(&rule[peers]).any(|peer| *peer == reads_metrics) {
+                    assert_eq!(rule["ports"], json!([{ "protocol": "TCP", "port": "observe" }]), "{what}");
+                    observing += 1;
+                }
                 for peer in items(&rule[peers]) {
                     assert_ne!(peer, &json!({}), "{what} names everybody: {rule}");
                     assert_ne!(peer["namespaceSelector"], json!({}), "{what} names every namespace: {rule}");
@@ -224,6 +308,7 @@ async fn nothing_flows_but_what_a_policy_names_with_its_ports_and_peers() -> Res
             }
         }
     }
+    assert_eq!(observing, 2, "in production metrics are read from both, at ports of their own");
     Ok(())
 }
 

@@ -1,8 +1,18 @@
 //! What is fit for trying things out does not start in production.
 
+use std::time::Duration;
+
+use aegis_tests::callers::Caller;
+use aegis_tests::eventually::until;
 use aegis_tests::paths::write_private;
+use aegis_tests::ports::free;
 use aegis_tests::stack::{Part, Stack, StackOptions};
 use anyhow::{Context, Result, ensure};
+
+use crate::control_plane::rotation::renewals;
+
+/// What is waited for takes seconds; a busy machine is given much more before the test fails.
+const WITHIN: Duration = Duration::from_secs(120);
 
 const EXAMPLE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -19,6 +29,7 @@ async fn production_refuses_examples_equal_secrets_open_switches_and_executors_w
     let file = |name: &str| stack.secret_file(name).display().to_string();
     write_private(&stack.secret_file("example"), EXAMPLE)?;
     write_private(&stack.secret_file("placeholder"), "please-change-me-before-you-go-to-production")?;
+    write_private(&stack.secret_file("true"), "true")?;
     let (control_plane, executor) = (stack.control_plane(0), stack.executor(0));
     let cases = [
         (control_plane, "JWT_SECRET_FILE", file("placeholder"), "JWT_SECRET looks like an example"),
@@ -43,7 +54,13 @@ async fn production_refuses_examples_equal_secrets_open_switches_and_executors_w
             "true".to_owned(),
             "DANGEROUS_ALLOW_EXCESS_RIGHTS is `true`",
         ),
-        (executor, "LOG_LEVEL", "trace".to_owned(), "LOG_LEVEL is `trace`"),
+        (
+            executor,
+            "DANGEROUS_ALLOW_EXCESS_RIGHTS_FILE",
+            file("true"),
+            "DANGEROUS_ALLOW_EXCESS_RIGHTS is `true`",
+        ),
+        (executor, "LOG_LEVEL", "TRACE".to_owned(), "LOG_LEVEL is `TRACE`"),
     ];
     for (part, name, value, told) in cases {
         let refused = refusal(part, &[(name, value)]).await?;
@@ -67,19 +84,34 @@ async fn production_refuses_examples_equal_secrets_open_switches_and_executors_w
 
     let refused = refusal(control_plane, &[]).await?;
     ensure!(refused.contains("PRODUCTION needs SECOND_FACTOR=required"), "{refused}");
+    ensure!(refused.contains("PRODUCTION needs OBSERVE_ADDRESS"), "{refused}");
 
-    let second_factor = ("SECOND_FACTOR", "required");
-    for part in [control_plane, executor] {
-        part.restart_with([("PRODUCTION", "true"), second_factor]).await?;
-    }
+    let observe = format!("127.0.0.1:{}", free()?);
+    let fit = [("PRODUCTION", "true"), ("SECOND_FACTOR", "required"), ("OBSERVE_ADDRESS", &observe)];
+    control_plane.restart_with(fit).await?;
+    executor.restart_with([fit[0]]).await?;
     stack.admin()?.get("/api/v1/whoami").await?.expect(200)?;
+    // Metrics tell more than answers do.
+    assert_eq!(stack.anonymous()?.get("/metrics").await?.status, 404);
+    let observed = format!("http://{observe}");
+    let observer = Caller::anonymous(&observed)?;
+    ensure!(observer.get("/metrics").await?.expect(200)?.text.contains("aegis_http_requests"));
+    assert_eq!(observer.get("/api/v1/whoami").await?.status, 404);
+
+    // Nor does it go on with one: its next start would fail.
+    let sound = std::fs::read_to_string(stack.secret_file("jwt-secret"))?;
+    write_private(&stack.secret_file("jwt-secret"), std::fs::read(stack.secret_file("placeholder"))?)?;
+    until("the alarm", WITHIN, async || Ok(renewals(&observed).await?.1)).await?;
+    let log = std::fs::read_to_string(control_plane.process().log())?;
+    ensure!(log.contains("JWT_SECRET looks like an example"), "the log does not say why");
+    write_private(&stack.secret_file("jwt-secret"), sound)?;
+    until("the alarm's end", WITHIN, async || Ok(!renewals(&observed).await?.1)).await?;
 
     // The settings are sound; what is stored is not.
     let plain =
         ["cluster", "set-executor-url", "--name", stack.cluster_name(), "--executor-url", "http://x:1"];
     stack.command(plain).await?;
-    let refused =
-        refusal(control_plane, &[second_factor].map(|(name, value)| (name, value.to_owned()))).await?;
+    let refused = refusal(control_plane, &fit.map(|(name, value)| (name, value.to_owned()))).await?;
     ensure!(refused.contains("is reached without TLS") && refused.contains("set-executor-url"), "{refused}");
     Ok(())
 }

@@ -7,6 +7,7 @@ const PLACEHOLDERS: [&str; 8] =
     ["change-me", "changeme", "default", "example", "insecure", "password", "replace", "secret"];
 /// Fewest different bytes of what was made by chance: 16 hexadecimal digits have about ten.
 const DIFFERENT_MIN: usize = 6;
+const LOG_LEVEL: &str = "LOG_LEVEL";
 
 /// What is wrong with secrets, by the names of their settings. What is told shows none of them.
 pub(super) fn problems_of_secrets(secrets: &[(&str, &str)]) -> Vec<String> {
@@ -29,16 +30,29 @@ pub(super) fn problems_of_secrets(secrets: &[(&str, &str)]) -> Vec<String> {
     problems.into_iter().collect()
 }
 
-/// What is wrong with switches among all variables.
-pub(super) fn problems_of_switches<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
-    let problem = |(name, value): (&str, &str)| {
-        if name.starts_with("DANGEROUS_") && value == "true" {
-            return Some(format!("{name} is `true`, which PRODUCTION refuses"));
+/// Whether production has an opinion on what a setting says.
+pub(super) fn is_switch(name: &str) -> bool {
+    name == LOG_LEVEL || name.starts_with("DANGEROUS_")
+}
+
+/// What is wrong with [switches](is_switch).
+pub(super) fn problems_of_switches(switches: &[(String, String)]) -> Vec<String> {
+    let problem = |(name, value): &(String, String)| {
+        if name == LOG_LEVEL {
+            let shows = value.split(',').any(shows_too_much);
+            return shows.then(|| {
+                format!("{name} is `{value}`, which PRODUCTION refuses: `info` is the most it logs")
+            });
         }
-        let shows = name == "LOG_LEVEL" && ["debug", "trace"].iter().any(|level| value.contains(level));
-        shows.then(|| format!("{name} is `{value}`, which PRODUCTION refuses: `info` is the most it logs"))
+        (value == "true").then(|| format!("{name} is `true`, which PRODUCTION refuses"))
     };
-    variables.filter_map(problem).collect()
+    switches.iter().filter_map(problem).collect()
+}
+
+/// Whether a directive of a filter lets more through than `info`. A target without a level lets everything through.
+fn shows_too_much(directive: &str) -> bool {
+    let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
+    !["", "off", "error", "warn", "info", "0", "1", "2", "3"].contains(&level.to_lowercase().as_str())
 }
 
 /// The password of an address, or the whole.
@@ -135,13 +149,24 @@ mod tests {
 
     #[test]
     fn switches_that_show_or_allow_too_much_are_told() {
-        let variables = [
+        let problems = |name: &str, value: &str| problems_of_switches(&[(name.to_owned(), value.to_owned())]);
+        for (name, value) in [
             ("DANGEROUS_ALLOW_PRIVATE_WEBHOOKS", "true"),
-            ("DANGEROUS_ALLOW_EXCESS_RIGHTS", "false"),
             ("LOG_LEVEL", "aegis_control_plane=debug,info"),
-        ];
-        let problems = problems_of_switches(variables.into_iter());
-        assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems_of_switches([("LOG_LEVEL", "info")].into_iter()).is_empty());
+            ("LOG_LEVEL", "info, sqlx=TRACE"),
+            ("LOG_LEVEL", "Debug"),
+            ("LOG_LEVEL", "5"),
+            ("LOG_LEVEL", "info,sqlx"),
+            ("LOG_LEVEL", "info,[span{id=1}]"),
+        ] {
+            assert_eq!(problems(name, value).len(), 1, "{name}={value}");
+        }
+        for (name, value) in [
+            ("DANGEROUS_ALLOW_EXCESS_RIGHTS", "false"),
+            ("LOG_LEVEL", "info"),
+            ("LOG_LEVEL", "WARN,aegis_control_plane=info,sqlx=off"),
+        ] {
+            assert!(problems(name, value).is_empty(), "{name}={value}");
+        }
     }
 }

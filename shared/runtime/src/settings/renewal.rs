@@ -18,6 +18,9 @@ use crate::shutdown::Shutdown;
 /// exchanged, and the file behind it may be older than the one before.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Longest time that taking secrets over may take: what they name may not answer.
+const TAKE_WITHIN: Duration = Duration::from_secs(10);
+
 /// What is in force until something else is put in its place.
 #[derive(Debug, Default)]
 pub struct InForce<T>(RwLock<Arc<T>>);
@@ -46,13 +49,14 @@ pub struct Renewal {
     /// Of what was found last, and what was wrong with it.
     found: u64,
     refused: Option<String>,
+    is_production: bool,
     unusable: Gauge,
     renewed: Counter,
 }
 
 impl Renewal {
-    /// From secrets with this [`Source::fingerprint`] on.
-    pub fn new(in_force: u64, metrics: &Metrics) -> Self {
+    /// From secrets with this [`Source::fingerprint`] on; for production only such as it starts with.
+    pub fn new(in_force: u64, is_production: bool, metrics: &Metrics) -> Self {
         let unusable = Gauge::default();
         metrics.register(
             "secrets_unusable",
@@ -65,7 +69,7 @@ impl Renewal {
             "How often secrets were changed to what their files say",
             renewed.clone(),
         );
-        Self { in_force, found: in_force, refused: None, unusable, renewed }
+        Self { in_force, found: in_force, refused: None, is_production, unusable, renewed }
     }
 
     /// Reads them until the process ends, and puts into force by `take` what has changed. What `take` refuses is offered
@@ -85,8 +89,11 @@ impl Renewal {
             if found == self.in_force {
                 self.tell(None);
             } else if settled {
+                if self.is_production {
+                    source.refuse_examples();
+                }
                 let taken = match source.finish(secrets) {
-                    Ok(secrets) => take(secrets).await,
+                    Ok(secrets) => in_time(take(secrets)).await,
                     Err(error) => Err(error),
                 };
                 if taken.is_ok() {
@@ -110,4 +117,12 @@ impl Renewal {
         }
         self.refused = refused;
     }
+}
+
+async fn in_time(taking: impl Future<Output = Result<(), SettingsError>>) -> Result<(), SettingsError> {
+    let late = |_| {
+        let seconds = TAKE_WITHIN.as_secs();
+        SettingsError(vec![format!("what the secrets are for did not answer within {seconds} s")])
+    };
+    tokio::time::timeout(TAKE_WITHIN, taking).await.map_err(late)?
 }

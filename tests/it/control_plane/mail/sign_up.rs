@@ -27,6 +27,7 @@ async fn who_signs_up_proves_the_address_first_and_is_a_user_and_nothing_more() 
         ("n\u{43e}ra@example.com", 403, "sign-up-off"),
         ("nora@example.com\r\nBcc: eve@example.com", 400, "invalid-parameter"),
         ("\"nora\"<x>@example.com", 400, "invalid-parameter"),
+        ("\"nora\"@example.com", 400, "invalid-parameter"),
     ] {
         assert_eq!(post.ask("sign-up", email).await?.expect(status)?.code(), code, "{email}");
     }
