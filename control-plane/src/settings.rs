@@ -506,7 +506,7 @@ fn single_sign_on(
     for (name, is_there) in [
         ("PUBLIC_URL", public_url.is_some()),
         ("OIDC_CLIENT_ID", client_id.is_some()),
-        (PROVIDER_SECRET, source.is_set(PROVIDER_SECRET)),
+        (PROVIDER_SECRET, source.found_secret(PROVIDER_SECRET)),
     ] {
         if !is_there {
             source.problem(name, "is not set, and OIDC_ISSUER is: single sign-on needs both");
@@ -583,7 +583,7 @@ fn mailing(
     secrets: Option<&Secrets>,
     public_url: Option<&Option<Url>>,
 ) -> Option<Option<Mailing>> {
-    if !source.is_set(MAIL_SERVER) {
+    if !source.found_secret(MAIL_SERVER) {
         return Some(None);
     }
     let Some(public_url) = public_url? else {
@@ -598,7 +598,7 @@ fn mailing(
 fn sign_up(source: &mut Source) -> Option<SignUp> {
     const NAME: &str = "SIGN_UP_DOMAINS";
     let sign_up = reading(source, NAME, SignUp::read)?;
-    if !sign_up.is_off() && !source.is_set(MAIL_SERVER) {
+    if !sign_up.is_off() && !source.found_secret(MAIL_SERVER) {
         source.problem(NAME, "needs SMTP_URL: who signs up proves their address by a mail");
         return None;
     }
@@ -706,8 +706,14 @@ mod tests {
 
     #[test]
     fn nobody_signs_up_where_no_mail_can_be_sent() {
-        let error = read(&[("SIGN_UP_DOMAINS", "example.com")]).err().unwrap().to_string();
-        assert!(error.contains("SIGN_UP_DOMAINS needs SMTP_URL"), "{error}");
+        let empty = ("SMTP_URL_FILE", "/dev/null");
+        assert!(read(&[empty]).map_err(|error| error.to_string()).ok().unwrap().mailing.is_none());
+        for without in
+            [&[("SIGN_UP_DOMAINS", "example.com")][..], &[("SIGN_UP_DOMAINS", "example.com"), empty]]
+        {
+            let error = read(without).err().unwrap().to_string();
+            assert!(error.contains("SIGN_UP_DOMAINS needs SMTP_URL"), "{error}");
+        }
         let settings = read(&[
             ("SIGN_UP_DOMAINS", "example.com"),
             ("SMTP_URL", "smtp://localhost"),
@@ -743,6 +749,9 @@ mod tests {
             let changed: Vec<_> = all.into_iter().chain([(name, wrong)]).collect();
             assert!(single_sign_on(&changed).err().unwrap().contains(name), "{name}={wrong}");
         }
+        let empty = [("OIDC_CLIENT_SECRET", ""), ("OIDC_CLIENT_SECRET_FILE", "/dev/null")];
+        let error = single_sign_on(&[&all[..], &empty].concat()).err().unwrap();
+        assert!(error.contains("OIDC_CLIENT_SECRET is not set"), "{error}");
     }
 
     #[test]

@@ -160,9 +160,9 @@ impl Source {
         self.problems.extend(problems);
     }
 
-    /// Whether a setting is given, by itself or by the name of a file; what that holds is not looked at.
-    pub fn is_set(&self, name: &str) -> bool {
-        [name, &format!("{name}_FILE")].into_iter().any(|name| self.plain(name).is_some())
+    /// Whether a secret was there when it was read, fit for its use or not.
+    pub fn found_secret(&self, name: &str) -> bool {
+        self.secrets.iter().any(|(found, _)| found == name)
     }
 
     /// A variable of the system, such as `HOME`: never read from a file; absent if empty.
@@ -220,6 +220,7 @@ mod tests {
         std::fs::write(&file, "\n").unwrap();
         let mut source = source(&[("KEY_FILE", file.to_str().unwrap())]);
         assert!(source.optional_secret("KEY").is_none() && source.problems.is_empty());
+        assert!(!source.found_secret("KEY"));
         assert!(source.secret("KEY").is_none() && source.problems.len() == 1, "{:?}", source.problems);
         std::fs::remove_file(file).unwrap();
     }
