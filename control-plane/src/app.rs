@@ -189,7 +189,6 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let measuring = tokio::spawn(measuring::run(store.clone(), safeguards, origin, shutdown.clone()));
     let retaining = tokio::spawn(retention::run(store, counters, shutdown.clone()));
     let api = http::router(Arc::new(services));
-    let observed = edge::with_problems(edge::with_metrics(Router::new(), metrics.clone()));
     let api = match settings.observe_address {
         None => edge::with_metrics(api, metrics.clone()),
         Some(_) => api,
@@ -201,6 +200,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let listen = edge::Listen { setting: "LISTEN_ADDRESS", address: settings.listen_address, tls: api_tls };
     let being_observed = async {
         let Some(address) = settings.observe_address else { return Ok(()) };
+        let observed = edge::with_problems(edge::with_metrics(Router::new(), metrics.clone()));
         serve(edge::Listen { setting: "OBSERVE_ADDRESS", address, tls: None }, observed).await
     };
     tokio::try_join!(serve(listen, api), being_observed)?;

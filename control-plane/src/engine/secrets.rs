@@ -53,8 +53,6 @@ impl Renewed {
                 error => format!("JWT_SECRET cannot be compared with what is stored: {error}"),
             })
         })?;
-        // It has said what was asked, and is closed all the same.
-        drop(conn);
         for (name, was, is) in [
             ("REDIS_URL", self.redis.is_some(), secrets.redis.is_some()),
             ("SMTP_URL", self.mail.is_some(), secrets.mail.is_some()),

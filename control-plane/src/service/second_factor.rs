@@ -123,19 +123,7 @@ pub async fn remove(services: &Services, caller: &Caller) -> Result<(), Error> {
     services.safeguards.require_recordable()?;
     let tx = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
-        if !second_factors::delete(&mut tx, user).await? {
-            return Err(none());
-        }
-        let data = json!({ "user": caller.name });
-        audit::append(&mut tx, record(caller, Kind::SecondFactorRemoved, data)).await?;
-        let ending = Ending {
-            user,
-            which: Which::All,
-            reason: "second-factor-removed",
-            by: &caller.name,
-            request_id: Some(&caller.request_id),
-        };
-        end_recorded(&mut tx, ending).await?;
+        take(&mut tx, user, REMOVED, &caller.name, Some(&caller.request_id)).await?;
         Ok(tx)
     })
     .await?;
@@ -157,7 +145,7 @@ pub async fn reset(services: &Services, caller: &Caller, user: UserId) -> Result
     let tx = within(ANSWER_WITHIN, async {
         let mut tx = services.store.begin().await?;
         users::lock(&mut tx, user).await?.ok_or(Error::NotFound { what: "user" })?;
-        take(&mut tx, user, &caller.name, Some(&caller.request_id)).await?;
+        take(&mut tx, user, RESET, &caller.name, Some(&caller.request_id)).await?;
         Ok(tx)
     })
     .await?;
@@ -171,13 +159,20 @@ pub async fn reset(services: &Services, caller: &Caller, user: UserId) -> Result
 pub async fn reset_by_operator(store: &Store, email: &str) -> Result<(), Error> {
     let mut tx = store.begin().await?;
     let user = users::find_by_email(&mut tx, email).await?.ok_or(Error::NotFound { what: "user" })?;
-    take(&mut tx, user.id, OPERATOR, None).await?;
+    take(&mut tx, user.id, RESET, OPERATOR, None).await?;
     commit(tx, None).await
 }
 
+/// How a factor was taken away: what is recorded, and why sessions end by it.
+type Taking = (Kind, &'static str);
+const REMOVED: Taking = (Kind::SecondFactorRemoved, "second-factor-removed");
+const RESET: Taking = (Kind::SecondFactorReset, "second-factor-reset");
+
+/// Takes a factor away and ends all sessions of whose it was.
 async fn take(
     conn: &mut PgConnection,
     user: UserId,
+    (kind, reason): Taking,
     by: &str,
     request_id: Option<&str>,
 ) -> Result<(), Error> {
@@ -185,9 +180,8 @@ async fn take(
         return Err(none());
     }
     let data = json!({ "user": Principal::User(user).to_string() });
-    let kind = Kind::SecondFactorReset;
     audit::append(conn, Record { kind, principal: by, action_id: None, request_id, data }).await?;
-    let ending = Ending { user, which: Which::All, reason: "second-factor-reset", by, request_id };
+    let ending = Ending { user, which: Which::All, reason, by, request_id };
     end_recorded(conn, ending).await?;
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The keys that signed requests name, [looked up together](super::lookup). That a key was used is noted beside requests,
 //! and once a minute.
 
+use std::collections::HashMap;
+
 use tokio::sync::mpsc;
 
 use super::lookup::{self, Lookup, TOGETHER_MAX, lookup};
@@ -36,15 +38,7 @@ impl Keys {
     /// # Errors
     /// `AuditUnavailable` when the database does not answer in time; those of the database.
     pub async fn find(&self, key_id: &str) -> Result<Option<ClientKey>, Error> {
-        within(ANSWER_WITHIN, async {
-            if let Some(found) = self.wanted.find(key_id.to_owned()).await {
-                return Ok(found);
-            }
-            let alone = [key_id.to_owned()];
-            let found = client_keys::find(&mut *self.store.acquire().await?, &alone).await?;
-            Ok(found.into_values().next())
-        })
-        .await
+        self.wanted.find(key_id.to_owned(), |ids| find(self.store.clone(), ids)).await
     }
 
     /// Has it noted that a key was used, unless that is noted already.
@@ -58,11 +52,11 @@ impl Keys {
 
 /// Looks keys up, and notes their uses, until there is nobody left who could name one.
 pub async fn run(store: Store, Queue { wanted, used }: Queue) {
-    let find = |ids: Vec<String>| {
-        let store = store.clone();
-        async move { client_keys::find(&mut *store.acquire().await?, &ids).await }
-    };
-    tokio::join!(wanted.serve(find), note_uses(&store, used));
+    tokio::join!(wanted.serve(|ids| find(store.clone(), ids)), note_uses(&store, used));
+}
+
+async fn find(store: Store, ids: Vec<String>) -> Result<HashMap<String, ClientKey>, Error> {
+    client_keys::find(&mut *store.acquire().await?, &ids).await
 }
 
 async fn note_uses(store: &Store, mut queue: mpsc::Receiver<String>) {

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Error;
-use crate::store::within;
+use crate::store::{ANSWER_WITHIN, within};
 
 /// Most requests that share a statement.
 pub const TOGETHER_MAX: usize = 256;
-/// Longest time of a shared statement. What is left of `ANSWER_WITHIN` is enough for one of its own.
+/// Longest time of a shared statement. What is left of [`ANSWER_WITHIN`] is enough for one of its own.
 const TOGETHER_WITHIN: Duration = Duration::from_millis(500);
 
 /// Where requests wait for what they name. Clones share it.
@@ -42,14 +42,25 @@ pub fn lookup<K, V>() -> (Lookup<K, V>, Queue<K, V>) {
     (Lookup(wanted), Queue(queue))
 }
 
-impl<K, V> Lookup<K, V> {
-    /// What there is of this key, as it is now; nothing at all when that was not to be found together with others, and a
-    /// statement of its own is needed.
-    pub async fn find(&self, key: K) -> Option<Option<V>> {
-        let (answer, answered) = oneshot::channel();
-        // Full while the database is slow: then a statement of its own is as good.
-        let _ = self.0.try_send(Wanted { key, answer });
-        answered.await.ok()
+impl<K: Clone + Eq + Hash, V> Lookup<K, V> {
+    /// What there is of this key, as it is now: found together with others, or by `find` alone when that fails.
+    ///
+    /// # Errors
+    /// `AuditUnavailable` when there is no answer in time; those of `find`.
+    pub async fn find<F>(&self, key: K, find: impl FnOnce(Vec<K>) -> F) -> Result<Option<V>, Error>
+    where
+        F: Future<Output = Result<HashMap<K, V>, Error>>,
+    {
+        within(ANSWER_WITHIN, async {
+            let (answer, answered) = oneshot::channel();
+            // Full while the database is slow: then a statement of its own is as good.
+            let _ = self.0.try_send(Wanted { key: key.clone(), answer });
+            match answered.await {
+                Ok(found) => Ok(found),
+                Err(_) => Ok(find(vec![key.clone()]).await?.remove(&key)),
+            }
+        })
+        .await
     }
 }
 

@@ -7,8 +7,8 @@ use aegis_contract::ids::{SessionId, UserId};
 use super::lookup::{self, Lookup, lookup};
 use crate::error::Error;
 use crate::service::second_factor::STEP_UP_GOOD_FOR;
+use crate::store::Store;
 use crate::store::sessions::{self, Standing};
-use crate::store::{ANSWER_WITHIN, Store, within};
 
 /// Where requests of people wait. Clones share it.
 #[derive(Clone, Debug)]
@@ -32,13 +32,7 @@ impl Standings {
     /// # Errors
     /// `AuditUnavailable` when the database does not answer in time; those of the database.
     pub async fn find(&self, session: SessionId, user: UserId) -> Result<Option<Standing>, Error> {
-        within(ANSWER_WITHIN, async {
-            if let Some(found) = self.wanted.find((session, user)).await {
-                return Ok(found);
-            }
-            Ok(find(self.store.clone(), vec![(session, user)]).await?.remove(&(session, user)))
-        })
-        .await
+        self.wanted.find((session, user), |wanted| find(self.store.clone(), wanted)).await
     }
 }
 
